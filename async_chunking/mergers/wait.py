@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wait: rest while the policy computes, then execute its chunk from the start (synchronous)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import ClassVar
+
+from async_chunking.chunk import Plan
+from async_chunking.mergers.base import Merger
+
+
+@dataclass(frozen=True)
+class Wait(Merger):
+    """Anchor the chunk at its arrival, since nothing was executed since its observation."""
+
+    waits: ClassVar[bool] = True
+
+    def join(self, active: tuple[Plan, ...], new: Plan, tick: int) -> tuple[Plan, ...]:
+        """Start the new plan now, at row 0."""
+        del active  # Unused.
+        return (replace(new, origin=float(tick)),)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The table of strategies: name -> sampler, merger, corrector, what it needs, its cost, its paper.
+
+A strategy is a point in a small product: how a chunk is drawn (sampler, in the policy node), how it
+joins the stream (merger) and what is added to each action (corrector, both in the executor node).
+`strategy:=paint` names one; `strategy:=paint+a2c2` combines what two of them change. Numpy tier:
+samplers are named here and imported only where they run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Collection
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+from async_chunking.errors import AsyncChunkingError
+
+
+class StrategyError(AsyncChunkingError):
+    """A strategy is unknown, contradicts itself, or asks more than the policy offers."""
+
+
+@dataclass(frozen=True)
+class SamplerEntry:
+    """
+    A sampler by name, so that the executor process never loads torch.
+
+    Attributes:
+        entry: 'module:Class' under `async_chunking.samplers`.
+        needs: What a policy must offer; see `NEEDS`.
+        calls: Velocity evaluations per chunk; n = num_steps, N = samples.
+        paper: Where it is described.
+        options: Constructor arguments that make this variant.
+    """
+
+    entry: str
+    needs: frozenset[str]
+    calls: str
+    paper: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self, **options: Any) -> Any:
+        """Build the sampler; imports torch. `options` override this variant's."""
+        module, _, name = self.entry.partition(':')
+        cls = getattr(importlib.import_module(f'async_chunking.samplers.{module}'), name)
+        return cls(**{**self.options, **options})
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A named point: one choice on each axis."""
+
+    name: str
+    sampler: str = 'plain'
+    merger: str = 'switch'
+    corrector: str = 'none'
+    summary: str = ''
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the policy must offer for it."""
+        needs = SAMPLERS[self.sampler].needs
+        return needs if self.corrector == 'none' else needs | {f'corrector:{self.corrector}'}
+
+
+# Why each need exists, to complete the sentence "<strategy> needs ...".
+NEEDS: dict[str, str] = {
+    'velocity': 'the velocity of a flow policy; run the policy node on the host of the model',
+    'gradients': 'gradients through the policy; this one is compiled or has none',
+    'per_token_time': 'a network that takes one flow time per action row',
+    'weak_policy': 'a weaker checkpoint of the same policy, weak.safetensors beside it',
+    'recipe:tt_rtc': 'a checkpoint trained with the recipe tt_rtc',
+    'recipe:remac': 'a checkpoint trained with the recipe remac',
+    'recipe:vlash': 'a checkpoint trained with the recipe vlash',
+    'corrector:a2c2': 'a correction head trained with the recipe a2c2',
+}
+
+_VELOCITY = frozenset({'velocity'})
+
+SAMPLERS: dict[str, SamplerEntry] = {
+    'plain': SamplerEntry('plain:Plain', frozenset(), 'n', 'Lipman et al. 2022'),
+}
+
+STRATEGIES: dict[str, Strategy] = {
+    s.name: s
+    for s in (
+        Strategy('sync', merger='wait', summary='rest while the policy computes'),
+        Strategy('naive', summary='switch to the new chunk as it comes'),
+        Strategy('ensemble', merger='ensemble', summary='average overlapping chunks'),
+        Strategy('bspline', merger='bspline', summary='refit the chunk with a B-spline'),
+    )
+}
+
+
+def resolve(name: str) -> Strategy:
+    """
+    Return the strategy for a name or a '+' combination.
+
+    Each part sets the axes in which it differs from `naive`. Two samplers combine only where the
+    table has them, under their names joined by '+' in either order.
+
+    Raises:
+        StrategyError: A part is unknown, or two parts set the same axis.
+    """
+    axes: dict[str, list[str]] = {'sampler': [], 'merger': [], 'corrector': []}
+    default = Strategy('')
+    for part in name.split('+'):
+        if part not in STRATEGIES:
+            raise StrategyError(_unknown(part))
+        for axis, chosen in axes.items():
+            value = getattr(STRATEGIES[part], axis)
+            if value != getattr(default, axis) and value not in chosen:
+                chosen.append(value)
+    samplers = axes['sampler']
+    if len(samplers) > 1:
+        joined = ['+'.join(samplers), '+'.join(reversed(samplers))]
+        known = [key for key in joined if key in SAMPLERS]
+        if not known:
+            pairs = ', '.join(sorted(key for key in SAMPLERS if '+' in key)) or 'none'
+            msg = f"strategy '{name}': samplers that combine are {pairs}"
+            raise StrategyError(msg)
+        axes['sampler'] = known[:1]
+    for axis, chosen in axes.items():
+        if len(chosen) > 1:
+            msg = f"strategy '{name}' sets the {axis} twice: {' and '.join(chosen)}; keep one"
+            raise StrategyError(msg)
+    return Strategy(name, **{axis: chosen[0] for axis, chosen in axes.items() if chosen})
+
+
+def check(strategy: Strategy, offers: Collection[str]) -> None:
+    """
+    Refuse a strategy that a policy cannot serve, before the robot moves.
+
+    Args:
+        strategy: Resolved.
+        offers: Names of `NEEDS` that the policy's checkpoints offer.
+
+    Raises:
+        StrategyError: Something is missing; the message says what, and which strategies can run.
+    """
+    missing = sorted(strategy.needs - set(offers))
+    if missing:
+        possible = ', '.join(n for n, s in STRATEGIES.items() if s.needs <= set(offers))
+        reasons = '; '.join(NEEDS[need] for need in missing)
+        msg = f"strategy '{strategy.name}' needs {reasons}. This policy can run: {possible}"
+        raise StrategyError(msg)
+
+
+def _unknown(part: str) -> str:
+    close = difflib.get_close_matches(part, STRATEGIES, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ''
+    return f"unknown strategy '{part}'.{hint} Choices: {', '.join(STRATEGIES)}, joined by '+'"
