@@ -1,0 +1,29 @@
+# `make setup` needs Python 3.11 or newer, gcc, g++ and cmake; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check format bench clean
+
+setup:   ## make .venv and build the package; ROS_DISTRO=jazzy for Jazzy instead of Kilted
+	@$(PYTHON) requirements/bootstrap.py
+
+demo: setup   ## a simulated ViperX does a task; a table says how well
+	@$(BIN)/async-chunking demo
+
+test: setup   ## all tests
+	@$(BIN)/python -m pytest
+
+check: setup   ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright
+
+format: setup   ## put the code into the project's style
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+bench: setup   ## the tables of the README
+	@$(BIN)/async-chunking bench
+
+clean:   ## remove everything that was made
+	rm -rf .venv build install log *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The root of every error a user of the package can cause."""
+
+from __future__ import annotations
+
+
+class AsyncChunkingError(ValueError):
+    """Something a user gave cannot be used.
+
+    The message names the thing, its value, the allowed values and the remedy. The command line prints
+    the message alone, without a traceback.
+    """
