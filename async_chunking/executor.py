@@ -232,12 +232,12 @@ class Executor:
         slack = config.limit_tolerance * (config.limits.upper - config.limits.lower)
         self._lowest = config.limits.lower - slack
         self._highest = config.limits.upper + slack
-        self.reset(position)
-
-    def reset(self, position: np.ndarray) -> None:
-        """Leave a safe stop, or begin: rest at the measured pose [D] and ask for a first chunk."""
-        self.phase = Phase.WAITING_FIRST
         self._limiter.start(position)
+        self.reset()
+
+    def reset(self) -> None:
+        """Leave a safe stop, or begin: hold the last command and ask for a first chunk."""
+        self.phase = Phase.WAITING_FIRST
         self._plans: tuple[Plan, ...] = ()
         self._issued: dict[int, _Issued] = {}
         self._outstanding: int | None = None

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor core: takeovers, late chunks, rejections, holds and safe stops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from async_chunking.chunk import ActionChunk
+from async_chunking.chunk import ChunkRequest
+from async_chunking.correctors import Corrector
+from async_chunking.executor import Behaviour
+from async_chunking.executor import Executor
+from async_chunking.executor import ExecutorConfig
+from async_chunking.executor import Outcome
+from async_chunking.executor import Phase
+from async_chunking.executor import Step
+from async_chunking.mergers import MERGERS
+from async_chunking.safety import Limits
+
+RUN = 7
+FREE = Limits([-100.0, -100.0], [100.0, 100.0], [np.inf] * 2, [np.inf] * 2)
+CONFIG = ExecutorConfig(
+    FREE, ('a', 'b'), horizon=8, execution_horizon=4, blend_s=0.0,
+    hold_timeout_s=0.2, request_timeout_s=0.2,
+)  # fmt: skip
+
+
+def executor(config: ExecutorConfig = CONFIG, merger: str = 'switch') -> Executor:
+    behaviour = Behaviour(merger, MERGERS[merger](), Corrector())
+    return Executor(config, behaviour, RUN, np.zeros(len(config.limits)))
+
+
+def answer(request: ChunkRequest, value: float = 0.0, **changes: object) -> ActionChunk:
+    """Return a chunk whose row i is value + i / 100 in every dimension."""
+    rows = value + np.arange(8)[:, None] / 100.0 * np.ones(2)
+    chunk = ActionChunk(
+        request.run_id, request.request_id, request.tick, rows, request.boundary.delay
+    )
+    return replace(chunk, **changes)
+
+
+def drive(
+    core: Executor, ticks: int, delay: int, value: float = 0.0
+) -> tuple[list[Step], list[ChunkRequest]]:
+    """Run with a policy that answers every request after `delay` ticks."""
+    steps, requests, due = [], [], {}
+    for _ in range(ticks):
+        for chunk in due.pop(core.tick, []):
+            core.push(chunk)
+        request = core.poll()
+        if request is not None:
+            requests.append(request)
+            due.setdefault(core.tick + delay, []).append(answer(request, value + core.tick))
+        for chunk in due.pop(core.tick, []):  # No delay at all.
+            core.push(chunk)
+        steps.append(core.step())
+    return steps, requests
+
+
+def test_takes_over_at_the_row_that_belongs_to_now() -> None:
+    core = executor()
+    core.delay = 3
+    steps, requests = drive(core, 40, delay=3)
+    takeovers = [step for step in steps if step.took_over]
+    assert [step.delay for step in takeovers] == [3] * len(takeovers)
+    assert [step.row for step in takeovers] == [0.0] + [3.0] * (len(takeovers) - 1)
+    # After the first, requests come every execution horizon, whatever the delay.
+    assert {b.tick - a.tick for a, b in zip(requests[1:], requests[2:], strict=False)} == {4}
+    # The request describes what will be executed if no chunk comes: 8 - 4 rows are left.
+    assert [request.boundary.rows for request in requests[2:]] == [4] * len(requests[2:])
+    for request in requests[2:]:
+        np.testing.assert_array_equal(
+            request.boundary.previous[0], steps[request.tick].planned, strict=True
+        )
+
+
+def test_stream_is_old_prefix_then_new_suffix() -> None:
+    """Executing through the core is A_prev[0:d] then A_new[d:s], cycle after cycle."""
+    for delay in range(5):
+        core = executor()
+        steps, requests = drive(core, 60, delay=delay)
+        chunks = {r.request_id: answer(r, r.tick).actions for r in requests}
+        for previous, request in zip(requests[2:], requests[3:], strict=False):
+            start = request.tick
+            executed = np.array([steps[start + i].planned for i in range(4)])
+            old = chunks[previous.request_id][4 : 4 + delay]
+            new = chunks[request.request_id][delay:4]
+            if start + 4 <= 60:
+                np.testing.assert_allclose(executed, np.vstack([old, new]))
+
+
+def test_first_chunk_starts_when_it_arrives_and_loses_no_row() -> None:
+    core = executor()
+    request = core.poll()
+    assert request is not None
+    assert request.boundary.rows == 0
+    assert request.boundary.delay == 0
+    for _ in range(9):  # Longer than the horizon: a slow first inference.
+        assert core.step().phase is Phase.WAITING_FIRST
+    assert core.push(answer(request, 1.0)) is Outcome.ACCEPTED
+    step = core.step()
+    assert step.row == 0.0
+    assert step.delay == 9
+    assert 'late' not in core.counters
+
+
+def test_first_chunk_blends_in_from_the_measured_pose() -> None:
+    config = replace(CONFIG, blend_s=0.1, execution_horizon=8)
+    core = Executor(config, executor().behaviour, RUN, np.array([0.5, -0.5]))
+    steps, _ = drive(core, 8, delay=0, value=1.0)
+    commands = np.array([step.command for step in steps])
+    np.testing.assert_allclose(commands[0], [0.5, -0.5])
+    assert np.abs(np.diff(commands, axis=0)).max() < 0.6
+    np.testing.assert_allclose(commands[5:7], [step.planned for step in steps[5:7]])
+
+
+def test_a_late_chunk_plays_what_is_left_and_an_expired_one_is_dropped() -> None:
+    core = executor()
+    drive(core, 1, delay=0)
+    for _ in range(3):
+        core.step()
+    request = core.poll()
+    assert request is not None
+    for _ in range(7):
+        core.step()
+    assert core.push(answer(request, 5.0)) is Outcome.ACCEPTED
+    step = core.step()
+    assert step.row == 7.0
+    assert core.counters['late'] == 1
+
+    request = core.poll()
+    assert request is not None
+    assert request.boundary.rows == 0  # The plan has run out: this one starts fresh.
+    core.step()
+    core.push(answer(request))
+    drive(core, 4, delay=99)
+    request = core.poll() or request
+    for _ in range(9):
+        core.step()
+    assert core.push(answer(request)) is not Outcome.ACCEPTED
+
+
+def test_expired_is_named_and_the_stream_recovers() -> None:
+    core = executor(replace(CONFIG, request_timeout_s=9.0, hold_timeout_s=9.0))
+    steps, _ = drive(core, 80, delay=8)
+    assert core.counters['expired'] > 0
+    assert core.counters['accepted'] > 1
+    assert {step.phase for step in steps[9:]} == {Phase.EXECUTING, Phase.HOLDING}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'outcome'),
+    [
+        ({'run_id': 8}, Outcome.WRONG_RUN),
+        ({'request_id': 99}, Outcome.UNREQUESTED),
+        ({'tick': -1}, Outcome.UNREQUESTED),
+        ({'tick': 1000}, Outcome.FUTURE),
+        ({'actions': np.zeros((8, 3))}, Outcome.WRONG_SIZE),
+        ({'actions': np.zeros((0, 2))}, Outcome.WRONG_SIZE),
+        ({'actions': np.zeros((17, 2))}, Outcome.WRONG_SIZE),
+        ({'actions': np.full((8, 2), np.nan)}, Outcome.NOT_FINITE),
+        ({'actions': np.full((8, 2), np.inf)}, Outcome.NOT_FINITE),
+        ({'actions': np.full((8, 2), 500.0)}, Outcome.OVER_LIMITS),
+        ({'joint_names': ('b', 'a')}, Outcome.WRONG_JOINTS),
+        ({'refusal': 'no gradients'}, Outcome.REFUSED),
+    ],
+)
+def test_bad_chunks_are_named_counted_and_ignored(changes: dict, outcome: Outcome) -> None:
+    core = executor()
+    request = core.poll()
+    assert request is not None
+    core.step()
+    assert core.push(answer(request, **changes)) is outcome
+    assert core.counters[outcome.name.lower()] == 1
+    np.testing.assert_array_equal(core.step().command, 0.0)
+    # The right answer still counts; a second one does not.
+    assert core.push(answer(request, 1.0)) is Outcome.ACCEPTED
+    assert core.push(answer(request, 2.0)) is Outcome.DUPLICATE
+    np.testing.assert_array_equal(core.step().planned, 1.0)
+
+
+def test_an_answer_to_an_older_request_is_out_of_order() -> None:
+    core = executor()
+    first = core.poll()
+    for _ in range(10):
+        core.step()
+    second = core.poll()
+    assert first is not None
+    assert second is not None
+    assert core.push(answer(second)) is Outcome.ACCEPTED
+    assert core.push(replace(answer(first), tick=first.tick)) is Outcome.OUT_OF_ORDER
+
+
+def test_a_bad_answer_is_asked_again_at_once_and_a_refusal_after_the_timeout() -> None:
+    core = executor()
+    request = core.poll()
+    assert request is not None
+    core.step()
+    core.push(answer(request, actions=np.full((8, 2), np.nan)))
+    again = core.poll()
+    assert again is not None
+    assert again.request_id == request.request_id + 1
+    core.push(answer(again, refusal='busy'))
+    polls = []
+    for _ in range(12):
+        core.step()
+        polls.append(core.poll() is not None)
+    assert polls.index(True) == 9
+
+
+def test_hold_brakes_then_latches_and_reset_resumes() -> None:
+    limits = Limits([-9.0] * 2, [9.0] * 2, [1.0] * 2, [2.0] * 2)
+    core = executor(replace(CONFIG, limits=limits, limit_tolerance=10.0))
+    steps, _ = drive(core, 4, delay=0, value=3.0)
+    for _ in range(30):
+        core.poll()
+        steps.append(core.step())
+    phases = [step.phase for step in steps]
+    assert phases[8] is Phase.HOLDING
+    assert phases[-1] is Phase.STOPPED
+    velocity = np.diff([step.command for step in steps], axis=0) / 0.02
+    assert np.abs(np.diff(velocity, axis=0) / 0.02).max() <= 2.0 + 1e-9
+    np.testing.assert_array_equal(velocity[-1], 0.0)
+    assert core.poll() is None
+    assert core.push(ActionChunk(RUN, 1, 0, np.zeros((8, 2)))) is Outcome.STOPPED
+
+    core.reset()
+    assert core.step().phase is Phase.WAITING_FIRST
+    steps, _ = drive(core, 3, delay=0, value=3.0)
+    assert steps[-1].phase is Phase.EXECUTING
+
+
+def test_wait_rests_while_the_policy_computes() -> None:
+    core = executor(merger='wait')
+    steps, requests = drive(core, 40, delay=3)
+    assert [step.row for step in steps if step.took_over] == [0.0] * len(requests)
+    # Three ticks of rest, four rows executed, and again.
+    assert [int(step.phase) for step in steps[3:17]] == [1, 1, 1, 1, 2, 2, 2] * 2
+    assert core.counters['starved_ticks'] == 0
+
+
+def test_a_wait_that_gets_a_bad_answer_keeps_resting() -> None:
+    core = executor(merger='wait')
+    drive(core, 4, delay=0)
+    request = core.poll()
+    assert request is not None
+    core.push(answer(request, actions=np.full((8, 2), np.nan)))
+    again = core.poll()
+    assert again is not None
+    assert core.step().phase is Phase.WAITING
+
+
+def test_a_slow_policy_rate_is_interpolated() -> None:
+    config = replace(CONFIG, policy_rate_hz=15.0)
+    core = executor(config)
+    steps, requests = drive(core, 40, delay=0)
+    # Rows are 50 / 15 ticks apart and rise by 0.01 each.
+    rows = [step.row for step in steps[:12]]
+    np.testing.assert_allclose(np.diff(rows), 0.3)
+    np.testing.assert_allclose([s.planned[0] for s in steps[:12]], np.arange(12) * 0.003)
+    assert [r.tick for r in requests[:3]] == [0, 14, 28]  # First tick at or after 4 * 50 / 15.
+    # Previous comes in policy steps: its rows are one step apart too.
+    np.testing.assert_allclose(np.diff(requests[1].boundary.previous[:3, 0]), 0.01)
+
+
+def test_a_new_behaviour_takes_effect_at_the_next_boundary() -> None:
+    core = executor()
+    _, requests = drive(core, 6, delay=0)
+    core.set_behaviour(Behaviour('ensemble', MERGERS['ensemble'](), Corrector()))
+    assert core.behaviour.name == 'switch'
+    _, requests = drive(core, 6, delay=0)
+    assert requests[0].strategy == 'ensemble'
+    assert core.behaviour.name == 'ensemble'
+
+
+def test_a_missed_tick_repeats_and_does_not_jump() -> None:
+    limits = Limits([-9.0] * 2, [9.0] * 2, [1.0] * 2, [1.0] * 2)
+    core = executor(replace(CONFIG, limits=limits, limit_tolerance=10.0))
+    request = core.poll()
+    assert request is not None
+    core.push(answer(request, 5.0))
+    before = core.step().command
+    skipped = [core.skip() for _ in range(3)]
+    after = core.step()
+    assert [step.tick for step in skipped] == [1, 2, 3]
+    assert all(step.missed for step in skipped)
+    assert after.tick == 4
+    assert np.abs(after.command - before).max() <= 2 * 1.0 * 0.02**2 + 1e-12
+    assert core.counters['missed_ticks'] == 3
+
+
+def test_a_correction_that_is_not_finite_is_not_sent() -> None:
+    class Broken(Corrector):
+        def correct(self, action, row, horizon, observation):  # noqa: ANN001, ANN202
+            return action * np.nan
+
+    core = Executor(CONFIG, Behaviour('x', MERGERS['switch'](), Broken()), RUN, np.zeros(2))
+    steps, _ = drive(core, 3, delay=0)
+    assert all(np.isfinite(step.command).all() for step in steps)
+    assert core.counters['correction_not_finite'] == 3
+
+
+def test_unanswered_requests_are_repeated_and_forgotten() -> None:
+    core = executor()
+    ids = []
+    for _ in range(2000):
+        request = core.poll()
+        if request is not None:
+            ids.append(request.request_id)
+        assert core.step().phase is Phase.WAITING_FIRST
+    assert ids == list(range(1, len(ids) + 1))
+    assert core.push(ActionChunk(RUN, 1, 0, np.zeros((8, 2)))) is Outcome.UNREQUESTED
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'execution_horizon': 9}, 'execution_horizon must be 1 to horizon = 8, got 9'),
+        ({'policy_rate_hz': 100.0}, 'policy_rate_hz must be above 0 and at most'),
+        ({'policy_rate_hz': 0.0}, 'policy_rate_hz must be above 0'),
+        ({'joint_names': ('a',)}, 'joint_names has 1 names for 2 joints'),
+        ({'hold_timeout_s': -1.0}, 'hold_timeout_s must be finite and >= 0'),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **changes)
