@@ -9,8 +9,7 @@ one slow start does not spoil the run. `to_steps` turns the estimate into policy
 from __future__ import annotations
 
 import math
-from abc import ABC
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
 
 import numpy as np

@@ -23,16 +23,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from async_chunking.chunk import ActionChunk
-from async_chunking.chunk import Boundary
-from async_chunking.chunk import ChunkRequest
-from async_chunking.chunk import Plan
+from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest, Plan
 from async_chunking.correctors import Corrector
 from async_chunking.mergers import Merger
-from async_chunking.safety import Limiter
-from async_chunking.safety import Limits
+from async_chunking.safety import Limiter, Limits
+from async_chunking.timeline import Timeline
 
-
+_NEIGHBOURS = np.array([-1.0, 0.0, 1.0])
 _MAX_OPEN = 64  # Unanswered requests that are remembered; older ones count as never made.
 
 
@@ -223,6 +220,12 @@ class Executor:
         self.counters: Counter[str] = Counter()
         self.phase = Phase.WAITING_FIRST
         self._limiter = Limiter(config.limits, config.control_period)
+        self._timeline = Timeline(
+            behaviour.merger,
+            config.stride,
+            config.blend_s * config.control_rate_hz,
+            config.action_dim,
+        )
         self._behaviour = behaviour
         self._next_behaviour = behaviour
         self._request_id = 0
@@ -238,14 +241,12 @@ class Executor:
     def reset(self) -> None:
         """Leave a safe stop, or begin: hold the last command and ask for a first chunk."""
         self.phase = Phase.WAITING_FIRST
-        self._plans: tuple[Plan, ...] = ()
+        self._timeline.clear()
         self._issued: dict[int, _Issued] = {}
         self._outstanding: int | None = None
         self._retry = False
         self._mark = -math.inf  # Tick from which the execution horizon counts.
         self._idle = 0
-        self._offset = np.zeros(self.config.action_dim)
-        self._offset_tick = 0
         self._takeover_delay = -1
 
     def set_behaviour(self, behaviour: Behaviour) -> None:
@@ -324,7 +325,7 @@ class Executor:
         merger = issued.behaviour.merger
         if not merger.waits and plan.end <= self.tick:
             return Outcome.EXPIRED
-        self._plans = merger.join(self._plans, plan, self.tick)
+        self._timeline.join(plan, self.tick)
         self._accepted_id = chunk.request_id
         for request_id in [i for i in self._issued if i <= chunk.request_id]:
             del self._issued[request_id]
@@ -349,7 +350,7 @@ class Executor:
             timeout = self.config.request_timeout_s * self.config.control_rate_hz
             if not self._retry and self.tick - self._issued[self._outstanding].tick < timeout:
                 return None
-        elif self._has_plan() and self.tick - self._mark < self._interval - 1e-9:
+        elif self._timeline.covers(self.tick) and self.tick - self._mark < self._interval - 1e-9:
             return None
         return self._request()
 
@@ -357,12 +358,12 @@ class Executor:
     def _interval(self) -> float:
         return self.config.execution_horizon * self.config.stride
 
-    def _has_plan(self) -> bool:
-        return bool(self._plans) and not np.isnan(self._planned(np.array([float(self.tick)]))[0, 0])
-
     def _request(self) -> ChunkRequest:
         self._behaviour = self._next_behaviour
-        previous = self._previous()
+        self._timeline.merger = self._behaviour.merger
+        # A robot that waits executes none of the old plan.
+        rows = 0 if self._behaviour.merger.waits else self.config.horizon
+        previous = self._timeline.upcoming(self.tick, rows)
         self._request_id += 1
         issued = _Issued(self.tick, self._behaviour, fresh=len(previous) == 0)
         self._issued[self._request_id] = issued
@@ -376,51 +377,43 @@ class Executor:
             self.run_id, self._request_id, self.tick, self._behaviour.name, boundary
         )
 
-    def _previous(self) -> np.ndarray:
-        """Return what will be executed from this tick on if no chunk comes, [R, D]."""
-        if not self._plans or self._behaviour.merger.waits:
-            return np.empty((0, self.config.action_dim))
-        ticks = self.tick + self.config.stride * np.arange(2 * self.config.horizon)
-        rows = self._planned(ticks)
-        end = int(np.argmax(np.isnan(rows[:, 0]))) if np.isnan(rows[:, 0]).any() else len(rows)
-        return rows[: min(end, self.config.horizon)]
-
     # --- commands -------------------------------------------------------------------------------
 
     def step(self, observation: Mapping[str, np.ndarray] | None = None) -> Step:
         """Emit this tick's command; `observation` is for the corrector."""
-        if self._plans and not self._resting():
-            planned = self._planned(np.array([self.tick - 1.0, self.tick, self.tick + 1.0]))
-            if not np.isnan(planned[1, 0]):
-                return self._execute(planned, observation)
+        if self._timeline and not self._resting():
+            around = self._timeline.actions(self.tick + _NEIGHBOURS)
+            if around[1, 0] == around[1, 0]:  # Not NaN: something is planned.
+                return self._execute(around, observation)
         return self._rest()
 
     def _resting(self) -> bool:
         waiting = self._behaviour.merger.waits and self._outstanding is not None
         return waiting or self.phase is Phase.STOPPED
 
-    def _execute(self, planned: np.ndarray, observation: Mapping | None) -> Step:
-        plan = self._plans[-1]
+    def _execute(self, around: np.ndarray, observation: Mapping[str, np.ndarray] | None) -> Step:
         if self.phase in (Phase.WAITING_FIRST, Phase.HOLDING):
-            planned = planned + self._begin_blend(planned[1])
+            self._timeline.blend_from(self._limiter.position, self.tick)
+            around = self._timeline.actions(self.tick + _NEIGHBOURS)
+        before, planned, after = around
+        advance = planned - before if before[0] == before[0] else after - planned
+        if advance[0] != advance[0]:  # NaN: a plan of a single row.
+            advance = np.zeros_like(planned)
+        plan = self._timeline.newest
         row = plan.row_at(self.tick)
-        target = self._behaviour.corrector.correct(planned[1], row, len(plan.rows), observation)
+        target = self._behaviour.corrector.correct(planned, row, len(plan.rows), observation)
         if not np.isfinite(target).all():
             self.counters['correction_not_finite'] += 1
-            target = planned[1]
-        before = planned[0] if not np.isnan(planned[0, 0]) else 2.0 * planned[1] - planned[2]
-        advance = planned[1] - before
-        if np.isnan(advance[0]):  # A plan of a single row.
-            advance = np.zeros_like(target)
+            target = planned
         command = self._limiter.follow(target, advance)
         self.phase = Phase.EXECUTING
         self._idle = 0
         limited = bool(np.abs(command - target).max() > 1e-9)
-        return self._emit(command, planned[1], plan.request_id, row, limited)
+        return self._emit(command, planned, plan.request_id, row, limited)
 
     def _rest(self) -> Step:
         if self.phase is not Phase.STOPPED:
-            if not self._plans:
+            if not self._timeline:
                 self.phase = Phase.WAITING_FIRST
             else:
                 self._idle += 1
@@ -428,7 +421,7 @@ class Executor:
                 self.phase = Phase.WAITING if waiting else Phase.HOLDING
                 if self._idle > self.config.hold_timeout_s * self.config.control_rate_hz:
                     self.phase = Phase.STOPPED
-                    self._plans = ()
+                    self._timeline.clear()
                     self._issued.clear()
                     self._outstanding = None
         if self.phase is Phase.HOLDING:
@@ -439,8 +432,8 @@ class Executor:
         """
         Account for a tick whose deadline passed before it could be computed.
 
-        Nothing is sent and the limiter stands still, so that the next command is one period's worth
-        away from the last one that the robot received, however long the gap.
+        Nothing is sent and the limiter stands still, so that the next command is one period's
+        worth away from the last one that the robot received, however long the gap.
         """
         self.counters['missed_ticks'] += 1
         tick, self.tick = self.tick, self.tick + 1
@@ -459,32 +452,3 @@ class Executor:
             tick, self.phase, command, planned, request_id, row,
             took_over=delay >= 0, delay=delay, limited=limited,
         )  # fmt: skip
-
-    # --- the plan, with the blend ---------------------------------------------------------------
-
-    def _planned(self, ticks: np.ndarray) -> np.ndarray:
-        """Return what is planned at `ticks` [n]: [n, D], NaN where nothing is."""
-        actions = self._behaviour.merger.actions(self._plans, ticks)
-        if self.tick - self._offset_tick > self._blend_ticks:
-            return actions
-        return actions + self._fade(ticks)
-
-    @property
-    def _blend_ticks(self) -> float:
-        return self.config.blend_s * self.config.control_rate_hz
-
-    def _begin_blend(self, planned: np.ndarray) -> np.ndarray:
-        """Start from where the robot is; return the correction [1, D] to what was planned."""
-        before = self._fade(np.array([float(self.tick)]))[0]
-        self._offset = self._limiter.position - (planned - before)
-        self._offset_tick = self.tick
-        if not self._blend_ticks:
-            self._offset = np.zeros_like(self._offset)
-        return (self._offset - before)[None, :]
-
-    def _fade(self, ticks: np.ndarray) -> np.ndarray:
-        """Return the share [n, D] of the initial offset that is left (smoothstep)."""
-        if not self._blend_ticks:
-            return np.zeros((len(ticks), self.config.action_dim))
-        x = np.minimum(np.maximum((ticks - self._offset_tick) / self._blend_ticks, 0.0), 1.0)
-        return (1.0 - x * x * (3.0 - 2.0 * x))[:, None] * self._offset

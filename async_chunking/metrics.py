@@ -9,10 +9,8 @@ numbers with units in their names. `summarize` gives them all.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +63,7 @@ class Run:
         took_over: [T] first tick of that chunk.
         delay: [T] at a takeover, steps since the request; else -1 [steps].
         missed: [T] the deadline passed.
-        emitted: [T] when the command was sent, on the executor's steady clock [s]; NaN if simulated.
+        emitted: [T] when the command was sent, executor's steady clock [s]; NaN if simulated.
         deadline: [T] when it was due, same clock [s].
         exchanges: Answered requests, by request id.
         counters: Of the executor at the end of the run.

@@ -6,11 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from async_chunking.delay import ESTIMATORS
-from async_chunking.delay import Ewma
-from async_chunking.delay import WindowMaximum
-from async_chunking.delay import WindowQuantile
-from async_chunking.delay import to_steps
+from async_chunking.delay import ESTIMATORS, Ewma, WindowMaximum, WindowQuantile, to_steps
 
 
 def test_maximum_forgets_what_leaves_the_window() -> None:

@@ -4,19 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from async_chunking.chunk import ActionChunk
-from async_chunking.chunk import ChunkRequest
+from async_chunking.chunk import ActionChunk, ChunkRequest
 from async_chunking.correctors import Corrector
-from async_chunking.executor import Behaviour
-from async_chunking.executor import Executor
-from async_chunking.executor import ExecutorConfig
-from async_chunking.executor import Outcome
-from async_chunking.executor import Phase
-from async_chunking.executor import Step
+from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome, Phase, Step
 from async_chunking.mergers import MERGERS
 from async_chunking.safety import Limits
 
@@ -68,7 +63,7 @@ def test_takes_over_at_the_row_that_belongs_to_now() -> None:
     assert [step.delay for step in takeovers] == [3] * len(takeovers)
     assert [step.row for step in takeovers] == [0.0] + [3.0] * (len(takeovers) - 1)
     # After the first, requests come every execution horizon, whatever the delay.
-    assert {b.tick - a.tick for a, b in zip(requests[1:], requests[2:], strict=False)} == {4}
+    assert {b.tick - a.tick for a, b in pairwise(requests[1:])} == {4}
     # The request describes what will be executed if no chunk comes: 8 - 4 rows are left.
     assert [request.boundary.rows for request in requests[2:]] == [4] * len(requests[2:])
     for request in requests[2:]:
@@ -83,7 +78,7 @@ def test_stream_is_old_prefix_then_new_suffix() -> None:
         core = executor()
         steps, requests = drive(core, 60, delay=delay)
         chunks = {r.request_id: answer(r, r.tick).actions for r in requests}
-        for previous, request in zip(requests[2:], requests[3:], strict=False):
+        for previous, request in pairwise(requests[2:]):
             start = request.tick
             executed = np.array([steps[start + i].planned for i in range(4)])
             old = chunks[previous.request_id][4 : 4 + delay]
@@ -294,7 +289,7 @@ def test_a_missed_tick_repeats_and_does_not_jump() -> None:
 
 def test_a_correction_that_is_not_finite_is_not_sent() -> None:
     class Broken(Corrector):
-        def correct(self, action, row, horizon, observation):  # noqa: ANN001, ANN202
+        def correct(self, action, row, horizon, observation):
             return action * np.nan
 
     core = Executor(CONFIG, Behaviour('x', MERGERS['switch'](), Broken()), RUN, np.zeros(2))

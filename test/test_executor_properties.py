@@ -8,18 +8,11 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine
-from hypothesis.stateful import initialize
-from hypothesis.stateful import invariant
-from hypothesis.stateful import rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from async_chunking.chunk import ActionChunk
-from async_chunking.chunk import ChunkRequest
+from async_chunking.chunk import ActionChunk, ChunkRequest
 from async_chunking.correctors import Corrector
-from async_chunking.executor import Behaviour
-from async_chunking.executor import Executor
-from async_chunking.executor import ExecutorConfig
-from async_chunking.executor import Phase
+from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Phase
 from async_chunking.mergers import MERGERS
 from async_chunking.safety import Limits
 

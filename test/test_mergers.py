@@ -7,11 +7,7 @@ import numpy as np
 import pytest
 
 from async_chunking.chunk import Plan
-from async_chunking.mergers import MERGERS
-from async_chunking.mergers import BSpline
-from async_chunking.mergers import Ensemble
-from async_chunking.mergers import Switch
-from async_chunking.mergers import Wait
+from async_chunking.mergers import MERGERS, BSpline, Ensemble, Switch, Wait
 
 
 def plan(origin: float, values: list[float], stride: float = 1.0, request_id: int = 1) -> Plan:
@@ -65,7 +61,7 @@ def test_ensemble_equals_the_online_recursion_of_act() -> None:
     for tick in range(20):
         chunk = rng.normal(size=horizon)
         active = merger.join(active, plan(tick, list(chunk)), tick)
-        # avg <- (avg * sum(w[:c]) + new * w[c]) / sum(w[:c + 1]), the last position appended as is.
+        # avg <- (avg * sum(w[:c]) + new * w[c]) / sum(w[:c + 1]); the last one appended as is.
         old = chunk[: len(average)]
         average = (average * totals[count - 1] + old * weights[count]) / totals[count]
         average = np.append(average, chunk[len(average) :])

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from async_chunking.safety import Limiter
-from async_chunking.safety import Limits
+from async_chunking.safety import Limiter, Limits
 
 PERIOD = 0.02
 LIMITS = Limits([-1.0, -2.0], [1.0, 2.0], [3.0, 1.0], [5.0, 10.0])

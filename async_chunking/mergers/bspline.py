@@ -3,7 +3,7 @@
 B-spline refit: smooth the finished chunk with a least-squares spline, then switch to it.
 
 The refit baseline that PAINT compares with (the refit part of ABPolicy alone). Its degree, knots
-and seam rule are not published: cubic, clamped, uniform knots and no seam constraint are our choice.
+and seam rule are not published: cubic, clamped, uniform knots and no seam constraint are ours.
 """
 
 from __future__ import annotations

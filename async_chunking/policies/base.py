@@ -2,14 +2,13 @@
 """
 What a policy is to the samplers: a velocity field with an encoding.
 
-A sampler never sees a network, a robot or a message. It works in the policy's own normalised action
-space; `FlowPolicy.normalize` and `denormalize` are the two doors.
+A sampler never sees a network, a robot or a message. It works in the policy's own normalised
+action space; `FlowPolicy.normalize` and `denormalize` are the two doors.
 """
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +25,7 @@ Encoding = Any
 
 class ChunkPolicy(ABC):
     """
-    Any policy that answers an observation with a chunk; strategies that need no velocity run on it.
+    Any policy that answers with a chunk; strategies that need no velocity run on it.
 
     Attributes:
         horizon: Rows of a chunk [steps].
@@ -87,7 +86,7 @@ class FlowPolicy(ABC):
         return actions
 
     def repeat(self, encoding: Encoding, samples: int) -> Encoding:
-        """Return the encoding for `samples` draws of each batch element, adjacent to each other."""
+        """Return the encoding for `samples` draws of each element, adjacent to each other."""
         return pytree.tree_map(
             lambda leaf: leaf.repeat_interleave(samples, 0) if isinstance(leaf, Tensor) else leaf,
             encoding,

@@ -3,24 +3,22 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import replace
-from typing import Any
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding
-from async_chunking.policies.base import FlowPolicy
-from async_chunking.policies.base import Observation
+from async_chunking.policies.base import Encoding, FlowPolicy, Observation
 
 Guide = Callable[[Tensor, float], Tensor]
 """(x [B, H, D], flow time) -> velocity [B, H, D]."""
+
+Randomness = torch.Generator | Sequence[torch.Generator]
+"""One generator for a batch, or one for each of its elements; see `normal`."""
 
 
 class Draw(NamedTuple):
@@ -41,8 +39,8 @@ class Sampler(ABC):
     """
     How a chunk is drawn. A value: constants only; what evolves goes in and out as `state`.
 
-    With no plan to meet (`boundary.rows == 0`) or no delay where the paper says so, a sampler gives
-    exactly what `plain` gives from the same generator.
+    With no plan to meet (`boundary.rows == 0`), or no delay where the paper says so, a sampler
+    gives exactly what `plain` gives from the same noise.
 
     Attributes:
         num_steps: Solver steps n; 0 takes the policy's own.
@@ -62,7 +60,7 @@ class Sampler(ABC):
         encoding: Encoding,
         boundary: Boundary,
         noise: Tensor,
-        generator: torch.Generator,
+        generator: Randomness,
         state: Any = None,
     ) -> Draw:
         """
@@ -73,7 +71,7 @@ class Sampler(ABC):
             encoding: Of the observation, batch B.
             boundary: `previous` [B, R, D] normalised, on the noise's device.
             noise: [B, H, D] standard normal: the same that `plain` would start from.
-            generator: For any further randomness.
+            generator: For any further randomness, drawn with `normal`.
             state: What this sampler returned at the last request of the stream, or None.
         """
 
@@ -82,9 +80,27 @@ class Sampler(ABC):
         return self.num_steps or policy.num_steps
 
 
+def normal(shape: Sequence[int], generator: Randomness, like: Tensor) -> Tensor:
+    """
+    Return standard normal numbers [B, ...] of `like`'s type and device.
+
+    With one generator for each batch element, what an element draws does not depend on the others
+    in its batch.
+    """
+    if isinstance(generator, torch.Generator):
+        drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=like.dtype)
+    else:
+        each = [
+            torch.randn(shape[1:], generator=one, device=one.device, dtype=like.dtype)
+            for one in generator
+        ]
+        drawn = torch.stack(each)
+    return drawn.to(like.device)
+
+
 def integrate(velocity: Guide, start: Tensor, num_steps: int) -> Tensor:
     """
-    Follow a velocity field from flow time 0 to 1 with explicit Euler steps at 0, 1/n, ..., (n-1)/n.
+    Follow a velocity field from flow time 0 to 1 with Euler steps at 0, 1/n, ..., (n-1)/n.
 
     Args:
         velocity: Called once per step.
@@ -111,7 +127,7 @@ def sample_chunk(
     sampler: Sampler,
     observation: Observation,
     boundary: Boundary,
-    generator: torch.Generator,
+    generator: Randomness,
     state: Any = None,
 ) -> Draw:
     """
@@ -136,7 +152,7 @@ def sample_chunk(
     observation = sampler.condition(observation, boundary)
     previous = policy.normalize(boundary.previous, observation)
     shape = (previous.shape[0], policy.horizon, policy.action_dim)
-    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=previous.dtype)
+    noise = normal(shape, generator, previous)
     with torch.no_grad():
         encoding = policy.encode(observation)
         inner = replace(boundary, previous=previous)

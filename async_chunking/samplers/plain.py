@@ -6,16 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding
-from async_chunking.policies.base import FlowPolicy
-from async_chunking.samplers.base import Draw
-from async_chunking.samplers.base import Sampler
-from async_chunking.samplers.base import field
-from async_chunking.samplers.base import integrate
+from async_chunking.policies.base import Encoding, FlowPolicy
+from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integrate
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class Plain(Sampler):
         encoding: Encoding,
         boundary: Boundary,
         noise: Tensor,
-        generator: torch.Generator,
+        generator: Randomness,
         state: Any = None,
     ) -> Draw:
         """Integrate from the noise; see `Sampler.draw`."""

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is planned for which tick: the active plans, seen through a merger, with the blend-in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from async_chunking.chunk import Plan
+from async_chunking.mergers import Merger
+
+
+class Timeline:
+    """
+    The plans that are active, as one function of the tick.
+
+    Args:
+        merger: How plans join and what they say together; may be exchanged at any tick.
+        stride: Ticks per policy step.
+        blend_ticks: Ticks in which a fresh start is blended in.
+        action_dim: D.
+    """
+
+    def __init__(self, merger: Merger, stride: float, blend_ticks: float, action_dim: int) -> None:
+        self.merger = merger
+        self._stride = stride
+        self._blend_ticks = blend_ticks
+        self._none = np.zeros(action_dim)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every plan."""
+        self._plans: tuple[Plan, ...] = ()
+        self._offset = self._none
+        self._blend_start = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._plans)
+
+    @property
+    def newest(self) -> Plan:
+        """The plan that joined last."""
+        return self._plans[-1]
+
+    def join(self, plan: Plan, tick: int) -> None:
+        """Let a plan take over at `tick`."""
+        self._plans = self.merger.join(self._plans, plan, tick)
+
+    def actions(self, ticks: np.ndarray) -> np.ndarray:
+        """Return what is planned at `ticks` [n]: [n, D] [rad, m], NaN where nothing is."""
+        actions = self.merger.actions(self._plans, ticks)
+        if self._offset is self._none or ticks[0] - self._blend_start >= self._blend_ticks:
+            return actions
+        return actions + self._fade(ticks)
+
+    def covers(self, tick: int) -> bool:
+        """Return whether anything is planned at `tick`."""
+        return bool(self) and not np.isnan(self.actions(np.array([float(tick)]))[0, 0])
+
+    def upcoming(self, tick: int, horizon: int) -> np.ndarray:
+        """Return what will be executed from `tick` on if no chunk comes, [R <= horizon, D]."""
+        if not self:
+            return np.empty((0, len(self._none)))
+        rows = self.actions(tick + self._stride * np.arange(horizon))
+        absent = np.isnan(rows[:, 0])
+        return rows[: int(np.argmax(absent))] if absent.any() else rows
+
+    def blend_from(self, position: np.ndarray, tick: int) -> None:
+        """Begin at `position` [D] at `tick` and fade the difference to the plan out."""
+        if self._blend_ticks:
+            self._offset = self._none
+            self._offset = position - self.actions(np.array([float(tick)]))[0]
+            self._blend_start = float(tick)
+
+    def _fade(self, ticks: np.ndarray) -> np.ndarray:
+        """Return the share [n, D] of the offset that is left (smoothstep)."""
+        x = np.minimum(np.maximum((ticks - self._blend_start) / self._blend_ticks, 0.0), 1.0)
+        return (1.0 - x * x * (3.0 - 2.0 * x))[:, None] * self._offset
