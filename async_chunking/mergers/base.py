@@ -17,8 +17,8 @@ class Merger:
     How a chunk joins the stream; the base class is the plainest one.
 
     A merger is a value. What evolves is the tuple of active plans, oldest first, which the
-    executor holds and passes in. `join` and `actions` must be cheap; `prepare` may be slow because it runs
-    off the command thread.
+    executor holds and passes in. `join` and `actions` must be cheap; `prepare` may be slow because
+    it runs off the command thread.
 
     Attributes:
         waits: The robot rests while a chunk is computed, instead of executing the old plan on.
