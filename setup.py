@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installs the parts that need no ROS 2; setup.cfg says what. Messages and nodes are built by CMakeLists.txt."""
+"""Installs what needs no ROS 2, as setup.cfg says. CMakeLists.txt builds messages and nodes."""
 
 from setuptools import setup
 

