@@ -99,6 +99,7 @@ class CountingPolicy(FlowPolicy):
 
     Attributes:
         calls: Evaluations so far, of a whole batch each.
+        samples: Evaluations so far, times the samples in each.
     """
 
     def __init__(self, policy: FlowPolicy) -> None:
@@ -108,6 +109,7 @@ class CountingPolicy(FlowPolicy):
         self.num_steps = policy.num_steps
         self.offers = policy.offers
         self.calls = 0
+        self.samples = 0
 
     def encode(self, observation: Observation) -> Encoding:
         """Pass through."""
@@ -116,6 +118,7 @@ class CountingPolicy(FlowPolicy):
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Pass through and count."""
         self.calls += 1
+        self.samples += len(actions)
         return self._policy.velocity(actions, flow_time, encoding)
 
     def normalize(self, actions: Tensor, observation: Observation) -> Tensor:
