@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A point that shall reach a moving goal, and a policy for it: small, but a closed loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from async_chunking.executor import ExecutorConfig
+from async_chunking.policies.base import FlowPolicy
+from async_chunking.safety import Limits
+
+HORIZON = 16
+FREE = Limits([-100.0] * 2, [100.0] * 2, [np.inf] * 2, [np.inf] * 2)
+
+
+def config(execution_horizon: int, **changes: object) -> ExecutorConfig:
+    settings = {'control_rate_hz': 50.0, 'policy_rate_hz': 50.0, 'blend_s': 0.0, **changes}
+    return ExecutorConfig(FREE, ('x', 'y'), HORIZON, execution_horizon, **settings)
+
+
+class Chase:
+    """The point follows the command half-way each tick; the goal drifts; near it is success."""
+
+    def __init__(self, ticks: int = 60) -> None:
+        self._ticks = ticks
+
+    def reset(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        self._tick = 0
+        self._position = rng.uniform(-0.1, 0.1, 2)
+        self._goal = rng.uniform(0.5, 1.0, 2)
+        self._drift = rng.normal(0.0, 0.005, (self._ticks, 2))
+        return self._observe()
+
+    def step(self, command: np.ndarray) -> tuple[dict[str, np.ndarray], bool, bool]:
+        self._position = self._position + 0.5 * (command - self._position)
+        self._goal = self._goal + self._drift[self._tick]
+        self._tick += 1
+        solved = bool(np.linalg.norm(self._goal - self._position) < 0.2)
+        return self._observe(), solved or self._tick == self._ticks, solved
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return {
+            'observation.state': self._position.copy(),
+            'observation.environment_state': self._goal - self._position,
+        }
+
+
+class Towards(FlowPolicy):
+    """Velocity -> straight lines to the goal, each row displaced by its own noise."""
+
+    horizon = HORIZON
+    action_dim = 2
+    num_steps = 3
+
+    def encode(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
+        share = torch.arange(1, HORIZON + 1)[:, None] / 40.0
+        start = observation['observation.state'][:, None]
+        return start + share * observation['observation.environment_state'][:, None]
+
+    def velocity(
+        self, actions: torch.Tensor, flow_time: torch.Tensor, encoding: torch.Tensor
+    ) -> torch.Tensor:
+        """Velocity of (1 - t) noise + t (lines + noise / 50)."""
+        time = flow_time.reshape(-1, 1, 1)
+        noise = (actions - time * encoding) / (1.0 - 0.98 * time)
+        return encoding - 0.98 * noise
