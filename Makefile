@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup setup-kinetix test-kinetix demo test check format bench clean
 
 setup:   ## make .venv and build the package; ROS_DISTRO=jazzy for Jazzy instead of Kilted
 	@$(PYTHON) requirements/bootstrap.py
@@ -12,6 +12,17 @@ demo: setup   ## a simulated ViperX does a task; a table says how well
 
 test: setup   ## all tests
 	@$(BIN)/python -m pytest
+
+setup-kinetix: .venv-kinetix/setup.stamp   ## make .venv-kinetix, since JAX and its friends clash with .venv
+
+.venv-kinetix/setup.stamp: requirements/kinetix.txt setup.py setup.cfg
+	@$(PYTHON) -m venv .venv-kinetix
+	@.venv-kinetix/bin/python -m pip install --quiet --requirement requirements/kinetix.txt
+	@.venv-kinetix/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+test-kinetix: setup-kinetix   ## tests of the Kinetix benchmark; ASYNC_CHUNKING_KINETIX_LEVELS names the level files
+	@.venv-kinetix/bin/python -m pytest test/test_kinetix.py
 
 check: setup   ## style and types
 	@$(BIN)/ruff check .

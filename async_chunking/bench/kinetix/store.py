@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep JAX trees of arrays in safetensors files, with what describes them in JSON beside."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from async_chunking.errors import AsyncChunkingError
+
+
+class CheckpointError(AsyncChunkingError):
+    """A checkpoint belongs to something else."""
+
+
+def save_tree(path: Path, tree: Any, about: dict) -> None:
+    """
+    Write a tree and its description; a reader sees the old or the new pair, never half a file.
+
+    Args:
+        path: Of the safetensors file; the description gets the suffix .json.
+        tree: Any nesting of arrays and keys for random numbers.
+        about: What to say of it, as JSON.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        for name, leaf in _named(tree)
+    }
+    save_file(arrays, unfinished := path.with_suffix('.unfinished'))
+    os.replace(unfinished, path)
+    unfinished.write_text(json.dumps(about) + '\n')
+    os.replace(unfinished, path.with_suffix('.json'))
+
+
+def load_tree(path: Path, like: Any) -> tuple[Any, dict]:
+    """
+    Read what `save_tree` wrote.
+
+    Args:
+        path: Of the safetensors file.
+        like: A tree of the same structure and shapes.
+
+    Returns:
+        The tree and its description.
+
+    Raises:
+        CheckpointError: The file holds a tree of another structure or other shapes.
+    """
+    arrays = load_file(path)
+    leaves = []
+    for name, leaf in _named(like):
+        expected = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        found = arrays.get(name)
+        if found is None or found.shape != np.shape(expected):
+            shape = None if found is None else found.shape
+            wanted = np.shape(expected)
+            msg = f'{path}: {name} has shape {shape} instead of {wanted}; remove the file'
+            raise CheckpointError(msg)
+        value = jnp.asarray(found)
+        leaves.append(jax.random.wrap_key_data(value) if _is_key(leaf) else value)
+    tree = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return tree, json.loads(path.with_suffix('.json').read_text())
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    name = partial(jax.tree_util.keystr, simple=True, separator='/')
+    return [(name(place), leaf) for place, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, 'dtype') and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
