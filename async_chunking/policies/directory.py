@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A folder of checkpoints of one task, by recipe: which strategies can it serve? Never imports torch.
+
+The folder holds `flow.safetensors` and `flow.json`, and any of weak, tt_rtc, remac, vlash, a2c2,
+act. What it offers is read from the JSON files alone, so executor and launch files may ask
+too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from async_chunking.policies.sidecar import CheckpointError, Sidecar, read_sidecar
+from async_chunking.strategies import Strategy
+
+if TYPE_CHECKING:
+    import torch
+
+    from async_chunking.correctors.a2c2 import A2C2
+    from async_chunking.policies.base import ChunkPolicy, FlowPolicy
+
+FLOW_ARCHITECTURES = frozenset({'mixer', 'transformer'})
+BASES = ('flow', 'act')  # What a strategy runs that asks for no recipe; the first one there.
+
+
+class PolicyDirectory:
+    """
+    The checkpoints of one task.
+
+    Attributes:
+        path: The folder.
+        sidecars: Recipe -> what its checkpoint says about itself.
+
+    Raises:
+        CheckpointError: The folder has no checkpoint, or they disagree about the robot or the
+            shape of a chunk.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        files = sorted(self.path.glob('*.safetensors'))
+        names = [file.stem for file in files if not file.stem.endswith('.state')]
+        if not names:
+            msg = f'{self.path} holds no checkpoint (*.safetensors with *.json). Train one first'
+            raise CheckpointError(msg)
+        self.sidecars: dict[str, Sidecar] = {
+            name: read_sidecar(self.path / name) for name in names
+        }
+        for key in ('robot', 'joint_names', 'policy_rate_hz'):
+            self._agree(key, {n: getattr(s, key) for n, s in self.sidecars.items()})
+        for key in ('horizon', 'action_dim'):
+            self._agree(key, {n: s.architecture.get(key) for n, s in self.sidecars.items()})
+
+    def _agree(self, key: str, values: dict[str, object]) -> None:
+        if len(set(values.values())) > 1:
+            listed = ', '.join(f'{name}: {value}' for name, value in values.items())
+            msg = f'{self.path}: the checkpoints disagree about {key} ({listed}); separate them'
+            raise CheckpointError(msg)
+
+    @property
+    def base(self) -> str:
+        """Recipe that serves strategies which ask for none."""
+        found = [name for name in BASES if name in self.sidecars]
+        if not found:
+            msg = f'{self.path} has {", ".join(self.sidecars)} but no base: {" or ".join(BASES)}'
+            raise CheckpointError(msg)
+        return found[0]
+
+    @property
+    def horizon(self) -> int:
+        """Rows of a chunk [steps]."""
+        return next(iter(self.sidecars.values())).architecture['horizon']
+
+    @property
+    def action_dim(self) -> int:
+        """Columns of a chunk."""
+        return next(iter(self.sidecars.values())).architecture['action_dim']
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Names of `strategies.NEEDS` that a strategy may rely on."""
+        offers = {'corrector:a2c2'} & {f'corrector:{name}' for name in self.sidecars}
+        offers |= {f'recipe:{n}' for n in ('tt_rtc', 'remac', 'vlash') if n in self.sidecars}
+        if 'weak' in self.sidecars:
+            offers.add('weak_policy')
+        if self.sidecars[self.base].architecture.get('name') in FLOW_ARCHITECTURES:
+            offers |= {'velocity', 'gradients', 'per_token_time'}
+        return frozenset(offers)
+
+    def recipe_for(self, strategy: Strategy) -> str:
+        """
+        Return the recipe whose checkpoint a strategy runs on.
+
+        Raises:
+            CheckpointError: It needs two of them, or one that is not there.
+        """
+        wanted = [
+            n.removeprefix('recipe:') for n in sorted(strategy.needs) if n.startswith('recipe:')
+        ]
+        if len(wanted) > 1:
+            msg = f"strategy '{strategy.name}' needs two policies at once: {' and '.join(wanted)}"
+            raise CheckpointError(msg)
+        name = wanted[0] if wanted else self.base
+        self._require(name)
+        return name
+
+    def policy_for(
+        self, strategy: Strategy, device: torch.device | str = 'cpu'
+    ) -> FlowPolicy | ChunkPolicy:
+        """Load the policy that a strategy runs on; imports torch."""
+        return self.load(self.recipe_for(strategy), device)
+
+    def weak_policy(self, device: torch.device | str = 'cpu') -> FlowPolicy:
+        """Load the weaker policy that BID compares with; imports torch."""
+        return self.load('weak', device)
+
+    def load(self, recipe: str, device: torch.device | str = 'cpu') -> FlowPolicy:
+        """Load a policy by recipe; imports torch."""
+        from async_chunking.policies.checkpoint import load_policy
+
+        self._require(recipe)
+        policy = load_policy(self.path / recipe, device)
+        policy.offers = self.offers
+        return policy
+
+    def corrector(self, name: str = 'a2c2') -> A2C2:
+        """Load a corrector by name; numpy only."""
+        from async_chunking.correctors.a2c2 import load_a2c2
+
+        self._require(name)
+        return load_a2c2(self.path / name)
+
+    def _require(self, recipe: str) -> None:
+        if recipe not in self.sidecars:
+            msg = f"{self.path} has no checkpoint '{recipe}'. It has: {', '.join(self.sidecars)}"
+            raise CheckpointError(msg)
