@@ -3,160 +3,25 @@
 What a run was like: one implementation of every figure, for live, simulated and bagged runs.
 
 A `Run` is the record of one run as arrays, wherever it came from; functions take it and return
-numbers with units in their names. `summarize` gives them all.
+numbers with units in their names. `summarize` gives them all. A long recording comes as several
+runs that follow each other: `Tally` adds them up and keeps only a few numbers per tick.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from async_chunking.executor import Phase
+from async_chunking.limit_use import LimitUse, derivative, limit_use, worse
+from async_chunking.record import Episode, Exchange, Run
+from async_chunking.safety import Limits
+from async_chunking.seams import Seam, column, consistency_of, mean, seams
 
-
-@dataclass(frozen=True)
-class Exchange:
-    """
-    One request, its answer, and when the answer took over.
-
-    Attributes:
-        request_id: Of the request.
-        tick: The request's tick.
-        previous: [R, D] what was planned from that tick on, one row per step [rad, m].
-        actions: [H, D] the answer; row 0 belongs to `tick` [rad, m].
-        conditioned_delay: Delay that the sampler was told [steps].
-        observation_age: Age of the observation when inference started [s], NaN if unknown.
-        inference: Duration of the inference [s], NaN if unknown.
-        waiting: Time that the request waited for an inference in progress [s], NaN if unknown.
-    """
-
-    request_id: int
-    tick: int
-    previous: np.ndarray
-    actions: np.ndarray
-    conditioned_delay: int = 0
-    observation_age: float = math.nan
-    inference: float = math.nan
-    waiting: float = math.nan
-
-
-@dataclass(frozen=True)
-class Run:
-    """
-    One run, tick by tick.
-
-    Attributes:
-        strategy: As the user named it.
-        control_period: [s].
-        stride: Ticks per policy step.
-        tick: [T] command counter.
-        phase: [T] values of `Phase`.
-        command: [T, D] sent [rad, m].
-        planned: [T, D] before limits, NaN where nothing was planned [rad, m].
-        measured: [T, D] joint positions, NaN where unknown [rad, m].
-        request_id: [T] whose chunk was executed, 0 for none.
-        took_over: [T] first tick of that chunk.
-        delay: [T] at a takeover, steps since the request; else -1 [steps].
-        missed: [T] the deadline passed.
-        emitted: [T] when the command was sent, executor's steady clock [s]; NaN if simulated.
-        deadline: [T] when it was due, same clock [s].
-        exchanges: Answered requests, by request id.
-        counters: Of the executor at the end of the run.
-        success: Whether the task was achieved; None if unknown.
-        completion_time: Seconds from the first command to success [s], NaN without.
-    """
-
-    strategy: str
-    control_period: float
-    stride: float
-    tick: np.ndarray
-    phase: np.ndarray
-    command: np.ndarray
-    planned: np.ndarray
-    measured: np.ndarray
-    request_id: np.ndarray
-    took_over: np.ndarray
-    delay: np.ndarray
-    missed: np.ndarray
-    emitted: np.ndarray
-    deadline: np.ndarray
-    exchanges: Mapping[int, Exchange] = field(default_factory=dict)
-    counters: Mapping[str, int] = field(default_factory=dict)
-    success: bool | None = None
-    completion_time: float = math.nan
-
-
-def prefix_mismatch(exchange: Exchange, delay: int) -> np.ndarray:
-    """
-    Return |new - old| [d, D] over the steps that were executed while the chunk was computed.
-
-    Rows that either side lacks are left out: d is the delay cut to both.
-    """
-    count = min(delay, len(exchange.previous), len(exchange.actions))
-    return np.abs(exchange.actions[:count] - exchange.previous[:count])
-
-
-class Consistency(NamedTuple):
-    """
-    CON of a run; both reductions, since the published equation is not printed in readable form.
-
-    Attributes:
-        mean_absolute: Mean over seams of the mean over d steps and D dimensions (what the PAINT
-            reference code computes) [rad].
-        step_norm: Mean over seams of the mean over d steps of the L2 norm over dimensions [rad].
-        seams: Takeovers with a delay of at least one step and a plan to disagree with.
-    """
-
-    mean_absolute: float
-    step_norm: float
-    seams: int
-
-
-def consistency(run: Run) -> Consistency:
-    """Return CON (PAINT, appendix G, equation 15): prefix mismatch of the new chunks."""
-    absolute, norm = [], []
-    for exchange, index in _takeovers(run):
-        mismatch = prefix_mismatch(exchange, int(run.delay[index]))
-        if len(mismatch):
-            absolute.append(mismatch.mean())
-            norm.append(np.linalg.norm(mismatch, axis=1).mean())
-    if not absolute:
-        return Consistency(math.nan, math.nan, 0)
-    return Consistency(float(np.mean(absolute)), float(np.mean(norm)), len(absolute))
-
-
-def seam_jumps(run: Run) -> np.ndarray:
-    """
-    Return, per takeover, how far the plan jumped [rad, m].
-
-    The largest difference over the joints between what is planned at the takeover's tick and what
-    the plan before it had for that same tick; takeovers without an old plan there are left out.
-    """
-    jumps = []
-    for exchange, index in _takeovers(run):
-        row = (int(run.tick[index]) - exchange.tick) / run.stride
-        below = int(row + 1e-9)
-        if below >= len(exchange.previous) or np.isnan(run.planned[index, 0]):
-            continue
-        above = min(below + 1, len(exchange.previous) - 1)
-        share = max(row - below, 0.0)
-        old = exchange.previous[below] * (1.0 - share) + exchange.previous[above] * share
-        jumps.append(np.abs(run.planned[index] - old).max())
-    return np.array(jumps)
-
-
-def _takeovers(run: Run) -> list[tuple[Exchange, int]]:
-    found = []
-    for index in np.flatnonzero(run.took_over):
-        exchange = run.exchanges.get(int(run.request_id[index]))
-        if exchange is not None:
-            found.append((exchange, int(index)))
-    return found
+__all__ = ['Exchange', 'Run', 'Tally', 'delays', 'jerk', 'periods', 'spread', 'summarize']
 
 
 def jerk(positions: np.ndarray, period: float) -> float:
@@ -164,12 +29,27 @@ def jerk(positions: np.ndarray, period: float) -> float:
     Return the root mean square jerk over time and joints [rad/s^3].
 
     Args:
-        positions: [T, D], NaN rows split the series.
+        positions: [T, D], NaN splits the series.
         period: [s].
     """
-    third = np.diff(positions, n=3, axis=0) / period**3
-    third = third[~np.isnan(third).any(axis=1)]
-    return float(np.sqrt(np.mean(third**2))) if len(third) else math.nan
+    third = derivative(positions, period, 3)
+    return math.sqrt(mean(third**2))
+
+
+def delays(run: Run) -> np.ndarray:
+    """Return the delay of every takeover [steps]."""
+    return run.delay[run.took_over].astype(float)
+
+
+def periods(run: Run) -> np.ndarray:
+    """Return the times between successive commands that were sent [s]."""
+    return sent_periods(run.tick, run.missed, run.emitted)
+
+
+def sent_periods(tick: np.ndarray, missed: np.ndarray, emitted: np.ndarray) -> np.ndarray:
+    """Return the times [s] between commands that were sent; ticks that were not recorded split."""
+    sent = np.flatnonzero(missed == 0)
+    return np.diff(emitted[sent])[np.diff(tick[sent]) == np.diff(sent)]
 
 
 class Spread(NamedTuple):
@@ -189,84 +69,136 @@ def spread(values: np.ndarray) -> Spread:
     return Spread(float(p50), float(p99), float(values.max()))
 
 
-def periods(run: Run) -> np.ndarray:
-    """Return the times between successive commands that were sent [s]."""
-    return np.diff(run.emitted[~run.missed])
-
-
-def delays(run: Run) -> np.ndarray:
-    """Return the delay of every takeover [steps]."""
-    return run.delay[run.took_over].astype(float)
-
-
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """
-    Return the Wilson score interval of a success rate.
-
-    Raises:
-        ValueError: `successes` is not within 0 to `trials`.
-    """
-    if not 0 <= successes <= trials:
-        msg = f'successes must be 0 to trials = {trials}, got {successes}'
-        raise ValueError(msg)
-    if trials == 0:
-        return 0.0, 1.0
-    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method='wilson')
-    return float(interval.low), float(interval.high)
-
-
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Return mean and Student-t interval of the finite values; NaN bounds below two of them."""
-    array = np.asarray(values, dtype=np.float64)
-    array = array[np.isfinite(array)]
-    if not len(array):
-        return math.nan, math.nan, math.nan
-    mean = float(array.mean())
-    if len(array) < 2:
-        return mean, math.nan, math.nan
-    half = stats.t.ppf(0.5 + confidence / 2.0, len(array) - 1) * stats.sem(array)
-    return mean, float(mean - half), float(mean + half)
-
-
-def summarize(run: Run) -> dict[str, object]:
-    """Return every figure of one run, by name; the keys are those of the JSON reports."""
-    con = consistency(run)
-    jumps = seam_jumps(run)
-    delay = delays(run)
-    period = spread(periods(run) * 1e3)
-    counted = run.counters
-    rejected = sum(
-        count for name, count in counted.items()
-        if name not in NOT_REJECTIONS
-    )  # fmt: skip
-    return {
-        'strategy': run.strategy,
-        'success': run.success,
-        'completion_time_s': run.completion_time,
-        'consistency_rad': con.mean_absolute,
-        'consistency_l2_rad': con.step_norm,
-        'seams': con.seams,
-        'seam_jump_rad': float(jumps.mean()) if len(jumps) else math.nan,
-        'seam_jump_max_rad': float(jumps.max()) if len(jumps) else math.nan,
-        'command_jerk_rad_s3': jerk(run.command, run.control_period),
-        'measured_jerk_rad_s3': jerk(run.measured, run.control_period),
-        'delay_steps': {
-            'p50': float(np.median(delay)) if len(delay) else math.nan,
-            'max': float(delay.max()) if len(delay) else math.nan,
-        },
-        'period_ms': period._asdict(),
-        'ticks': len(run.tick),
-        'missed_ticks': int(run.missed.sum()),
-        'starved_ticks': int((run.phase == Phase.HOLDING).sum()),
-        'limited_ticks': counted.get('limited_ticks', 0),
-        'takeovers': int(run.took_over.sum()),
-        'late_chunks': counted.get('late', 0) + counted.get('expired', 0),
-        'rejected_chunks': rejected,
-    }
-
-
 # Counters of the executor that do not mean that a chunk was turned away.
 NOT_REJECTIONS = frozenset(
     {'accepted', 'late', 'expired', 'starved_ticks', 'missed_ticks', 'limited_ticks',
      'correction_not_finite'}
 )  # fmt: skip
+
+
+def late_chunks(counters: Mapping[str, int]) -> int:
+    """Return the chunks that came later than they were conditioned on."""
+    return counters.get('late', 0) + counters.get('expired', 0)
+
+
+def rejected_chunks(counters: Mapping[str, int]) -> int:
+    """Return the chunks that were turned away."""
+    return sum(count for name, count in counters.items() if name not in NOT_REJECTIONS)
+
+
+def summarize(run: Run, limits: Limits | None = None) -> dict[str, object]:
+    """Return every figure of one run, by name; the keys are those of the JSON reports."""
+    tally = Tally(limits)
+    tally.add(run)
+    return tally.figures()
+
+
+class Tally:
+    """
+    Figures of a run that comes in pieces.
+
+    What grows with the length: three numbers per tick and a `Seam` per takeover, about 6 MB for an
+    hour at 50 Hz, whatever the number of joints.
+
+    Args:
+        limits: Of the robot; without them there are no margins.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits
+        self.seams: list[Seam] = []
+        self._last: Run | None = None
+        self._clock: list[np.ndarray] = []
+        self._delays: list[np.ndarray] = []
+        self._starved = 0
+        self._tail: dict[str, np.ndarray] = {}
+        self._squares = {'command': np.zeros(2), 'measured': np.zeros(2)}
+        self._use: LimitUse | None = None
+
+    def add(self, piece: Run) -> None:
+        """Count the next piece; its ticks follow those of the piece before."""
+        self.seams += seams(piece)
+        self._last = piece
+        self._clock.append(np.array([piece.tick, piece.missed, piece.emitted, piece.deadline]))
+        self._delays.append(delays(piece))
+        self._starved += int((piece.phase == Phase.HOLDING).sum())
+        self._add_motion(piece)
+
+    def _add_motion(self, piece: Run) -> None:
+        rows = {name: getattr(piece, name) for name in ('tick', 'command', 'measured')}
+        if self._tail:
+            rows = {name: np.concatenate((self._tail[name], rows[name])) for name in rows}
+        for name in self._squares:
+            third = derivative(rows[name], piece.control_period, 3, rows['tick'])
+            self._squares[name] += np.nansum(third**2), np.isfinite(third).sum()
+        if self.limits is not None:
+            use = limit_use(rows['command'], piece.control_period, self.limits, rows['tick'])
+            self._use = use if self._use is None else worse(self._use, use)
+        # Three rows are what the first third difference of the next piece reaches back to.
+        self._tail = {name: values[-3:].copy() for name, values in rows.items()}
+
+    @property
+    def clock(self) -> np.ndarray:
+        """Tick, missed, emitted [s] and deadline [s] of every tick, [4, T]."""
+        return np.concatenate(self._clock, axis=1) if self._clock else np.zeros((4, 0))
+
+    def figures(self) -> dict[str, object]:
+        """Return every figure by name."""
+        run = self._last
+        if run is None:
+            return {}
+        tick, missed, emitted, deadline = self.clock
+        return {
+            'strategy': run.strategy,
+            **_task_figures(run.attempts()),
+            **_boundary_figures(self.seams),
+            'command_jerk_rad_s3': _root_mean(self._squares['command']),
+            'measured_jerk_rad_s3': _root_mean(self._squares['measured']),
+            'delay_steps': _middle(np.concatenate(self._delays)),
+            'period_ms': spread(sent_periods(tick, missed, emitted) * 1e3)._asdict(),
+            'lateness_ms': spread((emitted - deadline) * 1e3)._asdict(),
+            'duration_s': len(tick) * run.control_period,
+            'ticks': len(tick),
+            'missed_ticks': int(missed.sum()),
+            'starved_ticks': self._starved,
+            'limited_ticks': run.counters.get('limited_ticks', 0),
+            'takeovers': sum(map(len, self._delays)),
+            'late_chunks': late_chunks(run.counters),
+            'rejected_chunks': rejected_chunks(run.counters),
+            'limits': self._use.figures() if self._use else None,
+        }
+
+
+def _task_figures(episodes: Sequence[Episode]) -> dict[str, object]:
+    return {
+        'success': all(e.success for e in episodes) if episodes else None,
+        'episodes': len(episodes),
+        'successes': sum(e.success for e in episodes),
+        'completion_time_s': mean(np.array([e.duration for e in episodes if e.success])),
+    }
+
+
+def _boundary_figures(found: Sequence[Seam]) -> dict[str, object]:
+    con = consistency_of(found)
+    jumps = column(found, 'jump')
+    conditioned = column(found, 'conditioned_delay')
+    causes = ('total', 'observation_age', 'waiting', 'inference', 'transport')
+    return {
+        'consistency_rad': con.mean_absolute,
+        'consistency_l2_rad': con.step_norm,
+        'seams': con.seams,
+        'seam_jump_rad': mean(jumps),
+        'seam_jump_max_rad': spread(jumps).max,
+        'conditioned_delay_steps': _middle(conditioned),
+        'over_conditioned': mean((column(found, 'delay') > conditioned).astype(float)),
+        'delay_ms': {cause: mean(column(found, cause)) * 1e3 for cause in causes},
+    }
+
+
+def _middle(values: np.ndarray) -> dict[str, float]:
+    found = spread(values)
+    return {'p50': found.p50, 'max': found.max}
+
+
+def _root_mean(total: np.ndarray) -> float:
+    return math.sqrt(total[0] / total[1]) if total[1] else math.nan
