@@ -132,10 +132,22 @@ def build_package(distro: str) -> None:
         LD_LIBRARY_PATH=str(VENV / 'lib'),
         ROS_DISTRO=distro,
     )
-    flags = ['-DPython3_FIND_VIRTUALENV=ONLY', f'-DPython3_EXECUTABLE={PYTHON}', '-DBUILD_TESTING=OFF']
+    flags = [
+        '-DPython3_FIND_VIRTUALENV=ONLY',
+        f'-DPython3_EXECUTABLE={PYTHON}',
+        '-DBUILD_TESTING=OFF',
+    ]
     flags += [f'-DCMAKE_INSTALL_RPATH=$ORIGIN;{VENV}/lib']
     command = [VENV / 'bin' / 'colcon', '--log-base', 'build/log', 'build', '--symlink-install']
-    command += ['--base-paths', ROOT, '--cmake-args', '-G', 'Ninja', *flags]
+    command += [
+        '--base-paths',
+        ROOT,
+        '--cmake-force-configure',
+        '--cmake-args',
+        '-G',
+        'Ninja',
+        *flags,
+    ]
     try:
         run(command, env=env)
     except SystemExit:

@@ -16,7 +16,6 @@ def ros_domain_id() -> int:
     A bound TCP port is the lock, since it goes away with the process that holds it. Domain d uses
     UDP ports from 7400 + 250 d on; the TCP port of that number is free for this.
     """
-    variables = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_LOCALHOST_ONLY': '1'}
     with socket.socket() as lock, pytest.MonkeyPatch.context() as patch:
         for offset in range(100):
             domain = 1 + (os.getpid() + offset) % 100
@@ -27,7 +26,6 @@ def ros_domain_id() -> int:
                 continue
         else:
             pytest.fail('all ROS domains from 1 to 100 are taken by other test runs')
-        variables['ROS_DOMAIN_ID'] = str(domain)
-        for name, value in variables.items():
-            patch.setenv(name, value)
+        patch.setenv('ROS_DOMAIN_ID', str(domain))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         yield domain

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which module may import what: the core needs no ROS 2, and the executor process no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / 'async_chunking'
+
+ROS = [
+    'rclpy',
+    'launch',
+    'launch_ros',
+    'ament_index_python',
+    'builtin_interfaces',
+    'rosgraph_msgs',
+    'std_srvs',
+]
+ROS += [
+    f'{kind}_msgs'
+    for kind in ['std', 'sensor', 'trajectory', 'geometry', 'diagnostic', 'lifecycle', 'nav']
+]
+ROS += ['async_chunking.msg']
+# Libraries of extras that live in an environment of their own.
+ELSEWHERE = [
+    'jax',
+    'flax',
+    'optax',
+    'orbax',
+    'kinetix',
+    'jax2d',
+    'transformers',
+    'peft',
+    'accelerate',
+    'lerobot',
+]
+# Everything that is not listed here belongs to the numpy tier, new modules too.
+TORCH_TIER = ('samplers', 'policies', 'training', 'sim', 'bench')
+
+# Imports each module in turn, with the blocked names out of reach, and prints the failures.
+PROBE = """
+import importlib, sys
+blocked, names, elsewhere = (words.split() for words in sys.argv[1:])
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == b or name.startswith(b + '.') for b in blocked):
+            raise ImportError('blocked: ' + name)
+sys.meta_path.insert(0, Blocker())
+for name in names:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        if (error.name or '').split('.')[0] not in elsewhere:
+            print(name, error)
+"""
+
+
+def modules(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield dotted names and files of every module outside nodes/."""
+    for path in sorted(folder.rglob('*.py')):
+        parts = path.relative_to(folder.parent).with_suffix('').parts
+        if parts[1] != 'nodes' and parts[-1] != '__main__':
+            yield '.'.join(parts).removesuffix('.__init__'), path
+
+
+def tier(name: str) -> str:
+    return 'torch' if name.split('.')[1:2] and name.split('.')[1] in TORCH_TIER else 'numpy'
+
+
+def failures(names: list[str], blocked: list[str], cwd: Path = ROOT) -> str:
+    command = [sys.executable, '-c', PROBE, *map(' '.join, (blocked, names, ELSEWHERE))]
+    found = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return found.stdout + found.stderr
+
+
+def imported(path: Path) -> set[str]:
+    """Return every module that a file imports, inside functions too."""
+    names = set()
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.Import):
+            names |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom) and not statement.level:
+            names |= {statement.module, *(f'{statement.module}.{a.name}' for a in statement.names)}
+    return names
+
+
+def forbidden(path: Path, blocked: list[str]) -> set[str]:
+    found = imported(path)
+    return {n for n in found for b in blocked if n == b or n.startswith(b + '.')}
+
+
+@pytest.mark.parametrize('which', ['numpy', 'torch'])
+def test_modules_import_without_what_their_tier_forbids(which: str) -> None:
+    names = [name for name, _ in modules(PACKAGE) if tier(name) == which]
+    assert names
+    blocked = ROS + (['torch'] if which == 'numpy' else [])
+    assert failures(names, blocked) == ''
+
+
+def test_no_module_imports_above_its_tier_even_inside_a_function() -> None:
+    for name, path in modules(PACKAGE):
+        blocked = ROS + (['torch'] if tier(name) == 'numpy' else [])
+        assert not forbidden(path, blocked), f'{name} belongs to the {tier(name)} tier'
+
+
+def test_the_checks_can_fail(tmp_path: Path) -> None:
+    folder = tmp_path / 'sample'
+    folder.mkdir()
+    (folder / '__init__.py').touch()
+    (folder / 'top.py').write_text('import rclpy.node\n')
+    (folder / 'inside.py').write_text('def f():\n    from torch import nn\n')
+    (folder / 'through.py').write_text('from sample import top\n')
+    names = [name for name, _ in modules(folder)]
+    out = failures(names, ROS, cwd=tmp_path).splitlines()
+    assert [line.split()[0] for line in out] == ['sample.through', 'sample.top']
+    assert forbidden(folder / 'inside.py', ['torch']) == {'torch', 'torch.nn'}
+    assert forbidden(folder / 'through.py', ROS) == set()
+
+
+@pytest.mark.parametrize('name', ['executor_node', 'delay_monitor_node', 'sim_node'])
+def test_node_processes_never_load_torch(name: str) -> None:
+    pytest.importorskip('rclpy')
+    pytest.importorskip('async_chunking.msg')
+    if not (PACKAGE / 'nodes' / f'{name}.py').exists():
+        pytest.skip(f'no {name} yet')
+    assert failures([f'async_chunking.nodes.{name}'], ['torch']) == ''

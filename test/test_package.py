@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files around the code: messages, versions, requirements, and what an installation holds."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import async_chunking
+
+packaging = pytest.importorskip('packaging.requirements')
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / 'requirements'
+NOT_IN_THE_VENV = ('vla', 'kinetix')  # extras that are large, or need an environment of their own
+UNIT = re.compile(r'\[[^\[\]\n]+\]')  # on one line: the message generator fails on a broken one
+
+if not (ROOT / 'package.xml').exists():
+    pytest.skip('needs the source tree', allow_module_level=True)
+
+
+def uncommented(text: str) -> list[str]:
+    """Return the fields of a message file without a comment that gives a unit in brackets."""
+    bad = []
+    for block in text.split('\n\n'):
+        lines = [line for line in block.splitlines() if line.strip()]
+        above = '\n'.join(line for line in lines if line.startswith('#'))
+        for line in lines:
+            field, _, beside = line.partition('#')
+            comment = beside if '=' in field else above
+            if field and not (UNIT.search(comment) and UNIT.sub('', comment).strip('# \n.')):
+                bad.append(field.strip())
+    return bad
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'msg').glob('*.msg')), ids=lambda p: p.stem)
+def test_every_message_field_says_its_meaning_and_unit(path: Path) -> None:
+    assert uncommented(path.read_text()) == []
+
+
+def test_the_message_check_can_fail() -> None:
+    text = '# About the file [s].\n\nfloat64 a\n\n# Meaning.\nfloat64 b\n\n# [s]\nint32 c\n'
+    text += '\n# Meaning [s]\nfloat64 d\nfloat64 e\n\nuint8 X=1\nuint8 Y=2  # meaning [id]\n'
+    assert uncommented(text) == ['float64 a', 'float64 b', 'int32 c', 'uint8 X=1']
+
+
+def test_one_version() -> None:
+    assert (
+        ElementTree.parse(ROOT / 'package.xml').findtext('version') == async_chunking.__version__
+    )
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (REQUIREMENTS / f'{name}.txt').read_text().splitlines()
+    wanted = [packaging.Requirement(line) for line in lines if not line.startswith('#')]
+    assert all(re.fullmatch(r'==[^*]+', str(r.specifier)) for r in wanted), 'pin exact versions'
+    return {r.name.lower(): str(r.specifier)[2:] for r in wanted}
+
+
+def test_what_setup_cfg_asks_for_is_pinned_within_its_range() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    pinned = pins('python')
+    extras = dict(config['options.extras_require'])
+    lists = [config['options']['install_requires']]
+    lists += [text for name, text in extras.items() if name not in NOT_IN_THE_VENV]
+    for line in '\n'.join(lists).split('\n'):
+        if line.strip():
+            wanted = packaging.Requirement(line)
+            assert pinned.get(wanted.name) in wanted.specifier, f'{line} is not pinned so'
+
+
+def test_distributions_share_what_is_not_ros() -> None:
+    kilted, jazzy = pins('kilted'), pins('jazzy')
+    other = {name for name in kilted | jazzy if not name.startswith('ros-')}
+    assert {n: kilted.get(n) for n in other} == {n: jazzy.get(n) for n in other}
+    assert not other & set(pins('python'))
+    assert kilted['ros-rclpy'] != jazzy['ros-rclpy']
+
+
+def test_ros_packages_of_package_xml_are_pinned() -> None:
+    tree = ElementTree.parse(ROOT / 'package.xml').getroot()
+    wanted = {tag.text for tag in tree if tag.tag.endswith('depend')}
+    no_wheel = {'launch', 'launch_ros'}
+    ros = {n for n in wanted - no_wheel if not n.startswith('python3-')}
+    for distro in ('kilted', 'jazzy'):
+        assert {f'ros-{name.replace("_", "-")}' for name in ros} <= set(pins(distro))
+
+
+def test_nothing_pulls_gpu_libraries() -> None:
+    every = pins('python') | pins('kilted') | pins('jazzy')
+    assert not [name for name in every if name.startswith(('nvidia', 'cuda', 'triton'))]
+    assert every['torch'] == '2.13.0'
+
+
+def test_files_name_no_registry_host_and_no_private_place() -> None:
+    if not (ROOT / '.git').exists() or not shutil.which('git'):
+        pytest.skip('not a git checkout')
+    listed = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, check=True)
+    hosts = r'pypi\.org|python[h]osted|npm[j]s\.|download\.py[t]orch|deb\.debi[a]n|/w[o]rk/|/tmp/b[r]ief'
+    for name in listed.stdout.decode().split('\0'):
+        path = ROOT / name
+        if path.is_file() and b'\0' not in (content := path.read_bytes()):
+            found = re.search(hosts.encode(), content)
+            assert not found, f'{name}: {found}'
+
+
+def test_python_files_begin_with_the_licence() -> None:
+    for path in [*ROOT.glob('*.py'), *(ROOT / 'async_chunking').rglob('*.py')]:
+        lines = [line for line in path.read_text().splitlines()[:2] if not line.startswith('#!')]
+        assert lines[:1] == ['# SPDX-License-Identifier: Apache-2.0'], path
+
+
+def test_wheel_holds_code_and_data(tmp_path: Path) -> None:
+    pytest.importorskip('setuptools')
+    source = tmp_path / 'source'
+    ignore = shutil.ignore_patterns('__pycache__')
+    for name in ('async_chunking', 'config'):
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    for name in ('setup.py', 'setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source)
+    command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
+    subprocess.run([*command, '-w', tmp_path, source], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob('*.whl')
+    names = set(zipfile.ZipFile(wheel).namelist())
+    endings = {'.py', '.yaml', '.xml', '.json', '.safetensors'}
+    for path in (source / 'async_chunking').rglob('*'):
+        if path.suffix in endings:
+            assert path.relative_to(source).as_posix() in names
+    shared = {name for name in names if '/data/share/async_chunking/config/' in name}
+    assert len(shared) == len(list((ROOT / 'config').glob('*.yaml')))
+
+
+def test_colcon_installation_keeps_our_init() -> None:
+    built = ROOT / 'install' / 'async_chunking'
+    found = list(built.glob('lib/python3*/site-packages/async_chunking/__init__.py'))
+    if not found:
+        pytest.skip('not built with colcon')
+    assert 'extend_path' in found[0].read_text()
+    for name in ('config', 'launch'):
+        if list((ROOT / name).glob('*.*')):
+            assert (built / 'share' / 'async_chunking' / name).is_dir()
