@@ -33,7 +33,7 @@ class SamplerEntry:
     Attributes:
         entry: 'module:Class' under `async_chunking.samplers`.
         needs: What a policy must offer; see `NEEDS`.
-        calls: Velocity evaluations per chunk; n = num_steps, N = samples.
+        calls: Velocity evaluations per chunk; n = num_steps, N = samples, k = iterations.
         paper: Where it is described.
         options: Constructor arguments that make this variant.
     """
@@ -81,9 +81,20 @@ NEEDS: dict[str, str] = {
 }
 
 _VELOCITY = frozenset({'velocity'})
+_GRADIENTS = frozenset({'velocity', 'gradients'})
+
+_RTC = 'arXiv 2506.07339'
+_PAINT = 'arXiv 2606.19774'
 
 SAMPLERS: dict[str, SamplerEntry] = {
     'plain': SamplerEntry('plain:Plain', frozenset(), 'n', 'Lipman et al. 2022'),
+    'rtc': SamplerEntry('rtc:Rtc', _GRADIENTS, 'n', _RTC),
+    'rtc_identity': SamplerEntry('rtc:Rtc', _VELOCITY, 'n', 'LeRobot', {'jacobian': False}),
+    'paint': SamplerEntry('paint:Paint', _VELOCITY, '3·n', _PAINT),
+    'paint_dpm2': SamplerEntry('paint:PaintDpm2', _VELOCITY, '4·n', _PAINT),
+    'paint_rfm': SamplerEntry('paint:PaintRfm', _VELOCITY, '2·n+1', _PAINT),
+    'paint_optim': SamplerEntry('paint:PaintOptim', _GRADIENTS, '(k+2)·n', _PAINT),
+    'paint_slide': SamplerEntry('paint:PaintSlide', _VELOCITY, 'n', _PAINT),
 }
 
 STRATEGIES: dict[str, Strategy] = {
@@ -93,6 +104,13 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy('naive', summary='switch to the new chunk as it comes'),
         Strategy('ensemble', merger='ensemble', summary='average overlapping chunks'),
         Strategy('bspline', merger='bspline', summary='refit the chunk with a B-spline'),
+        Strategy('rtc', 'rtc', summary='steer every solver step towards the old plan'),
+        Strategy('rtc_identity', 'rtc_identity', summary='rtc without the Jacobian'),
+        Strategy('paint', 'paint', summary='choose the noise that begins as the old plan'),
+        Strategy('paint_dpm2', 'paint_dpm2', summary='paint, inverted by midpoint steps'),
+        Strategy('paint_rfm', 'paint_rfm', summary='paint, inverted in one step'),
+        Strategy('paint_optim', 'paint_optim', summary='paint, inverted by gradient descent'),
+        Strategy('paint_slide', 'paint_slide', summary='paint once, then reuse its noise'),
     )
 }
 

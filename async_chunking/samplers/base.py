@@ -13,6 +13,7 @@ from torch import Tensor
 
 from async_chunking.chunk import Boundary
 from async_chunking.policies.base import Encoding, FlowPolicy, Observation
+from async_chunking.strategies import NEEDS, StrategyError
 
 Guide = Callable[[Tensor, float], Tensor]
 """(x [B, H, D], flow time) -> velocity [B, H, D]."""
@@ -52,6 +53,11 @@ class Sampler(ABC):
         """Return the observation to encode; `boundary.previous` is in robot units here."""
         del boundary  # Unused.
         return observation
+
+    def finish(self, actions: Tensor, boundary: Boundary) -> Tensor:
+        """Return the answer [B, rows, D] for the chunk drawn, all in robot units here."""
+        del boundary  # Unused.
+        return actions
 
     @abstractmethod
     def draw(
@@ -98,19 +104,29 @@ def normal(shape: Sequence[int], generator: Randomness, like: Tensor) -> Tensor:
     return drawn.to(like.device)
 
 
-def integrate(velocity: Guide, start: Tensor, num_steps: int) -> Tensor:
+def integrate(
+    velocity: Guide, start: Tensor, num_steps: int, held: Tensor | None = None
+) -> Tensor:
     """
     Follow a velocity field from flow time 0 to 1 with Euler steps at 0, 1/n, ..., (n-1)/n.
 
     Args:
         velocity: Called once per step.
-        start: [B, H, D] at flow time 0.
+        start: [B, H, D] at flow time 0; not modified.
         num_steps: n.
+        held: [B, d, D] that the first d rows are kept at, from before the first step on.
     """
-    x = start
+    x = start if held is None else put_first(held, start)
     for step in range(num_steps):
-        x = x + velocity(x, step / num_steps) / num_steps
+        x = torch.add(x, velocity(x, step / num_steps), alpha=1 / num_steps)
+        if held is not None:
+            x[:, : held.shape[1]] = held
     return x
+
+
+def put_first(rows: Tensor, chunk: Tensor) -> Tensor:
+    """Return `chunk` [B, H, D] with its first d rows replaced by `rows` [B, d, D]."""
+    return torch.cat((rows, chunk[:, rows.shape[1] :]), 1)
 
 
 def field(policy: FlowPolicy, encoding: Encoding) -> Guide:
@@ -147,8 +163,11 @@ def sample_chunk(
         Actions [B, rows, D] in robot units [rad, m], and the sampler's state.
 
     Raises:
+        StrategyError: The boundary does not fit the policy, or the policy lacks what the sampler
+            needs.
         PolicyError: The policy returned NaN or infinity.
     """
+    boundary = _fitted(boundary, policy)
     observation = sampler.condition(observation, boundary)
     previous = policy.normalize(boundary.previous, observation)
     shape = (previous.shape[0], policy.horizon, policy.action_dim)
@@ -157,11 +176,37 @@ def sample_chunk(
         encoding = policy.encode(observation)
         inner = replace(boundary, previous=previous)
         actions, state = sampler.draw(policy, encoding, inner, noise, generator, state)
-        actions = policy.denormalize(actions, observation)
+        actions = sampler.finish(policy.denormalize(actions, observation), boundary)
     if not torch.isfinite(actions).all():
         msg = f'{type(policy).__name__} returned actions that are not finite'
         raise PolicyError(msg)
     return Draw(actions, state)
+
+
+def require(policy: FlowPolicy, need: str, sampler: Sampler) -> None:
+    """
+    Refuse a policy that cannot serve a sampler.
+
+    Raises:
+        StrategyError: `need`, a name of `strategies.NEEDS`, is not offered.
+    """
+    if need not in policy.offers:
+        msg = f'{type(sampler).__name__} needs {NEEDS[need]}; {type(policy).__name__} has not'
+        raise StrategyError(msg)
+
+
+def _fitted(boundary: Boundary, policy: FlowPolicy) -> Boundary:
+    """Return the boundary with no more rows than a chunk has; refuse what has no meaning."""
+    if boundary.delay < 0 or boundary.execution_horizon < 1:
+        msg = f'delay {boundary.delay} must be 0 or more'
+        msg += f' and execution_horizon {boundary.execution_horizon} at least 1 step'
+        raise StrategyError(msg)
+    if boundary.previous.shape[-1] != policy.action_dim:
+        msg = f'previous has {boundary.previous.shape[-1]} columns, the policy '
+        raise StrategyError(msg + f'{policy.action_dim}; check the joints of the robot')
+    if boundary.rows <= policy.horizon:
+        return boundary
+    return replace(boundary, previous=boundary.previous[:, : policy.horizon])
 
 
 class PolicyError(RuntimeError):

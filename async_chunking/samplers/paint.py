@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PAINT: choose the noise from which the policy draws a chunk that begins as the old plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from async_chunking.chunk import Boundary
+from async_chunking.policies.base import Encoding, FlowPolicy
+from async_chunking.samplers import inversion
+from async_chunking.samplers.base import (
+    Draw,
+    Guide,
+    Randomness,
+    Sampler,
+    field,
+    integrate,
+    put_first,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class Paint(Sampler):
+    """
+    Prefix-anchored initial noise (arXiv 2606.19774, algorithm 1).
+
+    ::
+
+        noise ──policy──► naive chunk          n calls
+                             │ its first rows replaced by those that will be executed
+        noise' ◄─inverted─ target              n calls
+          │ only its first rows kept, the others are those of the first noise
+          └──policy──► chunk                   n calls
+
+    Calls: 3n; n with nothing committed (delay 0 or no plan), where it is `plain`. Needs: velocity.
+    Guarantees: nothing exactly; every chunk comes from the unmodified flow, and it begins as the
+    old plan as far as noise acts locally (`async-chunking probe`). A delay beyond the plan is cut
+    to it.
+
+    Attributes:
+        grid: Where the inversion evaluates; see `inversion`. The paper prints departure, its
+            Kinetix code runs arrival.
+    """
+
+    grid: str = 'arrival'
+
+    def draw(
+        self,
+        policy: FlowPolicy,
+        encoding: Encoding,
+        boundary: Boundary,
+        noise: Tensor,
+        generator: Randomness,
+        state: Any = None,
+    ) -> Draw:
+        """Draw naively, invert with the executed rows, draw again; see `Sampler.draw`."""
+        del generator, state  # Unused.
+        velocity, num_steps = field(policy, encoding), self.steps(policy)
+        naive = integrate(velocity, noise, num_steps)
+        if boundary.committed == 0:
+            return Draw(naive)
+        start = self.anchor(policy, velocity, boundary, naive, noise)
+        return Draw(integrate(velocity, start, num_steps))
+
+    def anchor(
+        self, policy: FlowPolicy, velocity: Guide, boundary: Boundary, tail: Tensor, noise: Tensor
+    ) -> Tensor:
+        """
+        Return `noise` with the committed rows replaced by those that lead to the old plan.
+
+        Args:
+            policy: Whose flow it is.
+            velocity: Of the flow.
+            boundary: With at least one committed row.
+            tail: [B, H, D]; what follows the committed rows in the target of the inversion. It
+                must look like a chunk, or the inversion leaves the policy's distribution.
+            noise: [B, H, D]; what follows them in the result.
+        """
+        committed = boundary.committed
+        target = put_first(boundary.previous[:, :committed], tail)
+        return put_first(self.invert(policy, velocity, target)[:, :committed], noise)
+
+    def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
+        """Return the noise [B, H, D] of actions [B, H, D]."""
+        return inversion.euler(velocity, actions, self.steps(policy), self.grid)
+
+
+@dataclass(frozen=True)
+class PaintDpm2(Paint):
+    """PAINT with the midpoint inversion. Calls: 4n."""
+
+    def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
+        """Return the noise by midpoint steps."""
+        return inversion.dpm2(velocity, actions, self.steps(policy), self.grid)
+
+
+@dataclass(frozen=True)
+class PaintRfm(Paint):
+    """PAINT with the one-step inversion, which has no grid. Calls: 2n + 1."""
+
+    def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
+        """Return the noise by one step."""
+        del policy  # Unused.
+        return inversion.rfm(velocity, actions)
+
+
+@dataclass(frozen=True)
+class PaintOptim(Paint):
+    """
+    PAINT with inversion by gradient descent, which has no grid. Needs: gradients.
+
+    Calls: (k + 2) n, of which k n with a backward pass.
+
+    Attributes:
+        iterations: k; 5 in the paper's code.
+        learning_rate: 0.1 there.
+    """
+
+    iterations: int = 5
+    learning_rate: float = 0.1
+
+    def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
+        """Return the noise by gradient descent from zero."""
+        require(policy, 'gradients', self)
+        num_steps = self.steps(policy)
+        return inversion.optim(velocity, actions, num_steps, self.iterations, self.learning_rate)
+
+
+@dataclass(frozen=True)
+class PaintSlide(Paint):
+    """
+    PAINT once, then the noise of the last chunk again for the rows that are executed.
+
+    The first chunk with something committed is drawn by PAINT; its noise is the state. Later
+    chunks take the committed rows from there and fresh noise behind. Calls: n (3n the first time).
+
+    Attributes:
+        shift: The paper moves the stored noise with the rows that it made, by the steps since the
+            last request (horizon - rows left: the execution horizon, on schedule). False is the
+            rule of the paper's Kinetix code: the first rows stay as they were.
+    """
+
+    shift: bool = True
+
+    def draw(
+        self,
+        policy: FlowPolicy,
+        encoding: Encoding,
+        boundary: Boundary,
+        noise: Tensor,
+        generator: Randomness,
+        state: Any = None,
+    ) -> Draw:
+        """Reuse the noise in `state`, or do as PAINT; see `Sampler.draw`."""
+        committed = boundary.committed
+        if committed == 0:
+            return super().draw(policy, encoding, boundary, noise, generator)
+        velocity, num_steps = field(policy, encoding), self.steps(policy)
+        first = policy.horizon - boundary.rows if self.shift else 0
+        if state is None:
+            naive = integrate(velocity, noise, num_steps)
+            start = self.anchor(policy, velocity, boundary, naive, noise)
+        else:
+            start = torch.cat((state[:, first : first + committed], noise[:, committed:]), 1)
+        return Draw(integrate(velocity, start, num_steps), start)
