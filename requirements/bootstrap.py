@@ -132,22 +132,10 @@ def build_package(distro: str) -> None:
         LD_LIBRARY_PATH=str(VENV / 'lib'),
         ROS_DISTRO=distro,
     )
-    flags = [
-        '-DPython3_FIND_VIRTUALENV=ONLY',
-        f'-DPython3_EXECUTABLE={PYTHON}',
-        '-DBUILD_TESTING=OFF',
-    ]
-    flags += [f'-DCMAKE_INSTALL_RPATH=$ORIGIN;{VENV}/lib']
     command = [VENV / 'bin' / 'colcon', '--log-base', 'build/log', 'build', '--symlink-install']
-    command += [
-        '--base-paths',
-        ROOT,
-        '--cmake-force-configure',
-        '--cmake-args',
-        '-G',
-        'Ninja',
-        *flags,
-    ]
+    command += ['--base-paths', ROOT, '--cmake-force-configure', '--cmake-args', '-G', 'Ninja']
+    command += [f'-DPython3_EXECUTABLE={PYTHON}', '-DPython3_FIND_VIRTUALENV=ONLY']
+    command += [f'-DCMAKE_INSTALL_RPATH=$ORIGIN;{VENV}/lib', '-DBUILD_TESTING=OFF']
     try:
         run(command, env=env)
     except SystemExit:
@@ -168,7 +156,7 @@ def install_package(_: str) -> None:
 
 
 def patch_cmake_files() -> None:
-    """Point the wheels' CMake files to this machine's Python, and add stubs for what no wheel has."""
+    """Point the wheels' CMake files to this Python, and add stubs for what no wheel has."""
     headers = sysconfig.get_paths()['include']
     for path in (VENV / 'share').rglob('*.cmake'):
         old = path.read_text()

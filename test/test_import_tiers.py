@@ -14,22 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / 'async_chunking'
 
-ROS = [
-    'rclpy',
-    'launch',
-    'launch_ros',
-    'ament_index_python',
-    'builtin_interfaces',
-    'rosgraph_msgs',
-    'std_srvs',
-]
-ROS += [
-    f'{kind}_msgs'
-    for kind in ['std', 'sensor', 'trajectory', 'geometry', 'diagnostic', 'lifecycle', 'nav']
-]
-ROS += ['async_chunking.msg']
+ROS = ('rclpy', 'launch', 'launch_ros', 'ament_index_python', 'builtin_interfaces', 'std_srvs')
+ROS += ('diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs', 'rosgraph_msgs')
+ROS += ('sensor_msgs', 'std_msgs', 'trajectory_msgs', 'async_chunking.msg')
+TORCH = ('torch',)
 # Libraries of extras that live in an environment of their own.
-ELSEWHERE = [
+ELSEWHERE = (
     'jax',
     'flax',
     'optax',
@@ -38,9 +28,8 @@ ELSEWHERE = [
     'jax2d',
     'transformers',
     'peft',
-    'accelerate',
     'lerobot',
-]
+)
 # Everything that is not listed here belongs to the numpy tier, new modules too.
 TORCH_TIER = ('samplers', 'policies', 'training', 'sim', 'bench')
 
@@ -74,7 +63,7 @@ def tier(name: str) -> str:
     return 'torch' if name.split('.')[1:2] and name.split('.')[1] in TORCH_TIER else 'numpy'
 
 
-def failures(names: list[str], blocked: list[str], cwd: Path = ROOT) -> str:
+def failures(names: list[str], blocked: tuple[str, ...], cwd: Path = ROOT) -> str:
     command = [sys.executable, '-c', PROBE, *map(' '.join, (blocked, names, ELSEWHERE))]
     found = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     return found.stdout + found.stderr
@@ -91,7 +80,7 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def forbidden(path: Path, blocked: list[str]) -> set[str]:
+def forbidden(path: Path, blocked: tuple[str, ...]) -> set[str]:
     found = imported(path)
     return {n for n in found for b in blocked if n == b or n.startswith(b + '.')}
 
@@ -100,13 +89,13 @@ def forbidden(path: Path, blocked: list[str]) -> set[str]:
 def test_modules_import_without_what_their_tier_forbids(which: str) -> None:
     names = [name for name, _ in modules(PACKAGE) if tier(name) == which]
     assert names
-    blocked = ROS + (['torch'] if which == 'numpy' else [])
+    blocked = ROS + TORCH if which == 'numpy' else ROS
     assert failures(names, blocked) == ''
 
 
 def test_no_module_imports_above_its_tier_even_inside_a_function() -> None:
     for name, path in modules(PACKAGE):
-        blocked = ROS + (['torch'] if tier(name) == 'numpy' else [])
+        blocked = ROS + TORCH if tier(name) == 'numpy' else ROS
         assert not forbidden(path, blocked), f'{name} belongs to the {tier(name)} tier'
 
 
@@ -120,7 +109,7 @@ def test_the_checks_can_fail(tmp_path: Path) -> None:
     names = [name for name, _ in modules(folder)]
     out = failures(names, ROS, cwd=tmp_path).splitlines()
     assert [line.split()[0] for line in out] == ['sample.through', 'sample.top']
-    assert forbidden(folder / 'inside.py', ['torch']) == {'torch', 'torch.nn'}
+    assert forbidden(folder / 'inside.py', TORCH) == {'torch', 'torch.nn'}
     assert forbidden(folder / 'through.py', ROS) == set()
 
 
@@ -130,4 +119,4 @@ def test_node_processes_never_load_torch(name: str) -> None:
     pytest.importorskip('async_chunking.msg')
     if not (PACKAGE / 'nodes' / f'{name}.py').exists():
         pytest.skip(f'no {name} yet')
-    assert failures([f'async_chunking.nodes.{name}'], ['torch']) == ''
+    assert failures([f'async_chunking.nodes.{name}'], TORCH) == ''

@@ -105,7 +105,8 @@ def test_files_name_no_registry_host_and_no_private_place() -> None:
     if not (ROOT / '.git').exists() or not shutil.which('git'):
         pytest.skip('not a git checkout')
     listed = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, check=True)
-    hosts = r'pypi\.org|python[h]osted|npm[j]s\.|download\.py[t]orch|deb\.debi[a]n|/w[o]rk/|/tmp/b[r]ief'
+    hosts = r'pypi\.org|python[h]osted|npm[j]s\.|download\.py[t]orch|deb\.debi[a]n'
+    hosts += r'|/w[o]rk/|/tmp/b[r]ief'
     for name in listed.stdout.decode().split('\0'):
         path = ROOT / name
         if path.is_file() and b'\0' not in (content := path.read_bytes()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for tests with real ROS 2 processes; the whole folder is skipped where ROS 2 is missing."""
+"""Fixtures for tests with real ROS 2 processes, which are skipped where ROS 2 is missing."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 """A process that sends back whatever arrives; the types of message are its arguments."""
 
 import sys
+from contextlib import suppress
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -14,7 +15,5 @@ for name in sys.argv[1:]:
     kind = getattr(async_chunking.msg, name)
     publisher = node.create_publisher(kind, f'back/{name}', 10)
     node.create_subscription(kind, f'there/{name}', publisher.publish, 10)
-try:
+with suppress(KeyboardInterrupt, ExternalShutdownException):
     rclpy.spin(node)
-except (KeyboardInterrupt, ExternalShutdownException):
-    pass
