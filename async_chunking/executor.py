@@ -249,6 +249,13 @@ class Executor:
         self._idle = 0
         self._takeover_delay = -1
 
+    def stop(self) -> None:
+        """Brake to rest and latch the safe stop; `reset` leaves it."""
+        self.phase = Phase.STOPPED
+        self._timeline.clear()
+        self._issued.clear()
+        self._outstanding = None
+
     def set_behaviour(self, behaviour: Behaviour) -> None:
         """Change merger and corrector at the next chunk boundary."""
         self._next_behaviour = behaviour
@@ -420,10 +427,7 @@ class Executor:
                 waiting = self._behaviour.merger.waits and self._resting()
                 self.phase = Phase.WAITING if waiting else Phase.HOLDING
                 if self._idle > self.config.hold_timeout_s * self.config.control_rate_hz:
-                    self.phase = Phase.STOPPED
-                    self._timeline.clear()
-                    self._issued.clear()
-                    self._outstanding = None
+                    self.stop()
         if self.phase is Phase.HOLDING:
             self.counters['starved_ticks'] += 1
         return self._emit(self._limiter.brake(), self._nothing, 0, math.nan, limited=False)
