@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chunks cut out of demonstrations: what was seen at a frame, and what was done from there on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from async_chunking.training.data import Demonstrations
+
+
+class Windows:
+    """
+    Every frame of some episodes as the start of a chunk.
+
+    After an episode's end its last action stays.
+
+    Args:
+        data: Demonstrations.
+        episodes: Which of them.
+
+    Attributes:
+        frames: [M] indices of the frames that may start a chunk.
+    """
+
+    def __init__(self, data: Demonstrations, episodes: np.ndarray) -> None:
+        lengths = data.ends - data.starts
+        self._observations = {n: torch.from_numpy(v) for n, v in data.observations.items()}
+        self._actions = torch.from_numpy(data.actions)
+        self._last = torch.from_numpy(np.repeat(data.ends - 1, lengths))
+        chosen = np.repeat(np.isin(np.arange(len(lengths)), episodes), lengths)
+        self.frames = torch.from_numpy(np.flatnonzero(chosen))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def pick(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw `count` frames, with replacement."""
+        return self.frames[torch.randint(len(self.frames), (count,), generator=generator)]
+
+    def observation(self, frame: Tensor) -> dict[str, Tensor]:
+        """Return what was seen at frames [B], name -> [B, dim]."""
+        return {name: values[frame] for name, values in self._observations.items()}
+
+    def later(self, frame: Tensor, steps: Tensor) -> Tensor:
+        """Return the frames `steps` after `frame`, at most the last of their episodes."""
+        return torch.minimum(frame + steps, self._last[frame])
+
+    def chunk(self, frame: Tensor, horizon: int) -> Tensor:
+        """Return the actions [B, H, D] from frames [B] on."""
+        return self._actions[self.later(frame[:, None], torch.arange(horizon))]
+
+
+def split(data: Demonstrations, share: float, seed: int) -> tuple[Windows, Windows]:
+    """Divide episodes at random into those to learn from and those to check by."""
+    order = np.random.default_rng(seed).permutation(len(data.ends))
+    held_out = min(max(round(share * len(order)), 1), len(order) - 1) if share > 0.0 else 0
+    return Windows(data, order[held_out:]), Windows(data, order[:held_out])
