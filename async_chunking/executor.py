@@ -61,6 +61,12 @@ class Outcome(enum.Enum):
     EXPIRED = 'The chunk came too late: none of its rows is left.'
 
 
+# Counters of chunks that were turned away for what they are, not for being late.
+REJECTIONS = tuple(
+    outcome.name.lower() for outcome in Outcome if outcome not in (Outcome.ACCEPTED, Outcome.EXPIRED)
+)
+
+
 @dataclass(frozen=True)
 class ExecutorConfig:
     """
