@@ -6,9 +6,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from async_chunking.executor import ExecutorConfig
+from async_chunking.bench.rollout import Player, Seed, Server, play
+from async_chunking.bench.rows import Row, row_of
+from async_chunking.bench.sweep import BATCH, Unit
+from async_chunking.correctors import Corrector
+from async_chunking.executor import Behaviour, ExecutorConfig
+from async_chunking.mergers import MERGERS
 from async_chunking.policies.base import FlowPolicy
 from async_chunking.safety import Limits
+from async_chunking.samplers.plain import Plain
+from async_chunking.strategies import Strategy, resolve
 
 HORIZON = 16
 FREE = Limits([-100.0] * 2, [100.0] * 2, [np.inf] * 2, [np.inf] * 2)
@@ -65,3 +72,35 @@ class Towards(FlowPolicy):
         time = flow_time.reshape(-1, 1, 1)
         noise = (actions - time * encoding) / (1.0 - 0.98 * time)
         return encoding - 0.98 * noise
+
+
+class ToyPolicies:
+    """What a sweep asks of the policies; serves whatever needs no training."""
+
+    def horizon(self, task: str) -> int:
+        assert task == 'chase'
+        return HORIZON
+
+    def digest(self, task: str) -> str:
+        return 'toy'
+
+    def refusal(self, task: str, strategy: Strategy) -> str:
+        return '' if strategy.sampler == 'plain' else f'{strategy.sampler} is not for toys'
+
+
+def play_unit(unit: Unit) -> list[Row]:
+    """Play a unit of the toy; in a module, so that worker processes find it."""
+    cell = unit.cell
+    strategy = resolve(cell.strategy)
+    behaviour = Behaviour(strategy.name, MERGERS[strategy.merger](), Corrector())
+    players = []
+    for rollout in range(unit.start, unit.start + BATCH):
+        seed = Seed(cell.seed, rollout)
+        delays = cell.delay.draws(HORIZON, cell.execution_horizon, seed.rng(1))
+        player = Player(Chase(), config(cell.execution_horizon), behaviour, delays, seed)
+        players.append(player)
+    runs = play(players, Server(Towards(), Plain()))
+    return [
+        row_of(cell, player.seed.rollout, run, player.calls)
+        for player, run in zip(players, runs, strict=True)
+    ]

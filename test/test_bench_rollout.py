@@ -16,7 +16,8 @@ from async_chunking.chunk import Boundary
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, Phase
 from async_chunking.mergers import MERGERS
-from async_chunking.metrics import Run, summarize
+from async_chunking.metrics import summarize
+from async_chunking.record import Run
 from async_chunking.samplers.base import Draw, Sampler, normal, sample_chunk
 from async_chunking.samplers.plain import Plain
 
@@ -42,7 +43,7 @@ def rollouts(
 
 
 def published_protocol(number: int, delay: int, execution_horizon: int) -> np.ndarray:
-    """Observe, draw, execute A_prev[0:d] then A_new[d:s], shift by s; after a first plain chunk."""
+    """Observe, draw, execute A_prev[0:d] then A_new[d:s], shift by s; first a plain chunk."""
     policy, environment, seed = bench_toy.Towards(), bench_toy.Chase(), Seed(3, number)
     observation, request, done, commands = environment.reset(seed.rng(0)), 0, False, []
     previous = None
@@ -141,7 +142,7 @@ def test_steps_and_ticks_may_differ() -> None:
 class _Remembering(Plain):
     """Returns the noise as state, and adds the state of the request before to the actions."""
 
-    def draw(self, policy, encoding, boundary, noise, generator, state=None):  # noqa: ANN001
+    def draw(self, policy, encoding, boundary, noise, generator, state=None):
         drawn = super().draw(policy, encoding, boundary, noise, generator).actions
         more = normal(noise.shape, generator, noise)
         return Draw(drawn if state is None else drawn + 1e-3 * state, noise + more)
@@ -156,7 +157,7 @@ def test_states_of_samplers_stay_with_their_stream() -> None:
 
 
 class _Shift(Corrector):
-    def correct(self, action, row, horizon, observation):  # noqa: ANN001
+    def correct(self, action, row, horizon, observation):
         del row, horizon  # Unused.
         return action + observation['observation.environment_state'] * 0.1
 
