@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated robots and the tasks they do; needs mujoco, never torch or ROS."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from async_chunking.settings import SettingsError, unknown
+
+if TYPE_CHECKING:
+    from async_chunking.sim.task import Task
+
+# Name -> 'module:Class' below this package, imported only when it is used.
+TASKS: dict[str, str] = {
+    'viperx_slalom': 'viperx_slalom:ViperXSlalom',
+}
+
+
+def make_task(name: str) -> Task:
+    """Return a fresh task by name.
+
+    Raises:
+        SettingsError: There is no such task; the message lists those there are.
+    """
+    if name not in TASKS:
+        raise SettingsError(unknown('task', name, TASKS))
+    module, _, attribute = TASKS[name].partition(':')
+    return getattr(importlib.import_module(f'async_chunking.sim.{module}'), attribute)()
