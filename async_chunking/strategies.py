@@ -2,8 +2,8 @@
 """
 The table of strategies: name -> sampler, merger, corrector, what it needs, its cost, its paper.
 
-A strategy is a point in a small product: how a chunk is drawn (sampler, in the policy node), how it
-joins the stream (merger) and what is added to each action (corrector, both in the executor node).
+A strategy is a point in a small product: how a chunk is drawn (sampler, in the policy node), how
+it joins the stream (merger) and what is added to each action (corrector, both in the executor).
 `strategy:=paint` names one; `strategy:=paint+a2c2` combines what two of them change. Numpy tier:
 samplers are named here and imported only where they run.
 """
@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Collection
-from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from async_chunking.errors import AsyncChunkingError
@@ -82,7 +80,10 @@ NEEDS: dict[str, str] = {
 
 _VELOCITY = frozenset({'velocity'})
 _GRADIENTS = frozenset({'velocity', 'gradients'})
+_TT_RTC = frozenset({'velocity', 'per_token_time', 'recipe:tt_rtc'})
+_REMAC = frozenset({'velocity', 'recipe:remac'})
 
+_BID = 'arXiv 2408.17355'
 _RTC = 'arXiv 2506.07339'
 _PAINT = 'arXiv 2606.19774'
 
@@ -95,6 +96,16 @@ SAMPLERS: dict[str, SamplerEntry] = {
     'paint_rfm': SamplerEntry('paint:PaintRfm', _VELOCITY, '2·n+1', _PAINT),
     'paint_optim': SamplerEntry('paint:PaintOptim', _GRADIENTS, '(k+2)·n', _PAINT),
     'paint_slide': SamplerEntry('paint:PaintSlide', _VELOCITY, 'n', _PAINT),
+    'bid': SamplerEntry('bid:Bid', _VELOCITY, 'N·n', _BID),
+    'bid_full': SamplerEntry('bid:BidFull', _VELOCITY | {'weak_policy'}, '2·N·n', _BID),
+    'tt_rtc': SamplerEntry('tt_rtc:TtRtc', _TT_RTC, 'n', 'arXiv 2512.05964'),
+    'remac': SamplerEntry('remac:Remac', _REMAC, 'n', 'arXiv 2601.20130'),
+    'vlash': SamplerEntry('vlash:Vlash', _VELOCITY | {'recipe:vlash'}, 'n', 'arXiv 2512.01031'),
+    'paint+tt_rtc': SamplerEntry('combinations:PaintTtRtc', _TT_RTC, '3·n', _PAINT),
+    'remac+bid': SamplerEntry('combinations:remac_bid', _REMAC, 'N·n', 'arXiv 2601.20130'),
+    'remac+rtc': SamplerEntry(
+        'combinations:remac_rtc', _REMAC | {'gradients'}, 'n', 'arXiv 2601.20130'
+    ),
 }
 
 STRATEGIES: dict[str, Strategy] = {
@@ -111,6 +122,12 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy('paint_rfm', 'paint_rfm', summary='paint, inverted in one step'),
         Strategy('paint_optim', 'paint_optim', summary='paint, inverted by gradient descent'),
         Strategy('paint_slide', 'paint_slide', summary='paint once, then reuse its noise'),
+        Strategy('bid', 'bid', summary='draw many chunks, keep the nearest to the old plan'),
+        Strategy('bid_full', 'bid_full', summary='bid, and far from what a weak policy draws'),
+        Strategy('tt_rtc', 'tt_rtc', summary='show the executed rows as finished actions'),
+        Strategy('remac', 'remac', summary='hold the executed rows while drawing the others'),
+        Strategy('vlash', 'vlash', summary='ask from the state in which the chunk takes over'),
+        Strategy('a2c2', corrector='a2c2', summary='correct each action by the newest state'),
     )
 }
 

@@ -99,6 +99,7 @@ class CountingPolicy(FlowPolicy):
 
     Attributes:
         calls: Evaluations so far, of a whole batch each.
+        evaluations: The same, each element of a batch counted.
         samples: Evaluations so far, times the samples in each.
     """
 
@@ -109,6 +110,7 @@ class CountingPolicy(FlowPolicy):
         self.num_steps = policy.num_steps
         self.offers = policy.offers
         self.calls = 0
+        self.evaluations = 0
         self.samples = 0
 
     def encode(self, observation: Observation) -> Encoding:
@@ -118,6 +120,7 @@ class CountingPolicy(FlowPolicy):
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Pass through and count."""
         self.calls += 1
+        self.evaluations += len(actions)
         self.samples += len(actions)
         return self._policy.velocity(actions, flow_time, encoding)
 

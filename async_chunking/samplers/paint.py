@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
@@ -58,32 +57,33 @@ class Paint(Sampler):
         generator: Randomness,
         state: Any = None,
     ) -> Draw:
-        """Draw naively, invert with the executed rows, draw again; see `Sampler.draw`."""
+        """Choose the noise and integrate from it; see `Sampler.draw`."""
         del generator, state  # Unused.
-        velocity, num_steps = field(policy, encoding), self.steps(policy)
-        naive = integrate(velocity, noise, num_steps)
-        if boundary.committed == 0:
-            return Draw(naive)
-        start = self.anchor(policy, velocity, boundary, naive, noise)
-        return Draw(integrate(velocity, start, num_steps))
+        start = noise
+        if boundary.committed > 0:
+            start = self.anchor(policy, encoding, boundary, noise)
+        return Draw(integrate(field(policy, encoding), start, self.steps(policy)))
 
     def anchor(
-        self, policy: FlowPolicy, velocity: Guide, boundary: Boundary, tail: Tensor, noise: Tensor
+        self, policy: FlowPolicy, encoding: Encoding, boundary: Boundary, noise: Tensor
+    ) -> Tensor:
+        """Return `noise` with the committed rows replaced by those that lead to the old plan."""
+        committed = boundary.committed
+        tail = self.tail(policy, encoding, boundary, noise)
+        target = put_first(boundary.previous[:, :committed], tail)
+        inverted = self.invert(policy, field(policy, encoding), target)
+        return put_first(inverted[:, :committed], noise)
+
+    def tail(
+        self, policy: FlowPolicy, encoding: Encoding, boundary: Boundary, noise: Tensor
     ) -> Tensor:
         """
-        Return `noise` with the committed rows replaced by those that lead to the old plan.
+        Return the chunk [B, H, D] that follows the committed rows in the target of the inversion.
 
-        Args:
-            policy: Whose flow it is.
-            velocity: Of the flow.
-            boundary: With at least one committed row.
-            tail: [B, H, D]; what follows the committed rows in the target of the inversion. It
-                must look like a chunk, or the inversion leaves the policy's distribution.
-            noise: [B, H, D]; what follows them in the result.
+        It must look like a chunk, or the inversion leaves the policy's distribution.
         """
-        committed = boundary.committed
-        target = put_first(boundary.previous[:, :committed], tail)
-        return put_first(self.invert(policy, velocity, target)[:, :committed], noise)
+        del boundary  # Unused.
+        return integrate(field(policy, encoding), noise, self.steps(policy))
 
     def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
         """Return the noise [B, H, D] of actions [B, H, D]."""
@@ -160,11 +160,9 @@ class PaintSlide(Paint):
         committed = boundary.committed
         if committed == 0:
             return super().draw(policy, encoding, boundary, noise, generator)
-        velocity, num_steps = field(policy, encoding), self.steps(policy)
-        first = policy.horizon - boundary.rows if self.shift else 0
         if state is None:
-            naive = integrate(velocity, noise, num_steps)
-            start = self.anchor(policy, velocity, boundary, naive, noise)
+            start = self.anchor(policy, encoding, boundary, noise)
         else:
-            start = torch.cat((state[:, first : first + committed], noise[:, committed:]), 1)
-        return Draw(integrate(velocity, start, num_steps), start)
+            first = policy.horizon - boundary.rows if self.shift else 0
+            start = put_first(state[:, first : first + committed], noise)
+        return Draw(integrate(field(policy, encoding), start, self.steps(policy)), start)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""REMAC: keep the executed rows in place while a policy trained for it draws the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from async_chunking.chunk import Boundary
+from async_chunking.policies.base import Encoding, FlowPolicy
+from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integrate, put_first
+from async_chunking.samplers.rtc import Rtc
+from async_chunking.strategies import StrategyError
+
+STARTS = ('plan', 'gaussian')
+
+
+@dataclass(frozen=True)
+class Remac(Sampler):
+    """
+    Prefix-preserved sampling (arXiv 2601.20130, equation 7).
+
+    After each step the committed rows are the old plan's again. A delay beyond the plan is cut to
+    it; with nothing committed it is `plain`.
+
+    Calls: n. Needs: recipe:remac. Guarantees: the committed rows are the old plan's, bit by bit.
+
+    Attributes:
+        start: Where the other rows begin. 'plan', the paper's: at the old plan as far as it
+            reaches, then at zero, so that the chunk is no random draw. 'gaussian': at noise.
+        guidance: RTC on top, which the paper combines it with.
+    """
+
+    start: str = 'plan'
+    guidance: Rtc | None = None
+
+    def draw(
+        self,
+        policy: FlowPolicy,
+        encoding: Encoding,
+        boundary: Boundary,
+        noise: Tensor,
+        generator: Randomness,
+        state: Any = None,
+    ) -> Draw:
+        """Integrate with the prefix held; see `Sampler.draw`."""
+        del generator, state  # Unused.
+        if self.start not in STARTS:
+            msg = f"remac start '{self.start}' is unknown; choose one of {', '.join(STARTS)}"
+            raise StrategyError(msg)
+        velocity, num_steps = field(policy, encoding), self.steps(policy)
+        if boundary.committed == 0:
+            return Draw(integrate(velocity, noise, num_steps))
+        if self.guidance is not None:
+            velocity = self.guidance.guided(policy, velocity, boundary)
+        start = noise
+        if self.start == 'plan':
+            overlap = boundary.previous[:, : boundary.overlap(policy.horizon)]
+            start = put_first(overlap, torch.zeros_like(noise))
+        held = boundary.previous[:, : boundary.committed]
+        return Draw(integrate(velocity, start, num_steps, held))

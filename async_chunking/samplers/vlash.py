@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VLASH: ask the policy from the state in which the robot will be when the chunk takes over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from async_chunking.chunk import Boundary
+from async_chunking.policies.base import Encoding, FlowPolicy, Observation
+from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integrate
+from async_chunking.strategies import StrategyError
+
+MODES = ('absolute', 'delta')
+
+
+@dataclass(frozen=True)
+class Vlash(Sampler):
+    """
+    Future-state-aware asynchronous inference (arXiv 2512.01031).
+
+    The state in the observation is rolled forward by the committed rows and the chunk drawn
+    begins where they end, so the answer has committed + horizon rows, the first of which are the
+    old plan's. A delay beyond the plan is cut to it; with nothing committed it is `plain`.
+
+    Calls: n. Needs: recipe:vlash. Guarantees: the committed rows are the old plan's, exactly; what
+    follows continues from them as well as the policy continues from a state.
+
+    Attributes:
+        mode: 'absolute': an action is the state it leads to, so the last committed row is the
+            state. 'delta': it is a change of state, so their sum is added.
+        quantization: q; the chunk is run through q times as fast. Absolute rows: every q-th;
+            delta rows: sums of q. A rest of less than q rows is left out.
+        state_key: Name of the state [B, action_dim] in the observation.
+    """
+
+    mode: str = 'absolute'
+    quantization: int = 1
+    state_key: str = 'observation.state'
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            msg = f"vlash mode '{self.mode}' is unknown; choose one of {', '.join(MODES)}"
+            raise StrategyError(msg)
+        if self.quantization < 1:
+            msg = f'vlash quantization is {self.quantization}; it must be 1 or more rows'
+            raise StrategyError(msg)
+
+    def condition(self, observation: Observation, boundary: Boundary) -> Observation:
+        """
+        Return the observation with the state rolled forward.
+
+        Raises:
+            StrategyError: The state is missing or has not one value for each action dimension.
+        """
+        if boundary.committed == 0:
+            return observation
+        executed = boundary.previous[:, : boundary.committed]
+        state = observation.get(self.state_key)
+        if state is None or state.shape != executed[:, 0].shape:
+            found = 'missing' if state is None else f'of shape {list(state.shape)}'
+            msg = f"vlash needs '{self.state_key}' {list(executed[:, 0].shape)} in the observation"
+            raise StrategyError(f'{msg}; it is {found}')
+        if self.mode == 'absolute':
+            state = executed[:, -1].to(state)
+        else:
+            state = state + executed.sum(1).to(state)
+        return {**observation, self.state_key: state}
+
+    def draw(
+        self,
+        policy: FlowPolicy,
+        encoding: Encoding,
+        boundary: Boundary,
+        noise: Tensor,
+        generator: Randomness,
+        state: Any = None,
+    ) -> Draw:
+        """Integrate from the noise; see `Sampler.draw`."""
+        del boundary, generator, state  # Unused.
+        return Draw(integrate(field(policy, encoding), noise, self.steps(policy)))
+
+    def finish(self, actions: Tensor, boundary: Boundary) -> Tensor:
+        """Return the committed rows and then the chunk, quantised; all in robot units."""
+        q = self.quantization
+        if q > 1:
+            whole = actions[:, : actions.shape[1] // q * q].unflatten(1, (-1, q))
+            actions = whole[:, :, -1] if self.mode == 'absolute' else whole.sum(2)
+        committed = boundary.previous[:, : boundary.committed].to(actions)
+        return torch.cat((committed, actions), 1)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every sampler in the table owes, whatever it does; a new row is tested by being there."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from analytic import Analytic, Gaussian, Modes, RowWise
+from torch import Tensor
+
+from async_chunking.chunk import Boundary
+from async_chunking.policies.base import CountingPolicy, FlowPolicy
+from async_chunking.policies.reversed import Reversed
+from async_chunking.policies.weak import WithWeak
+from async_chunking.samplers.base import Draw, PolicyError, Sampler, integrate, sample_chunk
+from async_chunking.samplers.plain import Plain
+from async_chunking.samplers.vlash import Vlash
+from async_chunking.strategies import NEEDS, SAMPLERS, STRATEGIES, StrategyError, resolve
+
+BATCH, HORIZON, DIM = 3, 8, 2
+FIRST_CALLS = {'paint_slide': '3·n'}  # More than `calls` for the first chunk of a stream.
+POLICIES = {'gaussian': Gaussian, 'modes': Modes, 'row_wise': RowWise}
+
+
+@pytest.fixture(params=list(SAMPLERS))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=list(POLICIES))
+def policy(request: pytest.FixtureRequest) -> FlowPolicy:
+    strong = POLICIES[request.param]()
+    return WithWeak(strong, POLICIES[request.param]())
+
+
+def plan(rows: int = 6) -> Tensor:
+    generator = torch.Generator().manual_seed(9)
+    return torch.randn(BATCH, HORIZON, DIM, generator=generator, dtype=torch.float64)[:, :rows]
+
+
+def observation() -> dict[str, Tensor]:
+    return {'observation.state': torch.linspace(-1, 1, BATCH * DIM).double().reshape(BATCH, DIM)}
+
+
+def draw(
+    policy: FlowPolicy,
+    sampler: Sampler,
+    previous: Tensor,
+    delay: int = 2,
+    s: int = 2,
+    seed: int = 0,
+) -> Draw:
+    boundary = Boundary(previous, delay, execution_horizon=s)
+    generator = torch.Generator().manual_seed(seed)
+    return sample_chunk(policy, sampler, observation(), boundary, generator)
+
+
+def test_first_chunk_is_plain(name: str, policy: FlowPolicy) -> None:
+    for delay in (0, 3):
+        drawn = draw(policy, SAMPLERS[name].load(), plan(rows=0), delay).actions
+        assert torch.equal(drawn, draw(policy, Plain(), plan(rows=0), delay).actions)
+
+
+def test_shape_type_and_seed(name: str, policy: FlowPolicy) -> None:
+    sampler = SAMPLERS[name].load()
+    drawn, again = (draw(policy, sampler, plan()).actions for _ in range(2))
+    rows = HORIZON + 2 * isinstance(sampler, Vlash)
+    assert drawn.shape == (BATCH, rows, DIM)
+    assert drawn.dtype == torch.float64
+    assert drawn.isfinite().all()
+    assert torch.equal(drawn, again)
+    assert not drawn.requires_grad
+
+
+def test_arguments_are_not_modified(name: str, policy: FlowPolicy) -> None:
+    sampler = SAMPLERS[name].load(num_steps=3)
+    boundary = Boundary(plan(), 2, 2)
+    noise = torch.randn(BATCH, HORIZON, DIM, dtype=torch.float64)
+    encoding = policy.encode(observation())
+    before = copy.deepcopy((boundary.previous, noise, encoding, sampler))
+    with torch.no_grad():
+        state = None
+        for _ in range(2):
+            kept = copy.deepcopy(state)
+            generator = torch.Generator().manual_seed(0)
+            given = state
+            drawn = sampler.draw(policy, encoding, boundary, noise, generator, given)
+            torch.testing.assert_close(given, kept)
+            state = drawn.state
+    torch.testing.assert_close((boundary.previous, noise, encoding), before[:3])
+    assert sampler == before[3]
+
+
+@pytest.mark.parametrize(
+    ('rows', 'delay', 's'), [(6, 0, 2), (6, 7, 2), (2, 5, 3), (1, 1, 1), (8, 8, 1), (6, 2, 8)]
+)
+def test_boundaries_off_the_feasible_range(
+    name: str, policy: FlowPolicy, rows: int, delay: int, s: int
+) -> None:
+    """delay > rows, s outside d <= s <= H - d: degraded by the rules of `Boundary`, not refused."""
+    drawn = draw(policy, SAMPLERS[name].load(num_steps=2), plan(rows), delay, s).actions
+    assert drawn.isfinite().all()
+
+
+def test_rows_beyond_the_overlap_are_never_read(name: str, policy: FlowPolicy) -> None:
+    """Overlap is horizon - execution horizon = 5 here; whatever the rows behind it hold."""
+    sampler = SAMPLERS[name].load(num_steps=2)
+    absent = plan(rows=7).clone()
+    absent[:, 5:] = torch.nan
+    drawn = draw(policy, sampler, absent, delay=2, s=3).actions
+    assert torch.equal(drawn, draw(policy, sampler, plan(rows=7), delay=2, s=3).actions)
+
+
+def test_elements_of_a_batch_do_not_meet(name: str, policy: FlowPolicy) -> None:
+    sampler = SAMPLERS[name].load(num_steps=3)
+    generators = [torch.Generator().manual_seed(i) for i in range(BATCH)]
+    boundary = Boundary(plan(), 2, 2)
+    whole = sample_chunk(policy, sampler, observation(), boundary, generators).actions
+    for i in range(BATCH):
+        one = Boundary(plan()[i : i + 1], 2, 2)
+        seen = {key: value[i : i + 1] for key, value in observation().items()}
+        alone = sample_chunk(policy, sampler, seen, one, torch.Generator().manual_seed(i)).actions
+        torch.testing.assert_close(whole[i : i + 1], alone)
+
+
+@pytest.mark.parametrize('num_steps', [0, 4])
+def test_calls_are_as_listed(name: str, num_steps: int) -> None:
+    strong, weak = CountingPolicy(Gaussian()), CountingPolicy(Gaussian())
+    sampler = SAMPLERS[name].load(num_steps=num_steps)
+    listed = SAMPLERS[name].calls
+    state = None
+    for calls in (FIRST_CALLS.get(name, listed), listed):
+        before = strong.evaluations + weak.evaluations
+        boundary = Boundary(plan(), 2, 2)
+        generator = torch.Generator().manual_seed(0)
+        policy = WithWeak(strong, weak)
+        state = sample_chunk(policy, sampler, observation(), boundary, generator, state).state
+        values = {'n': num_steps or 5, 'k': getattr(sampler, 'iterations', 0)}
+        values['N'] = getattr(sampler, 'samples', 0)
+        expected = eval(calls.replace('·', '*'), values)
+        assert strong.evaluations + weak.evaluations - before == BATCH * expected
+
+
+def test_backward_passes_only_where_gradients_are_needed(name: str) -> None:
+    class Forward(torch.autograd.Function):
+        """The identity, through which no gradient can go."""
+
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, grad: Tensor) -> Tensor:
+            raise RuntimeError('differentiated')
+
+    class Opaque(Gaussian):
+        def velocity(self, actions: Tensor, flow_time: Tensor, encoding: dict) -> Tensor:
+            return super().velocity(Forward.apply(actions), flow_time, encoding)
+
+    policy = WithWeak(Opaque(), Opaque())
+    entry = SAMPLERS[name]
+    if 'gradients' in entry.needs:
+        with pytest.raises(RuntimeError, match='differentiated'):
+            draw(policy, entry.load(), plan())
+    else:
+        draw(policy, entry.load(), plan())
+
+
+def test_reversed_policy_gives_the_same_chunk(name: str) -> None:
+    """A policy whose time runs from 1 to 0, written by hand, behind the adapter."""
+
+    class Backwards(Analytic):
+        def __init__(self) -> None:
+            super().__init__()
+            self.forwards = Gaussian()
+
+        def flow(self, x: Tensor, time: Tensor, state: Tensor) -> Tensor:
+            return -self.forwards.flow(x, 1 - time, state)
+
+    sampler = SAMPLERS[name].load()
+    forwards = WithWeak(Gaussian(), Gaussian())
+    reverse = WithWeak(Reversed(Backwards()), Reversed(Backwards()))
+    torch.testing.assert_close(
+        draw(forwards, sampler, plan()).actions, draw(reverse, sampler, plan()).actions
+    )
+
+
+def test_not_finite_is_refused(name: str) -> None:
+    class Broken(Gaussian):
+        def flow(self, x: Tensor, time: Tensor, state: Tensor) -> Tensor:
+            return super().flow(x, time, state) * torch.nan
+
+    policy = WithWeak(Broken(), Broken())
+    with pytest.raises(PolicyError, match='WithWeak returned actions that are not finite'):
+        draw(policy, SAMPLERS[name].load(), plan())
+
+
+def test_needs_are_known_and_unmet_ones_are_refused(name: str) -> None:
+    assert SAMPLERS[name].needs <= set(NEEDS)
+    needed = SAMPLERS[name].needs & {'gradients', 'per_token_time', 'weak_policy'}
+    policy = Gaussian()
+    for need in needed:
+        policy.offers = Gaussian.offers - {need}
+        with pytest.raises(StrategyError, match='needs'):
+            draw(policy, SAMPLERS[name].load(), plan())
+
+
+def test_constants_are_options(name: str) -> None:
+    assert SAMPLERS[name].load(num_steps=7).num_steps == 7
+    with pytest.raises(TypeError, match='no_such_option'):
+        SAMPLERS[name].load(no_such_option=1)
+
+
+def test_strategies_reach_every_sampler() -> None:
+    reached = {strategy.sampler for strategy in STRATEGIES.values()}
+    combined = {resolve(key).sampler for key in SAMPLERS if '+' in key}
+    assert reached | combined == set(SAMPLERS)
+    assert resolve('tt_rtc+paint').sampler == 'paint+tt_rtc'
+    assert resolve('paint+a2c2').corrector == 'a2c2'
+
+
+def test_boundary_without_meaning_is_refused() -> None:
+    with pytest.raises(StrategyError, match='delay -1 must be 0 or more'):
+        draw(Gaussian(), Plain(), plan(), delay=-1)
+    with pytest.raises(StrategyError, match='execution_horizon 0 at least 1'):
+        draw(Gaussian(), Plain(), plan(), s=0)
+    with pytest.raises(StrategyError, match='previous has 1 columns, the policy 2'):
+        draw(Gaussian(), Plain(), plan()[..., :1])
+
+
+def test_integrate_takes_euler_steps() -> None:
+    """v = x + t from 1, two steps: 1 + 0.5 = 1.5, then 1.5 + (1.5 + 0.5) / 2 = 2.5."""
+    start = torch.ones(1, 1, 1)
+    end = integrate(lambda x, t: x + t, start, num_steps=2)
+    assert end.item() == pytest.approx(2.5)
+    assert start.item() == 1
