@@ -45,15 +45,10 @@ def observation() -> dict[str, Tensor]:
 
 
 def draw(
-    policy: FlowPolicy,
-    sampler: Sampler,
-    previous: Tensor,
-    delay: int = 2,
-    s: int = 2,
-    seed: int = 0,
+    policy: FlowPolicy, sampler: Sampler, previous: Tensor, delay: int = 2, s: int = 2
 ) -> Draw:
     boundary = Boundary(previous, delay, execution_horizon=s)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     return sample_chunk(policy, sampler, observation(), boundary, generator)
 
 
@@ -99,7 +94,7 @@ def test_arguments_are_not_modified(name: str, policy: FlowPolicy) -> None:
 def test_boundaries_off_the_feasible_range(
     name: str, policy: FlowPolicy, rows: int, delay: int, s: int
 ) -> None:
-    """delay > rows, s outside d <= s <= H - d: degraded by the rules of `Boundary`, not refused."""
+    """delay > rows, s outside d <= s <= H - d: degraded as `Boundary` says, not refused."""
     drawn = draw(policy, SAMPLERS[name].load(num_steps=2), plan(rows), delay, s).actions
     assert drawn.isfinite().all()
 
