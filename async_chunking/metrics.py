@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from async_chunking.executor import Phase
+from async_chunking.executor import REJECTIONS, Phase
 from async_chunking.limit_use import LimitUse, derivative, limit_use, worse
 from async_chunking.record import Episode, Exchange, Run
 from async_chunking.safety import Limits
@@ -69,13 +69,6 @@ def spread(values: np.ndarray) -> Spread:
     return Spread(float(p50), float(p99), float(values.max()))
 
 
-# Counters of the executor that do not mean that a chunk was turned away.
-NOT_REJECTIONS = frozenset(
-    {'accepted', 'late', 'expired', 'starved_ticks', 'missed_ticks', 'limited_ticks',
-     'correction_not_finite'}
-)  # fmt: skip
-
-
 def late_chunks(counters: Mapping[str, int]) -> int:
     """Return the chunks that came later than they were conditioned on."""
     return counters.get('late', 0) + counters.get('expired', 0)
@@ -83,7 +76,8 @@ def late_chunks(counters: Mapping[str, int]) -> int:
 
 def rejected_chunks(counters: Mapping[str, int]) -> int:
     """Return the chunks that were turned away."""
-    return sum(count for name, count in counters.items() if name not in NOT_REJECTIONS)
+    # A recording holds only their sum, as `rejected`.
+    return sum(counters.get(name, 0) for name in (*REJECTIONS, 'rejected'))
 
 
 def summarize(run: Run, limits: Limits | None = None) -> dict[str, object]:

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a recording, and the messages in them, in the order in which they were written."""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import yaml
+
+from async_chunking.bags.definitions import BagError
+from async_chunking.bags.mcap import Message, Report, Scan, Topic, zstd
+
+_STORAGES = ('.mcap', '.db3')
+_ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+_NEWEST = 9  # Version of metadata.yaml.
+_PIECE = 1 << 20
+
+
+@dataclass
+class Bag:
+    """
+    One recording: a folder as rosbag2 makes it, or a single file.
+
+    Attributes:
+        path: The folder or the file.
+        files: Its splits, in order.
+        problems: What was found wrong so far, a sentence each, with the file's name.
+    """
+
+    path: Path
+    files: Sequence[Path]
+    problems: list[str] = field(default_factory=list)
+
+    def messages(self, wanted: Callable[[Topic], bool]) -> Iterator[Message]:
+        """Yield the wanted messages; what cannot be read is added to `problems`."""
+        for path in self.files:
+            try:
+                for message in _SCANS[_storage(path)](path, wanted, self._reporter(path)):
+                    if message.data[:4] == _ZSTD_MAGIC:
+                        yield message._replace(data=zstd.decompress(message.data))
+                    else:
+                        yield message
+            except (BagError, OSError, EOFError, sqlite3.Error, zstd.ZstdError) as error:
+                self.problems.append(f'{path}: {error}')
+
+    def _reporter(self, path: Path) -> Report:
+        return lambda sentence: self.problems.append(f'{path}: {sentence}')
+
+
+def find(paths: Sequence[Path]) -> list[Bag]:
+    """
+    Return the recordings at these paths; folders are searched.
+
+    Raises:
+        BagError: A path does not exist or holds no recording.
+    """
+    bags: list[Bag] = []
+    for path in paths:
+        if not path.exists():
+            msg = f'{path}: does not exist'
+            raise BagError(msg)
+        found = [_single(path)] if path.is_file() else list(_inside(path))
+        if not found:
+            msg = f'{path}: holds no recording (no {" or ".join(_STORAGES)} file, or .zstd of one)'
+            raise BagError(msg)
+        bags += found
+    return bags
+
+
+def _single(path: Path) -> Bag:
+    if _storage(path) not in _STORAGES:
+        msg = f'{path}: not a recording; expected a folder or a {" or ".join(_STORAGES)} file'
+        raise BagError(msg)
+    return Bag(path, [path])
+
+
+def _inside(folder: Path) -> Iterator[Bag]:
+    """Yield the recordings in a folder and below; each with all of its splits."""
+    meant = folder / 'metadata.yaml'
+    splits = sorted((p for p in folder.iterdir() if _storage(p) in _STORAGES), key=_natural)
+    if meant.exists():
+        problems = [f'{meant}: {problem}' for problem in _metadata_problems(meant, splits)]
+        yield Bag(folder, splits, problems)
+    else:
+        # A recorder writes metadata.yaml when it ends; files that differ in a number are splits.
+        groups: dict[str, list[Path]] = {}
+        for path in splits:
+            groups.setdefault(re.sub(r'(_\d+)?\.(mcap|db3).*', '', path.name), []).append(path)
+        for group in groups.values():
+            whole = len(groups) == 1 and group[0].name.startswith(folder.name)
+            yield Bag(folder if whole else group[0], group)
+    for child in sorted(folder.iterdir(), key=_natural):
+        if child.is_dir():
+            yield from _inside(child)
+
+
+def _metadata_problems(path: Path, splits: Sequence[Path]) -> Iterator[str]:
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding='utf-8'))
+        information = content['rosbag2_bagfile_information']
+        version = int(information['version'])
+        listed = {Path(name).name for name in information['relative_file_paths']}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        yield f'not metadata of a recording, files read without it ({error!r})'
+        return
+    if version > _NEWEST:
+        yield f'version {version} is newer than the newest known, {_NEWEST}; read as one of it'
+    for name in sorted(listed - {split.name for split in splits}):
+        yield f'the file {name} is missing'
+
+
+def _storage(path: Path) -> str:
+    """Return '.mcap' or '.db3', also of a compressed file; anything else of other files."""
+    return path.with_suffix('').suffix if path.suffix == '.zstd' else path.suffix
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort bag_2 before bag_10."""
+    return [(int(part or -1), '') if part.isdigit() else (-1, part)
+            for part in re.split(r'(\d+)', path.name)]  # fmt: skip
+
+
+def _scan_mcap(path: Path, wanted: Callable[[Topic], bool], report: Report) -> Iterator[Message]:
+    compressed = path.suffix == '.zstd'
+    with zstd.open(path) if compressed else path.open('rb') as stream:
+        size = math.inf if compressed else path.stat().st_size
+        scan = Scan(stream, size, wanted, report)
+        count = 0
+        for message in scan.messages():
+            count += 1
+            yield message
+        if not scan.closed:
+            report(f'not closed by its recorder; {count} messages recovered')
+
+
+def _scan_sqlite(path: Path, wanted: Callable[[Topic], bool], report: Report) -> Iterator[Message]:
+    if path.suffix != '.zstd':
+        yield from _query(path, wanted, report)
+        return
+    with NamedTemporaryFile(suffix='.db3') as plain:
+        with zstd.open(path) as stream:
+            while piece := stream.read(_PIECE):
+                plain.write(piece)
+        plain.flush()
+        yield from _query(Path(plain.name), wanted, report)
+
+
+_SCANS = {'.mcap': _scan_mcap, '.db3': _scan_sqlite}
+
+
+def _query(path: Path, wanted: Callable[[Topic], bool], report: Report) -> Iterator[Message]:
+    database = _open(path)
+    try:
+        tables = {row[0] for row in database.execute('SELECT name FROM sqlite_master')}
+        if not {'topics', 'messages'} <= tables:
+            msg = 'not a recording: it has no tables topics and messages'
+            raise BagError(msg)
+        definitions: dict[str, tuple[str, str]] = {}
+        if 'message_definitions' in tables:
+            definitions = {row[0]: row[1:] for row in database.execute(
+                'SELECT topic_type, encoded_message_definition, encoding FROM message_definitions'
+            )}  # fmt: skip
+        topics = {
+            number: Topic(name, kind, *definitions.get(kind, ('', 'ros2msg')))
+            for number, name, kind in database.execute('SELECT id, name, type FROM topics')
+        }
+        topics = {number: topic for number, topic in topics.items() if wanted(topic)}
+        marks = ','.join('?' * len(topics))
+        # By row, not by time stamp: the order in which they were written.
+        rows = database.execute(
+            f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
+            'ORDER BY id',
+            list(topics),
+        )
+        for number, stamp, data in rows:
+            yield Message(topics[number], stamp, data)
+    except sqlite3.DatabaseError as error:
+        report(f'damaged: {error}; what precedes was read')
+    finally:
+        database.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open read-only, without the journal of a killed recorder if that cannot be used."""
+    address = path.resolve().as_uri()
+    for mode in ('mode=ro', 'mode=ro&immutable=1'):
+        database = sqlite3.connect(f'{address}?{mode}', uri=True)
+        try:
+            database.execute('SELECT 1 FROM sqlite_master').fetchone()
+        except sqlite3.OperationalError:
+            database.close()
+            continue
+        return database
+    msg = 'SQLite cannot open it'
+    raise BagError(msg)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+MCAP files, front to back: in the order in which they were written, with or without an end.
+
+A library's reader looks at the index behind the data first, and returns messages by their time
+stamps. A recorder that was killed left no index, and after a step of the clock the order of the
+stamps is not that of the events. So files are scanned here record by record (mcap.dev/spec), and
+what cannot be read is reported and skipped.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
+
+import lz4.frame
+
+try:
+    from compression import zstd
+except ImportError:
+    from backports import zstd
+
+from async_chunking.bags.definitions import BagError
+
+_MAGIC = b'\x89MCAP0\r\n'
+_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 3, 4, 5, 6, 15
+_RECORD = struct.Struct('<BQ')
+_LENGTH = struct.Struct('<I')
+_MESSAGE_HEAD = struct.Struct('<HIQQ')
+_CHUNK_HEAD = struct.Struct('<QQQI')
+_COMPRESSION = {
+    '': lambda data, size: data,
+    'lz4': lambda data, size: lz4.frame.decompress(data),
+    'zstd': lambda data, size: zstd.decompress(data),
+}
+
+
+class Topic(NamedTuple):
+    """A topic of a file, and the definition of its messages as far as the file has one."""
+
+    name: str
+    type: str
+    definition: str = ''
+    form: str = 'ros2msg'
+
+
+class Message(NamedTuple):
+    """A serialized message and when it was received [ns]."""
+
+    topic: Topic
+    stamp: int
+    data: bytes
+
+
+Report = Callable[[str], None]
+
+
+class Scan:
+    """
+    One file, read front to back.
+
+    Args:
+        stream: Positioned at the beginning.
+        size: Bytes in it.
+        wanted: Decides by a topic whether its messages are yielded.
+        report: Is told in a sentence what could not be read.
+
+    Attributes:
+        closed: The recorder finished the file; false until that is known.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, size: float, wanted: Callable[[Topic], bool], report: Report
+    ) -> None:
+        self._stream = stream
+        self._size = size
+        self._wanted = wanted
+        self._report = report
+        self._schemas: dict[int, tuple[str, str, str]] = {}
+        self._topics: dict[int, Topic | None] = {}
+        self.closed = False
+
+    def messages(self) -> Iterator[Message]:
+        """
+        Yield the wanted messages.
+
+        Raises:
+            BagError: This is not an MCAP file.
+        """
+        magic = self._stream.read(len(_MAGIC))
+        if magic != _MAGIC:
+            msg = f'not an MCAP file: it begins with {magic.hex() or "nothing"}'
+            raise BagError(msg)
+        at = len(_MAGIC)
+        while not self.closed:
+            head = self._stream.read(_RECORD.size)
+            at += _RECORD.size
+            if len(head) < _RECORD.size:
+                return
+            kind, size = _RECORD.unpack(head)
+            if kind == 0 or size > self._size - at:
+                if self._size - at >= 0:
+                    self._report(f'the record at byte {at - _RECORD.size} is cut off or damaged')
+                return
+            yield from self._record(kind, self._stream.read(size), at)
+            at += size
+
+    def _record(self, kind: int, data: bytes, at: int) -> Iterator[Message]:
+        if kind == _CHUNK:
+            try:
+                yield from self._inside(_chunk(data))
+            except Exception as error:  # Whatever a decompressor or a damaged record raises.
+                self._report(f'the chunk at byte {at} is damaged and left out: {error}')
+        elif kind == _MESSAGE:
+            yield from self._message(data, 0, len(data))
+        elif kind == _DATA_END:
+            self.closed = True
+        else:
+            self._describe(kind, data)
+
+    def _inside(self, data: bytes) -> Iterator[Message]:
+        at, end = 0, len(data)
+        while at + _RECORD.size <= end:
+            kind, size = _RECORD.unpack_from(data, at)
+            at += _RECORD.size
+            if kind == _MESSAGE:
+                yield from self._message(data, at, size)
+            else:
+                self._describe(kind, data[at : at + size])
+            at += size
+
+    def _message(self, data: bytes, at: int, size: int) -> Iterator[Message]:
+        channel, _, stamp, _ = _MESSAGE_HEAD.unpack_from(data, at)
+        topic = self._topics.get(channel)
+        if topic is not None:
+            yield Message(topic, stamp, data[at + _MESSAGE_HEAD.size : at + size])
+
+    def _describe(self, kind: int, data: bytes) -> None:
+        read = BytesIO(data)
+        if kind == _SCHEMA:
+            number = int.from_bytes(read.read(2), 'little')
+            self._schemas[number] = (_text(read), _text(read), _text(read))
+        elif kind == _CHANNEL:
+            number, schema = struct.unpack('<HH', read.read(4))
+            name, form, definition = self._schemas.get(schema, ('', '', ''))
+            topic = Topic(_text(read), name, definition, form)
+            wanted = self._wanted(topic)
+            if wanted and (encoding := _text(read)) != 'cdr':
+                self._report(f'topic {topic.name} is left out: it is {encoding}, not cdr')
+                wanted = False
+            self._topics[number] = topic if wanted else None
+
+
+def _chunk(data: bytes) -> bytes:
+    _, _, size, checksum = _CHUNK_HEAD.unpack_from(data)
+    read = BytesIO(data)
+    read.seek(_CHUNK_HEAD.size)
+    compression = _text(read)
+    if compression not in _COMPRESSION:
+        msg = f'unknown compression {compression!r}; known: {", ".join(_COMPRESSION)}'
+        raise BagError(msg)
+    read.seek(8, 1)
+    inside = _COMPRESSION[compression](read.read(), size)
+    if len(inside) != size or (checksum and zlib.crc32(inside) != checksum):
+        msg = 'its checksum does not fit'
+        raise BagError(msg)
+    return inside
+
+
+def _text(read: BytesIO) -> str:
+    (size,) = _LENGTH.unpack(read.read(_LENGTH.size))
+    return read.read(size).decode(errors='replace')

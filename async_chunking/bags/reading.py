@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+From the messages of a recording to runs, piece by piece.
+
+Orders come from run ids, request ids and ticks inside the messages, never from time stamps: a
+clock that is set while recording changes nothing. A recording of any length needs the memory of
+one piece: some thousand ticks, and the chunks that have not taken over yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from async_chunking.bags.columns import Group, decode
+from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
+from async_chunking.bags.exchanges import Exchanges, Rates
+from async_chunking.bags.files import Bag
+from async_chunking.bags.mcap import Topic
+from async_chunking.bags.ticks import Ticks
+from async_chunking.record import Episode, Run
+
+STEP = 'async_chunking/msg/ControlStep'
+REQUEST = 'async_chunking/msg/ChunkRequest'
+CHUNK = 'async_chunking/msg/ActionChunk'
+TEXT = 'std_msgs/msg/String'
+SNAPSHOT_TOPIC = 'snapshot'
+EPISODE_TOPIC = 'episode'
+
+_PIECE = 4096  # Ticks.
+_LAG = 64  # Ticks by which a chunk may be recorded after the command that it led to.
+
+
+class RunKey(NamedTuple):
+    """One activation of an executor under one strategy."""
+
+    topic: str
+    run_id: int
+    strategy: str
+
+
+class Piece(NamedTuple):
+    """Ticks of a run that follow those of the piece before."""
+
+    key: RunKey
+    run: Run
+
+
+class RunReader:
+    """
+    Reads one recording once.
+
+    Args:
+        bag: The recording; its `problems` grow while it is read.
+
+    Attributes:
+        ticks: What is known of the ticks of each run.
+        episodes: Attempts at the task, by run.
+        snapshot: Parameters and versions as recorded; empty without.
+        exchanges: Requests and chunks that are still open, rates, checkpoints.
+    """
+
+    def __init__(self, bag: Bag) -> None:
+        self.bag = bag
+        self.ticks: dict[RunKey, Ticks] = defaultdict(Ticks)
+        self.episodes: dict[RunKey, list[Episode]] = defaultdict(list)
+        self.snapshot: dict[str, Any] = {}
+        self.exchanges = Exchanges()
+        self._raw: dict[Topic, list[bytes]] = defaultdict(list)
+        self._definitions: dict[Topic, Definitions] = {}
+        self._current: dict[str, RunKey] = {}
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the runs in pieces; those of several runs may alternate."""
+        for message in self.bag.messages(_wanted):
+            topic = message.topic
+            raw = self._raw[topic]
+            raw.append(message.data)
+            if topic.type == TEXT:
+                self._read_text(topic, raw.pop())
+            elif topic.type == STEP and len(raw) >= _PIECE + _LAG:
+                yield from self._flush(_LAG)
+        yield from self._flush(0)
+        for key, ticks in self.ticks.items():
+            for problem in ticks.problems():
+                self._problem(f'run {key.run_id:x} ({key.strategy}): {problem}')
+
+    def _problem(self, sentence: str) -> None:
+        self.bag.problems.append(f'{self.bag.path}: {sentence}')
+
+    def _flush(self, lag: int) -> Iterator[Piece]:
+        """Turn the messages so far into pieces, but for the last `lag` ticks."""
+        # Requests before the chunks that answer them, both before the ticks on which they act.
+        for kind in (REQUEST, CHUNK, STEP):
+            for topic in [t for t in self._raw if t.type == kind and self._raw[t]]:
+                raw = self._raw[topic]
+                end = max(len(raw) - lag, 0) if kind == STEP else len(raw)
+                self._raw[topic] = raw[end:]
+                try:
+                    yield from self._take(topic, raw[:end])
+                except (BagError, KeyError) as error:
+                    self._problem(f'topic {topic.name}: {error}; {end} messages are left out')
+
+    def _take(self, topic: Topic, raw: Sequence[bytes]) -> Iterator[Piece]:
+        groups = decode(raw, self._types(topic), topic.type)
+        if topic.type == STEP:
+            yield from self._split(topic, list(groups))
+            self._current[_robot(topic)] = self._key(topic, raw[-1])
+            return
+        for group in groups:
+            if topic.type == REQUEST:
+                self.exchanges.add_requests(group)
+            else:
+                self.exchanges.add_chunks(group)
+
+    def _split(self, topic: Topic, groups: Sequence[Group]) -> Iterator[Piece]:
+        """Join what belongs to one run."""
+        parts: dict[RunKey, list[tuple[Group, np.ndarray]]] = defaultdict(list)
+        for group in groups:
+            for run_id in np.unique(group['run_id']).tolist():
+                key = RunKey(topic.name, run_id, group.texts['strategy'])
+                parts[key].append((group, np.flatnonzero(group['run_id'] == run_id)))
+        newest: dict[int, int] = defaultdict(int)
+        for key, found in parts.items():
+            ticks = self.ticks[key]
+            columns = ticks.take(found)
+            if columns is not None:
+                rates = self.exchanges.rates.get(key.run_id, Rates())
+                exchanges = self.exchanges.of(key.run_id)
+                yield Piece(key, ticks.run(columns, key.strategy, rates, exchanges))
+                newest[key.run_id] = max(newest[key.run_id], int(columns['request_id'].max()))
+        for run_id, number in newest.items():
+            self.exchanges.forget(run_id, number)
+
+    def _key(self, topic: Topic, raw: bytes) -> RunKey:
+        (group,) = decode([raw], self._types(topic), topic.type)
+        return RunKey(topic.name, int(group['run_id'][0]), group.texts['strategy'])
+
+    def _types(self, topic: Topic) -> Definitions:
+        if topic not in self._definitions:
+            if topic.definition:
+                self._definitions[topic] = parse(topic.definition, topic.type, topic.form)
+            else:
+                self._problem(
+                    f'topic {topic.name}: the definition of {topic.type} is not embedded; '
+                    'read with the one of this version'
+                )
+                self._definitions[topic] = dict(own_store().fielddefs)
+        return self._definitions[topic]
+
+    def _read_text(self, topic: Topic, raw: bytes) -> None:
+        try:
+            (group,) = decode([raw], self._types(topic), topic.type)
+            content = json.loads(group.texts['data'])
+            if _last_name(topic) == SNAPSHOT_TOPIC:
+                self.snapshot.update(content)
+            elif (key := self._latest(_robot(topic))) is not None:
+                episode = Episode(bool(content['success']), float(content['duration_s']))
+                self.episodes[key].append(episode)
+        except (ValueError, TypeError, KeyError) as error:
+            self._problem(f'topic {topic.name}: a message cannot be understood: {error!r}')
+
+    def _latest(self, robot: str) -> RunKey | None:
+        """Return the run that the newest tick of a robot belongs to."""
+        for topic, raw in self._raw.items():
+            if topic.type == STEP and _robot(topic) == robot and raw:
+                return self._key(topic, raw[-1])
+        return self._current.get(robot)
+
+
+def _wanted(topic: Topic) -> bool:
+    texts = (SNAPSHOT_TOPIC, EPISODE_TOPIC)
+    return topic.type in (STEP, REQUEST, CHUNK) or (
+        topic.type == TEXT and _last_name(topic) in texts
+    )
+
+
+def _last_name(topic: Topic) -> str:
+    return topic.name.rpartition('/')[2]
+
+
+def _robot(topic: Topic) -> str:
+    """Return the namespace of a topic."""
+    return topic.name.rpartition('/')[0]

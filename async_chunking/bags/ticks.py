@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ticks of one run, joined in the order of their counter, with what is wrong about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from async_chunking.bags.columns import Group
+from async_chunking.bags.exchanges import Rates
+from async_chunking.record import Exchange, Run
+
+Columns = Mapping[str, np.ndarray]
+
+VECTORS = ('command', 'planned', 'measured')
+_COUNTERS = {
+    'late': 'late_chunks', 'rejected': 'rejected_chunks', 'starved_ticks': 'starved_ticks',
+    'missed_ticks': 'missed_ticks', 'limited_ticks': 'limited_ticks',
+}  # fmt: skip
+_FIELDS = (
+    'tick', 'phase', 'command', 'planned', 'measured', 'request_id', 'took_over', 'delay',
+    'missed', 'emitted_ns', 'deadline_ns', 'header.stamp.sec', 'header.stamp.nanosec',
+    *_COUNTERS.values(),
+)  # fmt: skip
+_JUMP = 1.0  # A clock that gains or loses more than this between two ticks was set [s].
+_DEFAULT_PERIOD = 0.02
+
+
+class Ticks:
+    """
+    One run so far, of which only what the next piece needs is kept.
+
+    Attributes:
+        joint_names: Of the columns [D].
+        first: First recorded tick.
+        last: Last recorded tick.
+        lost: Ticks in between that are not recorded.
+        repeated: Ticks that came twice, or out of order by more than a piece.
+        odd: Ticks of another number of joints.
+        jumps: (tick, seconds) where the clock of the stamps was set.
+    """
+
+    def __init__(self) -> None:
+        self.joint_names: Sequence[str] = ()
+        self.first = self.last = -1
+        self.lost = self.repeated = self.odd = 0
+        self.jumps: list[tuple[int, float]] = []
+        self._size = 0
+        self._period = _DEFAULT_PERIOD
+        self._lead = 0.0
+        self._before: dict[str, int] = {}
+        self._counters: dict[str, int] = {}
+
+    def take(self, parts: Sequence[tuple[Group, np.ndarray]]) -> Columns | None:
+        """
+        Return the next ticks in order; None if there is no new one.
+
+        Args:
+            parts: Decoded messages and which of each group belong to this run.
+
+        Raises:
+            BagError: The messages are of another version and lack a field.
+        """
+        if not self._size:
+            self._size = parts[0][0]['command'].shape[1]
+            self.joint_names = parts[0][0].texts['joint_names']
+        same = [(g, i) for g, i in parts if all(g[v].shape[1] == self._size for v in VECTORS)]
+        count = sum(len(i) for _, i in same)
+        self.odd += sum(len(i) for _, i in parts) - count
+        if not count:
+            return None
+        columns = {name: np.concatenate([g[name][i] for g, i in same]) for name in _FIELDS}
+        order = np.argsort(columns['tick'], kind='stable')
+        order = order[np.diff(columns['tick'][order], prepend=self.last) > 0]
+        self.repeated += count - len(order)
+        if not len(order):
+            return None
+        columns = {name: values[order] for name, values in columns.items()}
+        self._advance(columns)
+        return columns
+
+    def _advance(self, columns: Columns) -> None:
+        tick = columns['tick']
+        lead = (
+            columns['header.stamp.sec'] + columns['header.stamp.nanosec'] * 1e-9
+            - columns['emitted_ns'] * 1e-9
+        )  # fmt: skip
+        counts = {name: columns[field] for name, field in _COUNTERS.items()}
+        if self.first < 0:
+            self.first, self.last, self._lead = int(tick[0]), int(tick[0]) - 1, float(lead[0])
+            # A recording that began later does not count what was before.
+            self._before = {n: int(c[0]) if self.first > 0 else 0 for n, c in counts.items()}
+        self._counters = {n: int(c[-1]) - self._before[n] for n, c in counts.items()}
+        self.lost += int((np.diff(tick, prepend=self.last) - 1).sum())
+        steps = np.diff(lead, prepend=self._lead)
+        jumped = np.flatnonzero(np.abs(steps) > _JUMP)
+        self.jumps += [(int(tick[i]), float(steps[i])) for i in jumped]
+        if len(tick) > 1:
+            self._period = float(np.median(np.diff(columns['deadline_ns']) / np.diff(tick))) * 1e-9
+        self.last, self._lead = int(tick[-1]), float(lead[-1])
+
+    def run(
+        self, columns: Columns, strategy: str, rates: Rates, exchanges: Mapping[int, Exchange]
+    ) -> Run:
+        """Return a piece as a run; without known rates the period is that of the deadlines."""
+        period = 1.0 / rates.control if rates.control > 0.0 else self._period
+        return Run(
+            strategy=strategy,
+            control_period=period,
+            stride=1.0 / (period * rates.policy) if rates.policy > 0.0 else 1.0,
+            emitted=columns['emitted_ns'] * 1e-9,
+            deadline=columns['deadline_ns'] * 1e-9,
+            exchanges=exchanges,
+            counters=self._counters,
+            **{
+                name: columns[name]
+                for name in (
+                    'tick', 'phase', 'command', 'planned', 'measured', 'request_id', 'took_over',
+                    'delay', 'missed',
+                )
+            },
+        )  # fmt: skip
+
+    def problems(self) -> list[str]:
+        """Return what is wrong, a sentence each."""
+        found = [
+            f'the clock was set by {seconds:+.1f} s at tick {tick}; the order is that of the ticks'
+            for tick, seconds in self.jumps[:3]
+        ]
+        if len(self.jumps) > 3:
+            found.append(f'the clock was set {len(self.jumps) - 3} more times')
+        if self.lost:
+            found.append(f'{self.lost} ticks between {self.first} and {self.last} are missing')
+        if self.repeated:
+            found.append(f'{self.repeated} ticks came twice or far out of order and are left out')
+        if self.odd:
+            found.append(f'{self.odd} ticks have another number of joints and are left out')
+        return found
