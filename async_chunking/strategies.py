@@ -34,6 +34,7 @@ class SamplerEntry:
         calls: Velocity evaluations per chunk; n = num_steps, N = samples, k = iterations.
         paper: Where it is described.
         options: Constructor arguments that make this variant.
+        backward: Backward passes through the policy per chunk, in the same terms.
     """
 
     entry: str
@@ -41,6 +42,7 @@ class SamplerEntry:
     calls: str
     paper: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    backward: str = '0'
 
     def load(self, **options: Any) -> Any:
         """Build the sampler; imports torch. `options` override this variant's."""
@@ -51,13 +53,20 @@ class SamplerEntry:
 
 @dataclass(frozen=True)
 class Strategy:
-    """A named point: one choice on each axis."""
+    """
+    A named point: one choice on each axis.
+
+    Attributes:
+        summary: What it does, in a few words.
+        paper: Where merger or corrector are described; the sampler's entry has its own.
+    """
 
     name: str
     sampler: str = 'plain'
     merger: str = 'switch'
     corrector: str = 'none'
     summary: str = ''
+    paper: str = ''
 
     @property
     def needs(self) -> frozenset[str]:
@@ -83,18 +92,19 @@ _GRADIENTS = frozenset({'velocity', 'gradients'})
 _TT_RTC = frozenset({'velocity', 'per_token_time', 'recipe:tt_rtc'})
 _REMAC = frozenset({'velocity', 'recipe:remac'})
 
+_ACT = 'arXiv 2304.13705'
 _BID = 'arXiv 2408.17355'
 _RTC = 'arXiv 2506.07339'
 _PAINT = 'arXiv 2606.19774'
 
 SAMPLERS: dict[str, SamplerEntry] = {
-    'plain': SamplerEntry('plain:Plain', frozenset(), 'n', 'Lipman et al. 2022'),
-    'rtc': SamplerEntry('rtc:Rtc', _GRADIENTS, 'n', _RTC),
+    'plain': SamplerEntry('plain:Plain', frozenset(), 'n', 'arXiv 2210.02747'),
+    'rtc': SamplerEntry('rtc:Rtc', _GRADIENTS, 'n', _RTC, backward='n'),
     'rtc_identity': SamplerEntry('rtc:Rtc', _VELOCITY, 'n', 'LeRobot', {'jacobian': False}),
     'paint': SamplerEntry('paint:Paint', _VELOCITY, '3·n', _PAINT),
     'paint_dpm2': SamplerEntry('paint:PaintDpm2', _VELOCITY, '4·n', _PAINT),
     'paint_rfm': SamplerEntry('paint:PaintRfm', _VELOCITY, '2·n+1', _PAINT),
-    'paint_optim': SamplerEntry('paint:PaintOptim', _GRADIENTS, '(k+2)·n', _PAINT),
+    'paint_optim': SamplerEntry('paint:PaintOptim', _GRADIENTS, '(k+2)·n', _PAINT, backward='k·n'),
     'paint_slide': SamplerEntry('paint:PaintSlide', _VELOCITY, 'n', _PAINT),
     'bid': SamplerEntry('bid:Bid', _VELOCITY, 'N·n', _BID),
     'bid_full': SamplerEntry('bid:BidFull', _VELOCITY | {'weak_policy'}, '2·N·n', _BID),
@@ -104,7 +114,7 @@ SAMPLERS: dict[str, SamplerEntry] = {
     'paint+tt_rtc': SamplerEntry('combinations:PaintTtRtc', _TT_RTC, '3·n', _PAINT),
     'remac+bid': SamplerEntry('combinations:remac_bid', _REMAC, 'N·n', 'arXiv 2601.20130'),
     'remac+rtc': SamplerEntry(
-        'combinations:remac_rtc', _REMAC | {'gradients'}, 'n', 'arXiv 2601.20130'
+        'combinations:remac_rtc', _REMAC | {'gradients'}, 'n', 'arXiv 2601.20130', backward='n'
     ),
 }
 
@@ -113,8 +123,10 @@ STRATEGIES: dict[str, Strategy] = {
     for s in (
         Strategy('sync', merger='wait', summary='rest while the policy computes'),
         Strategy('naive', summary='switch to the new chunk as it comes'),
-        Strategy('ensemble', merger='ensemble', summary='average overlapping chunks'),
-        Strategy('bspline', merger='bspline', summary='refit the chunk with a B-spline'),
+        Strategy('ensemble', merger='ensemble', summary='average overlapping chunks', paper=_ACT),
+        Strategy(
+            'bspline', merger='bspline', summary='refit the chunk with a B-spline', paper=_PAINT
+        ),
         Strategy('rtc', 'rtc', summary='steer every solver step towards the old plan'),
         Strategy('rtc_identity', 'rtc_identity', summary='rtc without the Jacobian'),
         Strategy('paint', 'paint', summary='choose the noise that begins as the old plan'),
@@ -127,7 +139,12 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy('tt_rtc', 'tt_rtc', summary='show the executed rows as finished actions'),
         Strategy('remac', 'remac', summary='hold the executed rows while drawing the others'),
         Strategy('vlash', 'vlash', summary='ask from the state in which the chunk takes over'),
-        Strategy('a2c2', corrector='a2c2', summary='correct each action by the newest state'),
+        Strategy(
+            'a2c2',
+            corrector='a2c2',
+            summary='correct each action by the newest state',
+            paper='arXiv 2509.23224',
+        ),
     )
 }
 

@@ -16,7 +16,7 @@ from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integ
 @dataclass(frozen=True)
 class Plain(Sampler):
     """
-    Explicit Euler over the flow, as in Lipman et al. 2022.
+    Explicit Euler over the flow, as in Lipman et al. 2022 (arXiv 2210.02747).
 
     Calls: n. Needs: nothing. Guarantees: nothing about the boundary.
     """
