@@ -21,6 +21,7 @@ from async_chunking.errors import AsyncChunkingError
 
 # name: (module, function or Typer application in it, one line of help)
 COMMANDS = {
+    'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies under delay, in closed loop.'),
     'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
     'strategies': ('async_chunking.catalogue', 'strategies', 'Show every strategy.'),
     'version': ('async_chunking.cli', 'version', 'Show the version of the package.'),

@@ -81,7 +81,7 @@ class ToyPolicies:
         assert task == 'chase'
         return HORIZON
 
-    def digest(self, task: str) -> str:
+    def digest(self, task: str, strategy: Strategy) -> str:
         return 'toy'
 
     def refusal(self, task: str, strategy: Strategy) -> str:

@@ -26,6 +26,7 @@ from torch.utils import _pytree as pytree
 from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Step
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
+from async_chunking.policies.weak import WithWeak
 from async_chunking.record import Exchange, Run
 from async_chunking.samplers.base import Sampler, sample_chunk
 
@@ -196,12 +197,16 @@ class Server:
     """Draws the chunks of many players with one policy and one sampler.
 
     Args:
-        policy: On the CPU or not.
+        policy: Of the strategy.
         sampler: Of the strategy.
+        weak: A weaker checkpoint of the policy, if the sampler asks for one.
     """
 
-    def __init__(self, policy: FlowPolicy, sampler: Sampler) -> None:
-        self._policy = CountingPolicy(policy)
+    def __init__(
+        self, policy: FlowPolicy, sampler: Sampler, weak: FlowPolicy | None = None
+    ) -> None:
+        self._counted = [CountingPolicy(one) for one in (policy, weak) if one is not None]
+        self._policy = self._counted[0] if weak is None else WithWeak(*self._counted)
         self._sampler = sampler
 
     def answer(self, questions: Sequence[Question]) -> None:
@@ -212,8 +217,12 @@ class Server:
         for group in groups.values():
             self._answer_batch(group)
 
+    @property
+    def _samples(self) -> int:
+        return sum(policy.samples for policy in self._counted)
+
     def _answer_batch(self, group: Sequence[Question]) -> None:
-        before = self._policy.samples
+        before = self._samples
         first = group[0].request.boundary
         previous = torch.as_tensor(
             np.stack([q.request.boundary.previous for q in group]), dtype=torch.float32
@@ -223,7 +232,7 @@ class Server:
         state = _joined([q.state for q in group])
         drawn = sample_chunk(self._policy, self._sampler, _batch(group), boundary, noise, state)
         actions = drawn.actions.double().cpu().numpy()
-        calls = (self._policy.samples - before) // len(group)
+        calls = (self._samples - before) // len(group)
         for index, question in enumerate(group):
             question.player.take(question, actions[index], _one(drawn.state, index), calls)
 

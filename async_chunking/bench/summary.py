@@ -32,6 +32,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def scaled(self, factor: float) -> Interval:
+        """Return it in another unit."""
+        return Interval(*(factor * part for part in self))
+
 
 @dataclass(frozen=True)
 class Point:

@@ -100,7 +100,7 @@ class Cell:
 
     Attributes:
         task: Name.
-        policy: Digest of all checkpoints that may serve the task, so that rows of another
+        policy: Digest of the checkpoints that serve the strategy, so that rows of another
             training never mix with these.
         strategy: Name, as the user wrote it.
         delay: Model of the delays.
@@ -143,8 +143,8 @@ class Policies(Protocol):
     def horizon(self, task: str) -> int:
         """Return the rows of a chunk; refuses an unknown task."""
 
-    def digest(self, task: str) -> str:
-        """Return the digest of the checkpoints."""
+    def digest(self, task: str, strategy: Strategy) -> str:
+        """Return the digest of the checkpoints that serve a strategy."""
 
     def refusal(self, task: str, strategy: Strategy) -> str:
         """Return why the task's checkpoints cannot serve a strategy, empty if they can."""
@@ -171,11 +171,12 @@ def expand(sweep: Sweep, policies: Policies) -> tuple[list[Cell], list[Skipped]]
         for task, name in product(grid.tasks, grid.strategies):
             horizon = policies.horizon(task)
             timings = list(_timings(grid, horizon))
-            reason = policies.refusal(task, resolve(name))
+            strategy = resolve(name)
+            reason = policies.refusal(task, strategy)
             if reason:
                 skipped[Skipped(task, name, reason)] = None
                 continue
-            digest = policies.digest(task)
+            digest = policies.digest(task, strategy)
             for (delay, execution_horizon), seed in product(timings, grid.seeds):
                 cells[Cell(task, digest, name, delay, execution_horizon, horizon, seed)] = None
     return list(cells), list(skipped)

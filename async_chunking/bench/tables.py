@@ -6,14 +6,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.summary import Condition, Interval, Point, strategy_order
 from async_chunking.intervals import PairedTest
 
 NOTHING = '–'
+Key = TypeVar('Key')
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,12 @@ class Table:
 
     def rich(self) -> RichTable:
         """Return it for a terminal."""
-        table = RichTable(title=self.title, title_justify='left', title_style='bold')
+        # Text, since brackets in strings would be markup.
+        table = RichTable(title=Text(self.title), title_justify='left', title_style='bold')
         for index, column in enumerate(self.columns):
             table.add_column(column, justify='right' if index else 'left', no_wrap=not index)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         return table
 
     def markdown(self) -> str:
@@ -89,7 +93,15 @@ def _delay_heading(delay: DelayModel) -> str:
     return f'd = {delay.label}'
 
 
-def _grid(points, title, keys, key_of, heading, show, calls=True) -> Table:
+def _grid(
+    points: Sequence[Point],
+    title: str,
+    keys: Sequence[Key],
+    key_of: Callable[[Point], Key],
+    heading: Callable[[Key], str],
+    show: Callable[[Point], str],
+    calls: bool = True,
+) -> Table:
     names = sorted({point.strategy for point in points}, key=strategy_order)
     found = {(point.strategy, key_of(point)): point for point in points}
     rows = []

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of points: one line a strategy, with its 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from async_chunking.bench.summary import Interval, Point, strategy_order
+from async_chunking.strategies import STRATEGIES
+
+_STYLE = {'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
+_MARKERS = 'osD^v<>PX*hp'
+
+
+def draw(
+    path: Path,
+    points: Sequence[Point],
+    x: Callable[[Point], float],
+    y: Callable[[Point], Interval],
+    labels: tuple[str, str],
+) -> None:
+    """Write a PNG with a line for each strategy; colours and markers belong to the strategy.
+
+    Args:
+        path: Of the file.
+        points: At most one per strategy and x.
+        x: Of a point.
+        y: Of a point, with its interval; points without are left out.
+        labels: Of both axes.
+    """
+    names = sorted({point.strategy for point in points}, key=strategy_order)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 3.6), dpi=120, layout='constrained')
+        axes = figure.subplots()
+        for index, name in enumerate(names):
+            line = sorted((p for p in points if p.strategy == name), key=x)
+            line = [p for p in line if y(p).value == y(p).value]  # Not NaN.
+            if line:
+                _line(axes, name, [x(p) for p in line], [y(p) for p in line], index / len(names))
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.set_ylim(bottom=0.0)
+        axes.set_xticks(sorted({x(point) for point in points}))
+        axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), frameon=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Nothing that changes from one writing to the next.
+        figure.savefig(path, metadata={'Software': None})
+
+
+def _line(axes: Axes, name: str, x: list[float], y: list[Interval], offset: float) -> None:
+    style = _style(name)
+    shift = (offset - 0.5) * 0.2  # Intervals beside each other, not on top.
+    values = [interval.value for interval in y]
+    below = [max(i.value - i.low, 0.0) for i in y]
+    above = [max(i.high - i.value, 0.0) for i in y]
+    axes.errorbar(
+        [value + shift for value in x],
+        values,
+        [below, above],
+        label=name,
+        color=mpl.colormaps['tab20'](style % 20),
+        marker=_MARKERS[style % len(_MARKERS)],
+        markersize=4,
+        linewidth=1.2,
+        elinewidth=0.7,
+    )
+
+
+def _style(name: str) -> int:
+    """Return a number that belongs to the strategy, whichever others are in the figure."""
+    known = list(STRATEGIES)
+    return known.index(name) if name in known else len(known) + sum(name.encode()) % 97

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sweep prints: one table a question, and the same numbers for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+
+from async_chunking.bench import tables
+from async_chunking.bench.rows import Row
+from async_chunking.bench.summary import Point, paired, points
+from async_chunking.bench.sweep import Skipped
+
+REFERENCE = 'naive'
+
+
+def show(console: Console, rows: Sequence[Row], skipped: Sequence[Skipped]) -> None:
+    """Print solve rates, CON and paired tests for each task and execution horizon."""
+    for (task, horizon, execution_horizon), found in _sections(points(rows)):
+        where = f'{task}, H = {horizon}, s = {execution_horizon}'
+        console.print(tables.by_delay(found, f'Solved [%], {where}', solved).rich())
+        console.print(tables.by_delay(found, f'CON [mrad], {where}', consistency).rich())
+        conditions = {point.condition for point in found}
+        tests = {
+            key: test for key, test in paired(rows, REFERENCE).items() if key[0] in conditions
+        }
+        if tests:
+            title = f'Solved more than {REFERENCE} [points], same episodes, McNemar, {where}'
+            console.print(tables.comparison(tests, REFERENCE, title).rich())
+    for item in skipped:
+        console.print(f'skipped {item.strategy} on {item.task}: {item.reason}', markup=False)
+
+
+def numbers(rows: Sequence[Row], skipped: Sequence[Skipped]) -> dict[str, Any]:
+    """Return the same for JSON."""
+    return {
+        'points': [point.plain() for point in points(rows)],
+        'paired': [
+            {
+                'reference': REFERENCE,
+                'strategy': name,
+                'task': where.task,
+                'delay': where.delay.label,
+                'execution_horizon': where.execution_horizon,
+                'difference': test.difference,
+                'p_value': test.p_value if test.p_value == test.p_value else None,
+                'pairs': test.pairs,
+            }
+            for (where, name), test in paired(rows, REFERENCE).items()
+        ],
+        'skipped': [vars(item) for item in skipped],
+    }
+
+
+def solved(point: Point) -> str:
+    """Return the solve rate for a table."""
+    return tables.rate(point.success)
+
+
+def consistency(point: Point) -> str:
+    """Return CON for a table [mrad]."""
+    return tables.mean(point.consistency.scaled(1e3), 1)
+
+
+def seam_jump(point: Point) -> str:
+    """Return the jump at takeovers for a table [mrad]."""
+    return tables.mean(point.seam_jump.scaled(1e3), 1)
+
+
+def command_jerk(point: Point) -> str:
+    """Return the jerk of the commands for a table [rad/s^3]."""
+    return tables.mean(point.command_jerk, 0)
+
+
+def completion_time(point: Point) -> str:
+    """Return ATR for a table [s]."""
+    return tables.mean(point.completion_time, 2)
+
+
+def _sections(found: Iterable[Point]) -> Iterable[tuple[tuple, list[Point]]]:
+    def key(point: Point) -> tuple:
+        where = point.condition
+        return where.task, where.horizon, where.execution_horizon
+
+    for where, group in groupby(sorted(found, key=key), key):
+        yield where, list(group)
