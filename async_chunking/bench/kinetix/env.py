@@ -12,12 +12,8 @@ from kinetix.environment.env import make_kinetix_env
 from kinetix.environment.spaces import ActionType, ObservationType
 from kinetix.util.saving import expand_env_state, import_env_state_from_json
 
-from async_chunking.bench.kinetix.levels import read_level
+from async_chunking.bench.kinetix.levels import ACTION_NOISE, read_level
 
-ACTION_DIM = 6
-MOTORS = 4
-MAX_STEPS = 256
-ACTION_NOISE = 0.1
 # The environment's own reward for coming closer to the goal is too faint to learn from in a
 # million steps; 10 times that solves levels (goal and failure stay at +1 and -1).
 DENSE_REWARD_SCALE = 1.0

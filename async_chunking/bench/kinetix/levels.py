@@ -32,6 +32,12 @@ LEVELS = (
 )
 """The 12 levels of the benchmark, about the easiest first."""
 
+ACTION_DIM = 6
+MOTORS = 4  # The first actions; the others are thrusters.
+MAX_STEPS = 256
+ACTION_NOISE = 0.1
+STEP_RATE_HZ = 30.0  # Two physics frames of 1/60 s to a step.
+
 # The engine breaks with fewer slots than these.
 MINIMUM = {'polygon': 5, 'circle': 2, 'joint': 1, 'thruster': 1}
 

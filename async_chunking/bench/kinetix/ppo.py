@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from async_chunking.bench.kinetix.env import ACTION_DIM, MOTORS, Level, noisy
+from async_chunking.bench.kinetix.env import Level, noisy
+from async_chunking.bench.kinetix.levels import ACTION_DIM, MOTORS
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def save_tree(path: Path, tree: Any, about: dict) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
-        name: np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        name: np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order='C')
         for name, leaf in _named(tree)
     }
     save_file(arrays, unfinished := path.with_suffix('.unfinished'))

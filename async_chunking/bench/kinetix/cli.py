@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`async-chunking bench kinetix ...`: one command a stage; each continues where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from async_chunking.bench import tables as tabular
+from async_chunking.bench.delays import DelayModel
+from async_chunking.bench.kinetix.levels import LEVELS, level_path
+from async_chunking.bench.rows import encode, read
+from async_chunking.bench.summary import points
+from async_chunking.bench.sweep import Cell
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.sidecar import read_sidecar
+from async_chunking.policies.storage import write_files
+
+if TYPE_CHECKING:
+    from async_chunking.bench.kinetix.env import Level
+
+SHIPPED = Path(__file__).parent / 'checkpoints'
+ALL, STRATEGIES = list(LEVELS), ['naive', 'bid', 'rtc', 'paint']
+DELAYS, USUAL = [0, 1, 2, 3, 4], [0]
+
+app = typer.Typer(help='The Kinetix benchmark, from experts to tables.', no_args_is_help=True)
+Levels = Annotated[Path | None, typer.Option(help='Folder of the level files.')]
+Names = Annotated[list[str], typer.Option('--level', help='Level; may be given several times.')]
+Folder = Annotated[Path, typer.Option(help='Where the stages keep their files.')]
+Debug = Annotated[bool, typer.Option('--debug', help='Tiny sizes, for a test of the machinery.')]
+Seconds = Annotated[float, typer.Option(help='Stop after so long, to go on with the next call.')]
+RUNS = Path('runs') / 'kinetix'
+
+
+class SetupError(AsyncChunkingError):
+    """The simulator is not installed here."""
+
+
+@app.command()
+def expert(
+    level: Names = ALL,
+    levels: Levels = None,
+    folder: Folder = RUNS,
+    max_steps: Annotated[int, typer.Option(help='Of the environments, per level.')] = 2_000_000,
+    max_seconds: Seconds = 540.0,
+    debug: Debug = False,
+) -> None:
+    """Train an expert for each level with PPO, until it solves 90 % or the budget is spent."""
+    for simulated in _simulated(level, levels, folder):
+        from async_chunking.bench.kinetix import debug as tiny
+        from async_chunking.bench.kinetix.expert import train_expert
+        from async_chunking.bench.kinetix.ppo import RECIPE
+
+        recipe, steps = (tiny.EXPERT, tiny.STEPS) if debug else (RECIPE, max_steps)
+        about = train_expert(
+            simulated, _folder(folder, debug), recipe, max_steps=steps, max_seconds=max_seconds
+        )
+        state = 'finished' if about['finished'] else 'to be continued'
+        typer.echo(
+            f'{simulated.name}: {state}, {about["steps"]} steps, solves {about["solve_rate"]:.3f}'
+        )
+
+
+@app.command()
+def collect(
+    level: Names = ALL,
+    levels: Levels = None,
+    folder: Folder = RUNS,
+    transitions: Annotated[int, typer.Option(help='Per level, at least.')] = 300_000,
+    debug: Debug = False,
+) -> None:
+    """Record what each expert sees and does."""
+    for simulated in _simulated(level, levels, folder):
+        from async_chunking.bench.kinetix import debug as tiny
+        from async_chunking.bench.kinetix.collect import collect_data
+        from async_chunking.bench.kinetix.ppo import RECIPE
+
+        recipe, wanted = (tiny.EXPERT, tiny.TRANSITIONS) if debug else (RECIPE, transitions)
+        found = collect_data(simulated, _folder(folder, debug), wanted, recipe)
+        typer.echo(
+            f'{simulated.name}: {found["transitions"]} transitions, {found["episodes"]} episodes, '
+            f'{found["solve_rate"]:.3f} of them solved'
+        )
+
+
+@app.command()
+def train(
+    level: Names = ALL,
+    folder: Folder = RUNS,
+    max_seconds: Seconds = 540.0,
+    debug: Debug = False,
+) -> None:
+    """Train a flow policy from each level's data."""
+    import torch
+
+    from async_chunking.bench.kinetix import debug as tiny
+    from async_chunking.bench.kinetix.flow import FLOW_RECIPE, train_flow
+
+    _report_progress()
+    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', '0')) or torch.get_num_threads())
+    recipe = tiny.FLOW if debug else FLOW_RECIPE
+    for name in level:
+        done = train_flow(name, _folder(folder, debug), recipe, max_seconds=max_seconds)
+        state = 'finished' if done['finished'] else 'to be continued'
+        typer.echo(f'{name}: {state}, {done["updates"]} updates, loss {done["loss"]:.4f}')
+
+
+@app.command()
+def evaluate(
+    level: Names = ALL,
+    strategy: Annotated[list[str], typer.Option(help='May be given several times.')] = STRATEGIES,
+    delay: Annotated[list[int], typer.Option(help='[steps]; several.')] = DELAYS,
+    execution_horizon: Annotated[
+        list[int], typer.Option(help='[steps]; several; 0 for the larger of 1 and the delay.')
+    ] = USUAL,
+    rollouts: Annotated[int, typer.Option(min=1, help='Per cell.')] = 256,
+    levels: Levels = None,
+    folder: Folder = RUNS,
+    debug: Debug = False,
+) -> None:
+    """Play the flow policies under delay; cells that are there already are not played again.
+
+    A level without a policy in the folder is played with the one that comes with the package.
+    """
+    from async_chunking.bench.kinetix.evaluate import evaluate as play
+    from async_chunking.bench.kinetix.evaluate import sampler_of
+    from async_chunking.policies.checkpoint import load_policy
+
+    place = _folder(folder, debug)
+    work = []
+    for name in level:
+        path = _policy_path(place, name)
+        policy, digest = load_policy(path), read_sidecar(path).weights_sha256[:16]
+        for steps in delay:
+            for wanted in execution_horizon:
+                for chosen in strategy:
+                    length = wanted or max(1, steps)
+                    cell = Cell(
+                        f'kinetix/{name}',
+                        digest,
+                        chosen,
+                        DelayModel(steps),
+                        length,
+                        policy.horizon,
+                    )
+                    sampler_of(cell, policy)  # Refuses what cannot be run, before anything is.
+                    shard = f'{name}-{chosen}-d{steps}-s{length}-{rollouts}-{digest[:8]}.parquet'
+                    work.append((name, policy, cell, place / 'rows' / shard))
+    for name, policy, cell, shard in [part for part in work if not part[-1].exists()]:
+        (simulated,) = _simulated([name], levels, folder)
+        rows = play(simulated, policy, cell, 4 if debug else rollouts)
+        write_files({shard: encode(rows)})
+        solved = sum(row['success'] for row in rows) / len(rows)
+        typer.echo(f'{shard.stem}: solved {solved:.3f}')
+
+
+@app.command()
+def tables(
+    folder: Folder = RUNS,
+    out: Annotated[Path | None, typer.Option(help='Write all rows into this file.')] = None,
+    debug: Debug = False,
+) -> None:
+    """Print success and consistency of the evaluated cells."""
+    place = _folder(folder, debug) / 'rows'
+    found = read(place if place.is_dir() else folder)
+    if out:
+        write_files({out: encode(found)})
+    console = Console()
+    pooled = [row | {'task': 'kinetix, all levels'} for row in found]
+    # Horizon figures have cells beside the usual ones; tables by delay show the usual ones.
+    usual = [
+        point
+        for point in points(found + pooled)
+        if point.condition.execution_horizon == max(1, point.condition.delay.steps)
+    ]
+    for task in dict.fromkeys(point.condition.task for point in usual):
+        part = [point for point in usual if point.condition.task == task]
+        title = f'{task}: solved [%], {part[0].rollouts} rollouts'
+        console.print(tabular.by_delay(part, title, lambda p: tabular.rate(p.success)).rich())
+        late = [point for point in part if point.condition.delay.steps]
+        if late:
+            title = f'{task}: consistency'
+            console.print(
+                tabular.by_delay(late, title, lambda p: tabular.mean(p.consistency, 3)).rich()
+            )
+
+
+_open: dict[Path, Level] = {}
+
+
+def _simulated(names: list[str], levels: Path | None, folder: Path) -> list[Level]:
+    """Return the levels, loaded once."""
+    paths = [level_path(name, levels) for name in names]
+    if find_spec('kinetix') is None:
+        msg = 'kinetix-env is not installed here: make setup-kinetix, then use .venv-kinetix'
+        raise SetupError(msg)
+    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str((folder / 'compiled').absolute()))
+    warnings.filterwarnings('ignore', module='.*(gym|pygame|moviepy).*')
+    from async_chunking.bench.kinetix.env import Level
+
+    _report_progress()
+    for path in paths:
+        if path not in _open:
+            _open[path] = Level(path)
+    return [_open[path] for path in paths]
+
+
+def _report_progress() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+    logger = logging.getLogger('async_chunking.bench.kinetix')
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+
+
+def _folder(folder: Path, debug: bool) -> Path:
+    return folder / 'debug' if debug else folder
+
+
+def _policy_path(folder: Path, level: str) -> Path:
+    trained = folder / level / 'flow'
+    return trained if trained.with_suffix('.json').exists() else SHIPPED / level / 'flow'

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stage `evaluate`: rollouts of a flow policy whose chunks take over late.
+
+The protocol of the RTC benchmark: in each cycle the policy sees the present observation, then the
+first `delay` actions of the cycle still come from the chunk before, the rest, up to
+`execution_horizon`, from the new one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from async_chunking.bench.delays import require_feasible
+from async_chunking.bench.kinetix.env import Level, noisy
+from async_chunking.bench.kinetix.flow import OBSERVATION
+from async_chunking.bench.kinetix.levels import MAX_STEPS, STEP_RATE_HZ
+from async_chunking.bench.rows import Row
+from async_chunking.bench.sweep import Cell
+from async_chunking.chunk import Boundary
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.base import CountingPolicy, FlowPolicy
+from async_chunking.samplers.base import Sampler, sample_chunk
+from async_chunking.samplers.plain import Plain
+from async_chunking.strategies import SAMPLERS, check, resolve
+
+
+class ProtocolError(AsyncChunkingError):
+    """The benchmark cannot run a strategy."""
+
+
+def sampler_of(cell: Cell, policy: FlowPolicy) -> Sampler:
+    """
+    Return the sampler of a cell's strategy.
+
+    Raises:
+        DelayModelError: Delay, execution horizon and horizon do not fit.
+        StrategyError: The strategy is unknown, or the policy cannot serve it.
+        ProtocolError: It changes more than the sampler.
+    """
+    require_feasible(cell.delay.steps, cell.execution_horizon, policy.horizon)
+    strategy = resolve(cell.strategy)
+    check(strategy, policy.offers)
+    if (strategy.merger, strategy.corrector) != ('switch', 'none'):
+        msg = f"'{cell.strategy}' changes more than how a chunk is drawn; this benchmark compares "
+        raise ProtocolError(msg + 'samplers')
+    return SAMPLERS[strategy.sampler].load()
+
+
+def evaluate(level: Level, policy: FlowPolicy, cell: Cell, rollouts: int) -> list[Row]:
+    """
+    Run rollouts of a cell side by side, each to the end of its first episode.
+
+    The noise on the actions depends on seed and rollout alone, so strategies meet the same.
+    """
+    sampler, delay, length = sampler_of(cell, policy), cell.delay.steps, cell.execution_horizon
+    counted = CountingPolicy(policy)
+    generator = torch.Generator().manual_seed(zlib.crc32(cell.key.encode()))
+    noise = jax.random.key(cell.seed)
+    step = _compiled(level)
+    states, observations = level.start(rollouts)
+    results = Results(rollouts)
+    running = np.arange(rollouts)
+    nothing = Boundary(torch.zeros(rollouts, 0, policy.action_dim), 0, 1)
+    previous, memory = _draw(policy, Plain(), observations, running, nothing, generator, None)
+    now = 0
+    while now < MAX_STEPS and len(running):
+        calls, boundary = counted.calls, Boundary(previous, delay, length)
+        actions, memory = _draw(
+            counted, sampler, observations, running, boundary, generator, memory
+        )
+        results.cycle(running, actions[:, :delay] - previous[:, :delay], counted.calls - calls)
+        played = torch.cat([previous[:, :delay], actions[:, delay:length]], dim=1).numpy()
+        for row in range(min(length, MAX_STEPS - now)):
+            command = np.zeros((rollouts, policy.action_dim), np.float32)
+            command[running] = played[:, row]
+            noise, key = jax.random.split(noise)
+            states, observations, done, solved = step(states, command, key)
+            now += 1
+            results.step(np.asarray(done), np.asarray(solved), now)
+        kept = torch.from_numpy(~results.done[running])
+        running = running[kept.numpy()]
+        previous, memory = _select((actions[:, length:], memory), kept)
+    return results.rows(cell)
+
+
+class Results:
+    """What is known of each rollout so far."""
+
+    def __init__(self, rollouts: int) -> None:
+        self.done = np.zeros(rollouts, bool)
+        self.success = np.zeros(rollouts, bool)
+        self.steps = np.full(rollouts, MAX_STEPS)
+        self.chunks = np.zeros(rollouts, int)
+        self.calls = np.zeros(rollouts, int)
+        self.mismatch = np.zeros((rollouts, 2))
+
+    def cycle(self, running: np.ndarray, gap: Tensor, calls: int) -> None:
+        """Take in new chunks of the rollouts that are running; `gap` [B, d, D] is new - old."""
+        self.chunks[running] += 1
+        self.calls[running] += calls
+        both = (gap.abs().mean(dim=(1, 2)), gap.norm(dim=2).mean(dim=1))  # NaN without delay.
+        self.mismatch[running] += torch.stack(both, dim=1).numpy()
+
+    def step(self, done: np.ndarray, solved: np.ndarray, now: int) -> None:
+        """Take in a step of all; only the end of the first episode counts."""
+        ended = done & ~self.done
+        self.steps[ended] = now
+        self.success[ended] = solved[ended]
+        self.done |= done
+
+    def rows(self, cell: Cell) -> list[Row]:
+        """Return one row per rollout."""
+        shared = {k: v for k, v in asdict(cell).items() if k != 'delay'} | {'cell': cell.key}
+        shared |= {f'delay_{key}': value for key, value in asdict(cell.delay).items()}
+        shared['delay'] = shared.pop('delay_steps')
+        gaps = self.mismatch / self.chunks[:, None]
+        return [
+            {
+                **shared,
+                'rollout': index,
+                'success': bool(self.success[index]),
+                'completion_time_s': steps / STEP_RATE_HZ if self.success[index] else None,
+                'consistency_rad': gaps[index, 0],
+                'consistency_l2_rad': gaps[index, 1],
+                'ticks': steps,
+                'chunks': int(self.chunks[index]),
+                'calls': int(self.calls[index]),
+            }
+            for index, steps in enumerate(self.steps.tolist())
+        ]
+
+
+def _draw(policy, sampler, observations, running, boundary, generator, memory) -> tuple:
+    seen = torch.from_numpy(np.asarray(observations)[running])
+    return sample_chunk(policy, sampler, {OBSERVATION: seen}, boundary, generator, memory)
+
+
+def _select(tree: Any, kept: Tensor) -> Any:
+    """Return the same with only the kept elements of each tensor's first dimension."""
+    return pytree.tree_map(lambda leaf: leaf[kept] if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def _compiled(level: Level) -> Any:
+    if not hasattr(level, 'evaluation_step'):
+        level.evaluation_step = jax.jit(partial(_noisy_step, level))
+    return level.evaluation_step
+
+
+def _noisy_step(level: Level, states: Any, actions: jax.Array, key: jax.Array) -> tuple:
+    after = jax.vmap(level.step)(states, noisy(jnp.asarray(actions), key))
+    return after.state, after.observation, after.done, after.solved

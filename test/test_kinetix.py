@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Kinetix benchmark: levels and data by themselves, then every stage at debug size."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from async_chunking.bench.kinetix.data import chunks
+from async_chunking.bench.kinetix.levels import (
+    ENVIRONMENT_VARIABLE,
+    LEVELS,
+    LevelError,
+    cropped,
+    level_path,
+    read_level,
+)
+
+LEVEL = 'h17_unicycle'
+FILES = os.environ.get(ENVIRONMENT_VARIABLE, '')
+needs_levels = pytest.mark.skipif(
+    not (Path(FILES) / f'{LEVEL}.json').is_file() or not FILES,
+    reason=f'no level files: set {ENVIRONMENT_VARIABLE}',
+)
+needs_kinetix = pytest.mark.skipif(
+    importlib.util.find_spec('kinetix') is None,
+    reason='kinetix-env is not installed here: make test-kinetix',
+)
+
+
+def level_content() -> dict:
+    def shape(active: bool, name: str) -> dict:
+        return {'active': active, 'name': name}
+
+    state = {
+        'polygon': [shape(index not in (5, 7), f'p{index}') for index in range(8)],
+        'circle': [shape(False, 'c0'), shape(True, 'c1'), shape(False, 'c2')],
+        'joint': [{'active': True, 'a_index': 6, 'b_index': 9}, {'active': False}],
+        'thruster': [{'active': False, 'object_index': 0}],
+    }
+    state['joint'][1] |= {'a_index': 7, 'b_index': 7}
+    return {'env_state': state, 'static_env_params': {'frame_skip': 2}, 'env_params': {}}
+
+
+def test_cropping_keeps_what_is_used_and_its_connections():
+    level = cropped(level_content())
+    state = level['env_state']
+    assert [shape['name'] for shape in state['polygon']] == ['p0', 'p1', 'p2', 'p3', 'p4', 'p6']
+    assert [shape['name'] for shape in state['circle']] == ['c0', 'c1']  # two at least
+    assert len(state['joint']) == len(state['thruster']) == 1
+    joint = state['joint'][0]
+    assert state['polygon'][joint['a_index']]['name'] == 'p6'
+    assert state['circle'][joint['b_index'] - len(state['polygon'])]['name'] == 'c1'
+    assert level['static_env_params'] == {
+        'frame_skip': 2, 'num_polygons': 6, 'num_circles': 2, 'num_joints': 1, 'num_thrusters': 1
+    }  # fmt: skip
+
+
+def test_cropping_leaves_the_original_alone():
+    level = level_content()
+    cropped(level)
+    assert level == level_content()
+
+
+def test_unknown_level_is_refused_with_the_choices(tmp_path):
+    with pytest.raises(LevelError, match=r'unicycle.*choices: h17_unicycle'):
+        level_path('unicycle', tmp_path)
+
+
+def test_missing_level_file_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(LevelError, match='there is no file'):
+        level_path(LEVEL, tmp_path)
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+    with pytest.raises(LevelError, match='--levels DIR'):
+        level_path(LEVEL)
+
+
+def test_file_that_is_no_level_is_refused(tmp_path):
+    path = tmp_path / 'catapult.json'
+    path.write_text('{"env_state": {}}')
+    with pytest.raises(LevelError, match='is not a Kinetix level'):
+        read_level(path)
+
+
+def test_chunks_are_zero_after_the_end_of_an_episode():
+    action = np.arange(1.0, 7.0)[:, None, None] * np.ones((6, 1, 6))
+    done = np.array([0, 0, 1, 0, 0, 0], bool)[:, None]
+    data = {'observation': action[..., :2] * 10.0, 'action': action, 'done': done}
+    seen, actions = chunks(data, 3)
+    assert seen[:, 0].tolist() == [10.0, 20.0, 30.0, 40.0]
+    assert actions[:, :, 0].tolist() == [[1, 2, 3], [2, 3, 0], [3, 0, 0], [4, 5, 6]]
+
+
+@needs_levels
+@pytest.mark.parametrize('name', LEVELS)
+def test_levels_fit_their_own_sizes(name):
+    state = read_level(level_path(name))['env_state']
+    shapes = len(state['polygon']) + len(state['circle'])
+    for joint in state['joint']:
+        assert max(joint['a_index'], joint['b_index']) < shapes
+    assert all(shape['active'] for shape in state['polygon'])
+
+
+@needs_levels
+@needs_kinetix
+class TestStages:
+    """In order, each on what the one before wrote."""
+
+    @pytest.fixture(scope='class')
+    def folder(self, tmp_path_factory):
+        return tmp_path_factory.mktemp('kinetix')
+
+    @pytest.fixture(scope='class')
+    def call(self, folder):
+        from typer.testing import CliRunner
+
+        from async_chunking.bench.kinetix.cli import app
+
+        def run(*words: str) -> str:
+            words = (*words, '--folder', str(folder), '--debug')
+            result = CliRunner().invoke(app, words, catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            return result.output
+
+        return run
+
+    def test_collect_asks_for_an_expert(self, call):
+        from async_chunking.bench.kinetix.data import MissingStageError
+
+        with pytest.raises(MissingStageError, match="run the stage 'expert'"):
+            call('collect', '--level', LEVEL)
+
+    def test_expert_stops_and_goes_on(self, call):
+        output = call('expert', '--level', LEVEL, '--max-seconds', '0')
+        assert f'{LEVEL}: to be continued, 0 steps' in output
+        assert f'{LEVEL}: finished, 256 steps' in call('expert', '--level', LEVEL)
+        assert f'{LEVEL}: finished, 256 steps' in call('expert', '--level', LEVEL)
+
+    def test_collect(self, call):
+        assert f'{LEVEL}: 512 transitions' in call('collect', '--level', LEVEL)
+
+    def test_train_stops_and_goes_on(self, call, folder):
+        assert 'to be continued, 0 updates' in call(
+            'train', '--level', LEVEL, '--max-seconds', '0'
+        )
+        assert 'finished, 4 updates' in call(*words)
+        weights = folder / 'debug' / LEVEL / 'flow.safetensors'
+        assert weights.stat().st_size < 2_000_000
+
+    def test_evaluate_continues_without_repeating(self, call, folder):
+        from async_chunking.bench.rows import read
+
+        words = ('evaluate', '--level', LEVEL, '--strategy', 'naive', '--delay', '3')
+        assert 'solved' in call(*words)
+        assert call(*words, '--strategy', 'paint').count('solved') == 1
+        rows = read(folder / 'debug' / 'rows')
+        assert len(rows) == 8
+        assert {row['strategy'] for row in rows} == {'naive', 'paint'}
+        assert all(row['ticks'] <= 256 and row['consistency_rad'] > 0.0 for row in rows)
+
+    def test_evaluate_refuses_before_the_first_rollout(self, call):
+        from async_chunking.errors import AsyncChunkingError
+
+        with pytest.raises(AsyncChunkingError, match='infeasible'):
+            call('evaluate', '--level', LEVEL, '--delay', '5')
+        with pytest.raises(AsyncChunkingError, match='compares samplers'):
+            call('evaluate', '--level', LEVEL, '--strategy', 'ensemble')
+
+    def test_tables(self, call, folder):
+        out = folder / 'rows.parquet'
+        assert f'kinetix/{LEVEL}' in call('tables', '--out', str(out))
+        assert out.exists()
+
+    def test_cropping_leaves_the_motion_alone(self):
+        import jax
+
+        from async_chunking.bench.kinetix.env import Level
+
+        ends = []
+        for crop in (True, False):
+            level = Level(level_path(LEVEL), crop)
+
+            def move(state, key, level=level):
+                after = level.step(state, jax.random.uniform(key, (6,), minval=-1.0))
+                return after.state, after.state.polygon.position[:5]
+
+            keys = jax.random.split(jax.random.key(0), 30)
+            ends.append(jax.jit(jax.lax.scan, static_argnums=0)(move, level.initial, keys)[1])
+        np.testing.assert_allclose(ends[0], ends[1], atol=2e-4)
