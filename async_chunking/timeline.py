@@ -58,7 +58,7 @@ class Timeline:
 
     def upcoming(self, tick: int, horizon: int) -> np.ndarray:
         """Return what will be executed from `tick` on if no chunk comes, [R <= horizon, D]."""
-        if not self:
+        if not self or not horizon:
             return np.empty((0, len(self._none)))
         rows = self.actions(tick + self._stride * np.arange(horizon))
         absent = np.isnan(rows[:, 0])

@@ -105,6 +105,12 @@ def test_sync_rests_for_the_delay_and_executes_whole_chunks() -> None:
     np.testing.assert_array_equal(phases[: 7 * (len(phases) // 7)].reshape(-1, 7), [expected] * 4)
 
 
+def test_sync_may_ask_while_the_first_chunk_is_blended_in() -> None:
+    runs, _ = rollouts([1], DelayModel(3), 4, merger='wait', blend_s=0.5)
+    assert all(len(exchange.previous) == 0 for exchange in runs[0].exchanges.values())
+    assert len(runs[0].exchanges) > 4
+
+
 def test_counts_the_velocity_evaluations_of_each_chunk() -> None:
     runs, players = rollouts([0, 1, 2], DelayModel(2), 4)
     for run, player in zip(runs, players, strict=True):
