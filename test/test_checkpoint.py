@@ -15,6 +15,7 @@ import pytest
 from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.policies.sidecar import CheckpointError, read_sidecar
 from async_chunking.policies.storage import StorageError
+from async_chunking.settings import SettingsError
 from async_chunking.strategies import Strategy
 
 torch = pytest.importorskip('torch')
@@ -125,17 +126,17 @@ def test_a_torn_weights_file_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'recipe': 3}, r'flow.json: recipe: Input should be a valid string, got 3'),
-        ({'surprise': 1}, r'flow.json: surprise: Extra inputs'),
-        ({'policy_rate_hz': -1}, r'policy_rate_hz: Input should be greater than 0, got -1'),
-        ({'format': 9}, r'flow.json: format: Input should be 1, got 9'),
+        ({'recipe': 3}, r'flow.json: recipe = 3: Input should be a valid string'),
+        ({'surprise': 1}, r"flow.json: unknown key 'surprise'. Choices: format, recipe"),
+        ({'policy_rate_hz': -1}, r'policy_rate_hz = -1: Input should be greater than 0'),
+        ({'format': 9}, r'flow.json: format = 9: Input should be 1'),
     ],
 )
 def test_a_sidecar_that_says_nonsense_is_refused(tmp_path: Path, change: dict, message: str):
     save_policy(tmp_path / 'flow', make_policy(), 'flow')
     file = tmp_path / 'flow.json'
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(SettingsError, match=message):
         read_sidecar(tmp_path / 'flow')
 
 

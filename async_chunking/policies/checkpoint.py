@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from async_chunking import __version__
+from async_chunking.policies.act import ActArchitecture, ActPolicy
 from async_chunking.policies.mixer import MixerArchitecture
 from async_chunking.policies.network import NetworkPolicy
 from async_chunking.policies.sidecar import (
@@ -26,10 +27,13 @@ from async_chunking.policies.sidecar import (
     weights_path,
 )
 from async_chunking.policies.storage import sha256, write_files
+from async_chunking.policies.transformer import TransformerArchitecture
 
 # Name in the sidecar -> (architecture, policy built around its network).
 ARCHITECTURES: dict[str, tuple[type, type]] = {
     'mixer': (MixerArchitecture, NetworkPolicy),
+    'act': (ActArchitecture, ActPolicy),
+    'transformer': (TransformerArchitecture, NetworkPolicy),
 }
 
 

@@ -3,9 +3,9 @@
 A small flow network for low-dimensional observations: an MLP mixer with a flow time per row.
 
 Each row of the chunk is a token: its noisy action beside the whole observation. Blocks mix first
-over the rows, then over the channels; both are scaled, shifted and gated by the row's flow time, from
-zero (adaLN-zero, Peebles & Xie 2023). The shape is that of the simulated benchmark of Black et al.
-2025 (RTC); widths are free.
+over the rows, then over the channels; both are scaled, shifted and gated by the row's flow time,
+from zero (adaLN-zero, Peebles & Xie 2023). The shape is that of the benchmark of Black et al. 2025
+(RTC); widths are free.
 """
 
 from __future__ import annotations

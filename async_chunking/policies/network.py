@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import FlowPolicy, Observation
 from async_chunking.policies.normalizer import Normalizer
 from async_chunking.policies.sidecar import Normalization
 
 
-class ObservationError(ValueError):
+class ObservationError(AsyncChunkingError):
     """An observation lacks a feature that the policy reads, or has it in another size."""
 
 

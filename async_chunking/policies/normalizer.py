@@ -36,6 +36,10 @@ class Normalizer:
             for name, scale in statistics.features.items()
         }
 
+    def scale(self, name: str) -> Tensor:
+        """Return the scale [dim] of a feature [rad, m]."""
+        return self._scales[name][1]
+
     def feature(self, name: str, values: Tensor) -> Tensor:
         """Return an observed feature [..., dim] for the network."""
         offset, scale = self._scales[name]

@@ -9,13 +9,15 @@ so that a torn or exchanged file is noticed before it moves a robot.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, model_validator
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.storage import sha256
+from async_chunking.settings import Settings, validated
 
 FORMAT = 1
 
@@ -24,11 +26,7 @@ class CheckpointError(AsyncChunkingError):
     """A checkpoint is missing, torn, of another make, or does not fit what is asked of it."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra='forbid')
-
-
-class Scale(_Model):
+class Scale(Settings):
     """
     One feature's affine normalisation: network value = (value - offset) / scale, per dimension.
 
@@ -40,15 +38,15 @@ class Scale(_Model):
     offset: tuple[float, ...]
     scale: tuple[float, ...]
 
-    def model_post_init(self, context: Any) -> None:
-        """Refuse what cannot be inverted."""
-        del context  # Unused.
+    @model_validator(mode='after')
+    def _invertible(self) -> Scale:
         if len(self.offset) != len(self.scale) or not all(value > 0.0 for value in self.scale):
             msg = 'offset and scale must be of equal length and every scale above 0'
             raise ValueError(msg)
+        return self
 
 
-class Normalization(_Model):
+class Normalization(Settings):
     """
     How robot units become the network's.
 
@@ -63,7 +61,7 @@ class Normalization(_Model):
     features: dict[str, Scale]
 
 
-class DataSource(_Model):
+class DataSource(Settings):
     """What it was trained on; the fingerprint is the SHA-256 of the demonstrations' numbers."""
 
     fingerprint: str = ''
@@ -71,7 +69,7 @@ class DataSource(_Model):
     frames: int = Field(default=0, ge=0)
 
 
-class Sidecar(_Model):
+class Sidecar(Settings):
     """
     All that is known of a checkpoint without loading it.
 
@@ -126,22 +124,20 @@ def read_sidecar(path: Path | str) -> Sidecar:
     Read a checkpoint's JSON.
 
     Raises:
-        CheckpointError: It is missing or unreadable, or a key has a wrong value; names file, key,
-            value and what is allowed.
+        CheckpointError: It is missing, or no JSON.
+        SettingsError: A key has a wrong value; names file, key, value and what is allowed.
     """
     file = weights_path(path).with_suffix('.json')
     try:
-        return Sidecar.model_validate_json(file.read_bytes())
+        values = json.loads(file.read_bytes())
     except OSError as error:
         near = ', '.join(sorted(p.stem for p in file.parent.glob('*.json'))) or 'none'
         msg = f'no checkpoint at {file} ({error.strerror}). Checkpoints there: {near}'
         raise CheckpointError(msg) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = '.'.join(map(str, first['loc'])) or 'file'
-        value = repr(first['input'])[:80]
-        msg = f'{file}: {key}: {first["msg"]}, got {value}. Save the checkpoint again'
+    except ValueError as error:
+        msg = f'{file} is torn or no JSON ({error}). Restore it with its weights from one source'
         raise CheckpointError(msg) from error
+    return validated(Sidecar, values, file)
 
 
 def read_weights(path: Path | str, sidecar: Sidecar) -> bytes:

@@ -8,24 +8,22 @@ the velocity a - eps. Its weights after a quarter of the updates are kept as `we
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from async_chunking.policies.checkpoint import save_policy
 from async_chunking.policies.mixer import MixerArchitecture
 from async_chunking.policies.network import NetworkPolicy
 from async_chunking.policies.normalizer import STATE, measure
-from async_chunking.training.recipe import Draws, Recipe, TrainConfig
+from async_chunking.policies.sidecar import Normalization
+from async_chunking.policies.transformer import TransformerArchitecture
+from async_chunking.training.flow_recipe import FlowRecipe, interpolate
+from async_chunking.training.recipe import Draws, TrainConfig
 from async_chunking.training.windows import Windows
 
 
-@dataclass(frozen=True)
 class FlowConfig(TrainConfig):
     """
     Configuration of the recipe.
@@ -35,29 +33,29 @@ class FlowConfig(TrainConfig):
         num_steps: Solver steps that the policy is meant to be sampled with.
         actions: Learn joint positions, or their difference to the measured ones.
         normalization: Statistics that map to the network's units.
-        width, token_width, channel_width, blocks: See `MixerArchitecture`.
+        architecture: 'mixer', or 'transformer' for observations of many tokens.
+        width, blocks: Channels of a token, and how many blocks; of either architecture.
+        token_width, channel_width: See `MixerArchitecture`.
         weak_at: Share of the updates after which the weak policy is saved.
     """
 
-    horizon: int = 16
-    num_steps: int = 5
+    horizon: int = Field(default=16, ge=1)
+    num_steps: int = Field(default=5, ge=1)
     actions: Literal['absolute', 'relative'] = 'relative'
     normalization: Literal['mean_std', 'min_max'] = 'mean_std'
-    width: int = 96
-    token_width: int = 64
-    channel_width: int = 192
-    blocks: int = 3
-    weak_at: float = 0.25
+    architecture: Literal['mixer', 'transformer'] = 'mixer'
+    width: int = Field(default=96, ge=2, multiple_of=2)
+    blocks: int = Field(default=3, ge=1)
+    token_width: int = Field(default=64, ge=1)
+    channel_width: int = Field(default=192, ge=1)
+    weak_at: float = Field(default=0.25, gt=0.0, le=1.0)
 
     def debug(self) -> FlowConfig:
         """Return a configuration that runs in seconds and learns nothing."""
-        small = super().debug()
-        return dataclasses.replace(
-            small, width=16, token_width=8, channel_width=16, blocks=1, weak_at=0.5
-        )
+        return self.shrunk(width=16, token_width=8, channel_width=16, blocks=1, weak_at=0.5)
 
 
-class Flow(Recipe):
+class Flow(FlowRecipe):
     """Train a flow policy from nothing."""
 
     name = 'flow'
@@ -65,62 +63,33 @@ class Flow(Recipe):
 
     def prepare(self) -> None:
         """Measure the data and build policy and network."""
-        config, train = self.config, self.train
-        frames = train.frames
-        observation = train.observation(frames)
-        sizes = tuple((name, v.shape[1]) for name, v in sorted(observation.items()))
-        actions = train.chunk(frames, config.horizon)
-        if config.actions == 'relative':
-            actions = actions - observation[STATE][:, None]
-        statistics = measure(observation, actions, config.normalization, config.actions)
-        architecture = MixerArchitecture(
-            config.horizon,
-            actions.shape[2],
-            sizes,
-            config.width,
-            config.token_width,
-            config.channel_width,
-            config.blocks,
+        c = self.config
+        sizes, statistics = statistics_of(self.train, c.horizon, c.actions, c.normalization)
+        architecture = self._architecture(sizes)
+        network = architecture.build().to(self.device)
+        self.policy = NetworkPolicy(architecture, network, statistics, self.config.num_steps)
+        self.network = network
+
+    def _architecture(self, sizes: tuple[tuple[str, int], ...]) -> Any:
+        c, action_dim = self.config, self.inputs.data.action_dim
+        if c.architecture == 'transformer':
+            return TransformerArchitecture(c.horizon, action_dim, sizes, c.width, c.blocks)
+        return MixerArchitecture(
+            c.horizon, action_dim, sizes, c.width, c.token_width, c.channel_width, c.blocks
         )
-        self.network = architecture.build().to(self.device)
-        self.policy = NetworkPolicy(architecture, self.network, statistics, config.num_steps)
 
     def draw(
         self, windows: Windows, count: int, progress: float, generator: torch.Generator
     ) -> Draws:
         """Draw frames, noise and flow times."""
         del progress  # Unused.
-        shape = (count, self.policy.horizon, self.policy.action_dim)
-        return {
-            'frame': windows.pick(count, generator),
-            'noise': torch.randn(shape, generator=generator),
-            'flow_time': torch.rand(count, generator=generator),
-        }
+        return self.draw_flow(windows, count, generator)
 
     def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
         """Return the mean squared error of the velocity, per sample [b]."""
         actions, encoding = self.example(windows, draws['frame'])
         x, target = interpolate(draws['noise'], actions, draws['flow_time'])
         return (network(x, draws['flow_time'], encoding) - target).square().mean(dim=(1, 2))
-
-    def example(self, windows: Windows, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the demonstrated chunk [b, H, D], normalised, and the encoding of its frame."""
-        frame = frame.cpu()
-        observation = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
-        actions = windows.chunk(frame, self.policy.horizon).to(self.device)
-        return self.policy.normalize(actions, observation), self.policy.encode(observation)
-
-    def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
-        """Write the policy with these weights."""
-        network = self.policy.architecture.build()
-        network.load_state_dict({k: v.cpu() for k, v in weights.items()})
-        policy = NetworkPolicy(
-            self.policy.architecture,
-            network,
-            self.policy.normalizer.statistics,
-            self.policy.num_steps,
-        )
-        save_policy(path, policy, path.name, training=training, **self.inputs.facts)
 
     @property
     def milestones(self) -> dict[int, str]:
@@ -129,14 +98,13 @@ class Flow(Recipe):
         return {weak: 'weak', self.config.steps: self.name}
 
 
-def interpolate(noise: Tensor, actions: Tensor, flow_time: Tensor) -> tuple[Tensor, Tensor]:
-    """
-    Return the point on the way from noise to actions, and the velocity there.
-
-    Args:
-        noise: [B, H, D].
-        actions: [B, H, D].
-        flow_time: [B], or [B, H] for one per row.
-    """
-    t = flow_time.reshape(len(flow_time), -1, 1)
-    return (1.0 - t) * noise + t * actions, actions - noise
+def statistics_of(
+    windows: Windows, horizon: int, action_space: str, kind: str
+) -> tuple[tuple[tuple[str, int], ...], Normalization]:
+    """Return names and sizes of what is observed, and the normalisation, of demonstrations."""
+    observation = windows.observation(windows.frames)
+    sizes = tuple((name, values.shape[1]) for name, values in sorted(observation.items()))
+    actions = windows.chunk(windows.frames, horizon)
+    if action_space == 'relative':
+        actions = actions - observation[STATE][:, None]
+    return sizes, measure(observation, actions, kind, action_space)

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.settings import Settings
 from async_chunking.training.data import Demonstrations
 from async_chunking.training.windows import Windows, split
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Draws = dict[str, Tensor]
 """Name -> [B, ...]: everything random about one batch."""
@@ -25,8 +29,7 @@ class TrainingError(AsyncChunkingError):
     """A recipe cannot be trained as asked."""
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """
     What all recipes have in common.
 
@@ -44,23 +47,26 @@ class TrainConfig:
         save_every: Updates between two saved states to resume from.
     """
 
-    steps: int = 4000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    weight_decay: float = 1e-2
-    clip: float = 10.0
-    ema: float = 0.995
+    steps: int = Field(default=4000, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    warmup_steps: int = Field(default=100, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0.0)
+    clip: float = Field(default=10.0, gt=0.0)
+    ema: float = Field(default=0.995, ge=0.0, lt=1.0)
     seed: int = 0
-    validation_share: float = 0.05
-    validate_every: int = 500
-    save_every: int = 500
+    validation_share: float = Field(default=0.05, ge=0.0, lt=1.0)
+    validate_every: int = Field(default=500, ge=1)
+    save_every: int = Field(default=500, ge=1)
 
-    def debug(self) -> TrainConfig:
+    def debug(self) -> Self:
         """Return a configuration that runs in seconds and learns nothing."""
-        return dataclasses.replace(
-            self, steps=6, batch_size=8, warmup_steps=2, validate_every=3, save_every=3
-        )
+        return self.shrunk()
+
+    def shrunk(self, **smaller: Any) -> Self:
+        """Return a copy with few updates and the values given."""
+        few = {'steps': 6, 'batch_size': 8, 'warmup_steps': 2}
+        return self.model_copy(update={**few, 'validate_every': 3, 'save_every': 3, **smaller})
 
 
 @dataclass(frozen=True)
@@ -163,5 +169,5 @@ class Recipe(ABC):
         return {
             'recipe': self.name,
             'data': self.inputs.data.facts.fingerprint,
-            **dataclasses.asdict(self.config),
+            **self.config.model_dump(mode='json'),
         }

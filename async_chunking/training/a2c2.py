@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Recipe `a2c2`: a head that corrects each action as it is executed (arXiv 2509.23224).
+
+The frozen base draws a chunk from what was seen at a frame; for each of its rows the head sees
+what was seen when that row was due, the row, and its place in the chunk, and learns the difference
+to the demonstrated action. Every row of a chunk is used, instead of one drawn at random.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from async_chunking.policies.checkpoint import save_weights
+from async_chunking.policies.network import NetworkPolicy
+from async_chunking.policies.normalizer import ACTION
+from async_chunking.policies.sidecar import Sidecar
+from async_chunking.samplers.base import field, integrate
+from async_chunking.training.flow_recipe import base_identity, load_base
+from async_chunking.training.recipe import Draws, Recipe, TrainConfig
+from async_chunking.training.windows import Windows
+
+
+class A2C2Config(TrainConfig):
+    """
+    Configuration of the recipe; `batch_size` counts chunks, each of which has `horizon` rows.
+
+    Attributes:
+        hidden: Units of the two hidden layers.
+    """
+
+    steps: int = 3000
+    batch_size: int = 32
+    weight_decay: float = 1e-3
+    hidden: tuple[int, int] = (256, 512)
+
+    def debug(self) -> A2C2Config:
+        """Return a configuration that runs in seconds and learns nothing."""
+        return self.shrunk(hidden=(8, 8))
+
+
+class A2C2Recipe(Recipe):
+    """Train a residual head for a frozen flow policy."""
+
+    name = 'a2c2'
+    config: A2C2Config
+    policy: NetworkPolicy
+
+    def prepare(self) -> None:
+        """Load the base and build the head, which begins as no correction."""
+        self.policy = load_base(self.inputs, self.device)
+        sizes = [size for _, size in self.policy.architecture.observation]
+        first, second = self.config.hidden
+        last = nn.Linear(second, self.policy.action_dim)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(
+            nn.Linear(sum(sizes) + self.policy.action_dim + 2, first),
+            nn.ReLU(),
+            nn.Linear(first, second),
+            nn.ReLU(),
+            last,
+        ).to(self.device)
+
+    def draw(
+        self, windows: Windows, count: int, progress: float, generator: torch.Generator
+    ) -> Draws:
+        """Draw frames and the noise of the base's chunks."""
+        del progress  # Unused.
+        shape = (count, self.policy.horizon, self.policy.action_dim)
+        frame = windows.pick(count, generator)
+        return {'frame': frame, 'noise': torch.randn(shape, generator=generator)}
+
+    def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
+        """Return the mean squared error of the correction, per chunk [b]."""
+        planned, wanted, later = self.rows(windows, draws)
+        inputs = head_inputs(self.policy, planned, later)
+        scale = self.policy.normalizer.scale(ACTION)
+        error = network(inputs) - (wanted - planned) / scale
+        return error.square().mean(dim=(1, 2))
+
+    def rows(self, windows: Windows, draws: Draws) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return planned and demonstrated chunks [b, H, D], and what was seen at each row."""
+        frame, horizon = draws['frame'].cpu(), self.policy.horizon
+        seen = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
+        with torch.no_grad():
+            velocity = field(self.policy, self.policy.encode(seen))
+            chunk = integrate(velocity, draws['noise'], self.policy.num_steps)
+            planned = self.policy.denormalize(chunk, seen)
+        due = windows.later(frame[:, None], torch.arange(horizon))
+        later = {k: v.to(self.device) for k, v in windows.observation(due).items()}
+        return planned, windows.chunk(frame, horizon).to(self.device), later
+
+    def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
+        """Write the head."""
+        architecture = {
+            'name': 'a2c2',
+            'horizon': self.policy.horizon,
+            'action_dim': self.policy.action_dim,
+            'observation': self.policy.architecture.observation,
+            'hidden': self.config.hidden,
+        }
+        sidecar = Sidecar(
+            recipe=self.name,
+            architecture=architecture,
+            normalization=self.policy.normalizer.statistics,
+            num_steps=self.policy.num_steps,
+            delay_range=(0, self.policy.horizon - 1),
+            training=training,
+            **self.inputs.facts,
+        )
+        save_weights(path, sidecar, weights)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same to resume; the base too."""
+        return {**super().identity, 'base': base_identity(self.inputs)}
+
+
+def head_inputs(policy: NetworkPolicy, planned: Tensor, later: dict[str, Tensor]) -> Tensor:
+    """
+    Return the head's input [B, H, O + D + 2]; the corrector computes the same, a row at a time.
+
+    Args:
+        policy: Normalises.
+        planned: [B, H, D] chunks [rad, m]; row i is executed while `later[..., i, :]` is seen.
+        later: Name -> [B, H, dim].
+    """
+    batch, horizon = planned.shape[:2]
+    flat = {name: values.flatten(0, 1) for name, values in later.items()}
+    seen = policy.encode(flat)
+    action = policy.normalize(planned.flatten(0, 1)[:, None], flat)[:, 0]
+    angle = 2.0 * math.pi * torch.arange(horizon, device=planned.device) / horizon
+    place = torch.stack([angle.sin(), angle.cos()], dim=-1).expand(batch, -1, -1)
+    return torch.cat([torch.cat([seen, action], -1).unflatten(0, (batch, horizon)), place], -1)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Recipe `act`: a transformer base without flow, as a conditional autoencoder (Zhao et al. 2023).
+
+Loss: mean absolute error of the chunk, plus `kl_weight` times the divergence of how the chunk was
+done from a standard normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from async_chunking.policies.act import ActArchitecture, ActPolicy
+from async_chunking.policies.checkpoint import save_policy
+from async_chunking.training.flow import statistics_of
+from async_chunking.training.recipe import Draws, Recipe, TrainConfig
+from async_chunking.training.windows import Windows
+
+
+class ActConfig(TrainConfig):
+    """
+    Configuration of the recipe.
+
+    Attributes:
+        horizon: Rows of a chunk [steps].
+        actions: Learn joint positions, or their difference to the measured ones.
+        normalization: Statistics that map to the network's units.
+        width: See `ActArchitecture`.
+        latent: See `ActArchitecture`.
+        kl_weight: Of the divergence.
+    """
+
+    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0.0)
+    horizon: int = Field(default=16, ge=1)
+    actions: Literal['absolute', 'relative'] = 'relative'
+    normalization: Literal['mean_std', 'min_max'] = 'mean_std'
+    width: int = Field(default=96, ge=4, multiple_of=4)
+    latent: int = Field(default=8, ge=1)
+    kl_weight: float = Field(default=10.0, ge=0.0)
+
+    def debug(self) -> ActConfig:
+        """Return a configuration that runs in seconds and learns nothing."""
+        return self.shrunk(width=16, latent=2)
+
+
+class Act(Recipe):
+    """Train an ACT-style policy from nothing."""
+
+    name = 'act'
+    config: ActConfig
+
+    def prepare(self) -> None:
+        """Measure the data and build policy and network."""
+        c = self.config
+        sizes, statistics = statistics_of(self.train, c.horizon, c.actions, c.normalization)
+        architecture = ActArchitecture(
+            c.horizon, self.inputs.data.action_dim, sizes, width=c.width, latent=c.latent
+        )
+        self.network = architecture.build().to(self.device)
+        self.policy = ActPolicy(architecture, self.network, statistics)
+
+    def draw(
+        self, windows: Windows, count: int, progress: float, generator: torch.Generator
+    ) -> Draws:
+        """Draw frames and the noise of the latent numbers."""
+        del progress  # Unused.
+        noise = torch.randn(count, self.config.latent, generator=generator)
+        return {'frame': windows.pick(count, generator), 'noise': noise}
+
+    def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
+        """Return absolute error and divergence, per sample [b]."""
+        frame = draws['frame'].cpu()
+        observation = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
+        actions = windows.chunk(frame, self.policy.horizon).to(self.device)
+        actions = self.policy.normalizer.normalize(actions, observation)
+        chunk, mean, log_variance = network(
+            self.policy.encode(observation), actions, draws['noise']
+        )
+        error = (chunk - actions).abs().mean(dim=(1, 2))
+        return error + self.config.kl_weight * divergence(mean, log_variance)
+
+    def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
+        """Write the policy with these weights."""
+        network = self.policy.architecture.build()
+        network.load_state_dict({k: v.cpu() for k, v in weights.items()})
+        policy = ActPolicy(self.policy.architecture, network, self.policy.normalizer.statistics)
+        save_policy(path, policy, self.name, training=training, **self.inputs.facts)
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence [B] of normal distributions [B, Z] from N(0, 1)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(-1)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`async-chunking train`: one command makes the policy of each paper from demonstrations."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from async_chunking.settings import SettingsError, unknown, validated
+from async_chunking.sim import TASKS, make_task
+from async_chunking.training.data import Demonstrations, check_robot, read_demonstrations
+from async_chunking.training.recipe import Inputs, Recipe, TrainConfig, TrainingError
+
+# name: (module, recipe, configuration, whether it starts from a base)
+RECIPES: dict[str, tuple[str, str, str, bool]] = {
+    'flow': ('flow', 'Flow', 'FlowConfig', False),
+    'tt_rtc': ('tt_rtc', 'TtRtc', 'TtRtcConfig', True),
+    'remac': ('remac', 'Remac', 'RemacConfig', True),
+    'vlash': ('vlash', 'Vlash', 'VlashConfig', True),
+    'a2c2': ('a2c2', 'A2C2Recipe', 'A2C2Config', True),
+    'act': ('act', 'Act', 'ActConfig', False),
+}
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help=f'One of {", ".join(RECIPES)}.')],
+    task: Annotated[str, typer.Option(help='A simulated task, or a name for your own data.')],
+    out: Annotated[Path, typer.Option(help='Folder of the checkpoints.')],
+    data: Annotated[
+        Path | None, typer.Option(help='Demonstrations; of a simulated task they are made.')
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help='Checkpoint to start from.', show_default='OUT/flow')
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option('--set', help='A value of the recipe, as key=value.')
+    ] = None,
+    resume: Annotated[bool, typer.Option(help='Continue an interrupted run.')] = False,
+    debug: Annotated[bool, typer.Option(help='Run in seconds and learn nothing.')] = False,
+    threads: Annotated[int, typer.Option(help='Of torch; 0 takes one per core.')] = 0,
+    device: Annotated[str, typer.Option(help='Of torch.')] = 'cpu',
+) -> None:
+    """Train a recipe: flow (the base), tt_rtc, remac, vlash, a2c2 or act.
+
+    A run that was interrupted goes on with --resume and ends with the same weights. Under torchrun
+    each process takes its share of every batch.
+    """
+    import torch
+
+    from async_chunking.training.loop import fit
+
+    if threads:
+        torch.set_num_threads(threads)
+    if recipe not in RECIPES:
+        raise SettingsError(unknown('recipe', recipe, RECIPES))
+    needs_base = RECIPES[recipe][3]
+    config = make_config(recipe, settings or [], debug)
+    demonstrations = read_demonstrations(data or _made(task, out, debug))
+    robot, joints = _robot(task, demonstrations)
+    start = (base or out / 'flow') if needs_base else None
+    inputs = Inputs(demonstrations, task, robot, joints, start)
+    chosen: Recipe = _part(recipe, 1)(config, inputs, device)
+    history = fit(chosen, out, resume=resume)
+    if int(os.environ.get('RANK', '0')) == 0:
+        last = history[-1]
+        typer.echo(
+            f'{out / chosen.name}.safetensors: loss {last["train"]:.5f}, '
+            f'on held-out episodes {last["validation"]:.5f}'
+        )
+
+
+def make_config(recipe: str, settings: list[str], debug: bool) -> TrainConfig:
+    """
+    Return a recipe's configuration with some values replaced.
+
+    Raises:
+        SettingsError: A setting is no key=value, its key unknown, or its value of a wrong kind.
+    """
+    config = _part(recipe, 2)()
+    config = config.debug() if debug else config
+    given = dict(_pair(setting) for setting in settings)
+    return validated(type(config), config.model_dump() | given, '--set')
+
+
+def _pair(setting: str) -> tuple[str, Any]:
+    key, equals, value = setting.partition('=')
+    if not equals:
+        msg = f"--set takes key=value, got '{setting}'"
+        raise SettingsError(msg)
+    return key, value.split(',') if ',' in value else value
+
+
+def _part(recipe: str, index: int) -> Any:
+    """Import a recipe's class or configuration."""
+    entry = RECIPES[recipe]
+    return getattr(import_module(f'async_chunking.training.{entry[0]}'), entry[index])
+
+
+def _made(task: str, out: Path, debug: bool) -> Path:
+    """Return a simulated task's demonstrations under `out`, recorded if they are not there."""
+    from async_chunking.sim.demonstrations import Generation, generate
+
+    folder = out / ('demonstrations_debug' if debug else 'demonstrations')
+    if (folder / 'meta' / 'info.json').exists():
+        return folder
+    if task not in TASKS:
+        msg = f"'{task}' is no simulated task ({', '.join(TASKS)}): name its --data"
+        raise TrainingError(msg)
+    if int(os.environ.get('WORLD_SIZE', '1')) > 1:
+        msg = 'several processes need demonstrations that are there already: name them with --data'
+        raise TrainingError(msg)
+    how = Generation(task, episodes=2) if debug else Generation(task)
+    return generate(how, folder, processes=1 if debug else 2)
+
+
+def _robot(task: str, data: Demonstrations) -> tuple[str, tuple[str, ...]]:
+    """Return robot and joints, checked against the task's where it is a simulated one."""
+    if task not in TASKS:
+        return data.robot, data.joint_names
+    simulated = make_task(task)
+    joints = tuple(simulated.plant.joints)
+    check_robot(data, simulated.embodiment, joints)
+    return simulated.embodiment, joints

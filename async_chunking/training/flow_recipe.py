@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the recipes of flow policies share: examples, noise, a base to start from, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from async_chunking.policies.checkpoint import load_policy, save_policy
+from async_chunking.policies.network import NetworkPolicy
+from async_chunking.policies.sidecar import read_sidecar
+from async_chunking.training.recipe import Draws, Inputs, Recipe, TrainingError
+from async_chunking.training.windows import Windows
+
+
+class FlowRecipe(Recipe):
+    """
+    A recipe around a `NetworkPolicy`.
+
+    Attributes:
+        policy: Whose network is trained; normalises and encodes.
+    """
+
+    policy: NetworkPolicy
+
+    def start_from_base(self) -> None:
+        """
+        Take policy and network from the base checkpoint.
+
+        Raises:
+            TrainingError: There is none, or it is for other data.
+        """
+        self.policy = load_base(self.inputs, self.device)
+        self.network = self.policy.network.requires_grad_(True)
+
+    def draw_flow(self, windows: Windows, count: int, generator: torch.Generator) -> Draws:
+        """Draw frames [B], noise [B, H, D] and flow times [B]."""
+        shape = (count, self.policy.horizon, self.policy.action_dim)
+        return {
+            'frame': windows.pick(count, generator),
+            'noise': torch.randn(shape, generator=generator),
+            'flow_time': torch.rand(count, generator=generator),
+        }
+
+    def example(self, windows: Windows, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the demonstrated chunk [b, H, D], normalised, and the encoding of its frame."""
+        frame = frame.cpu()
+        observation = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
+        actions = windows.chunk(frame, self.policy.horizon).to(self.device)
+        return self.policy.normalize(actions, observation), self.policy.encode(observation)
+
+    @property
+    def delay_range(self) -> tuple[int, int] | None:
+        """Delays that the policy is trained for [steps]."""
+        return None
+
+    def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
+        """Write the policy with these weights."""
+        network = self.policy.architecture.build()
+        network.load_state_dict({k: v.cpu() for k, v in weights.items()})
+        statistics, num_steps = self.policy.normalizer.statistics, self.policy.num_steps
+        policy = NetworkPolicy(self.policy.architecture, network, statistics, num_steps)
+        facts = {**self.inputs.facts, 'delay_range': self.delay_range, 'training': training}
+        save_policy(path, policy, path.name, **facts)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same to resume; the base too."""
+        return {**super().identity, 'base': base_identity(self.inputs)}
+
+
+def base_identity(inputs: Inputs) -> str | None:
+    """Return the digest of the base's weights, None without a base."""
+    return read_sidecar(inputs.base).weights_sha256 if inputs.base is not None else None
+
+
+def load_base(inputs: Inputs, device: torch.device) -> NetworkPolicy:
+    """
+    Load the checkpoint that a recipe starts from.
+
+    Raises:
+        TrainingError: None was named, or it is for other joints or observations than the data.
+    """
+    if inputs.base is None:
+        msg = 'this recipe starts from a trained policy: name its checkpoint with --base DIR/flow'
+        raise TrainingError(msg)
+    policy, data = load_policy(inputs.base, device), inputs.data
+    if policy.action_dim != data.action_dim:
+        msg = f'{inputs.base} has {policy.action_dim} joints, {data.source} {data.action_dim}'
+        raise TrainingError(msg)
+    for name, size in policy.architecture.observation:
+        found = data.observations.get(name)
+        if found is None or found.shape[1] != size:
+            there = {n: v.shape[1] for n, v in data.observations.items()}
+            msg = f'{inputs.base} reads {name} [{size}], {data.source} has {there}'
+            raise TrainingError(msg)
+    return policy
+
+
+def check_delay(name: str, delay: int, horizon: int) -> None:
+    """
+    Refuse a largest delay that leaves nothing to learn.
+
+    Raises:
+        TrainingError: It is not 0 to `horizon` - 1.
+    """
+    if not 0 <= delay < horizon:
+        msg = f'{name} = {delay}: it must be 0 to {horizon - 1}, the horizon less one'
+        raise TrainingError(msg)
+
+
+def interpolate(noise: Tensor, actions: Tensor, flow_time: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    Return the point on the way from noise to actions, and the velocity there.
+
+    Args:
+        noise: [B, H, D].
+        actions: [B, H, D].
+        flow_time: [B], or [B, H] for one per row.
+    """
+    t = flow_time.reshape(len(flow_time), -1, 1)
+    return (1.0 - t) * noise + t * actions, actions - noise
+
+
+def postfix(delay: Tensor, horizon: int) -> Tensor:
+    """Return the mask [B, H] of the rows from each delay [B] on."""
+    return torch.arange(horizon, device=delay.device) >= delay[:, None]

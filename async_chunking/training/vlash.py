@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Recipe `vlash`: future-state awareness (arXiv 2512.01031).
+
+The base policy learns to plan from the state in which the robot will be, with what is seen now:
+for an offset k, state and actions are those of k steps later, the rest of the observation stays.
+The state of k > 0 is the action before, for that is what is known of it while the robot runs.
+
+With `shared` all offsets of a frame form branches over one observation; see the transformer.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from async_chunking.policies.normalizer import STATE
+from async_chunking.policies.transformer import TransformerArchitecture
+from async_chunking.training.flow_recipe import FlowRecipe, check_delay, interpolate
+from async_chunking.training.recipe import Draws, TrainConfig, TrainingError
+from async_chunking.training.windows import Windows
+
+
+class VlashConfig(TrainConfig):
+    """
+    Configuration of the recipe.
+
+    Attributes:
+        max_delay: Largest offset to learn [steps], inclusive.
+        shared: Train all offsets of a frame at once; the base must be a transformer. The batch
+            then has `batch_size` frames, each with `max_delay` + 1 chunks.
+    """
+
+    steps: int = 2000
+    learning_rate: float = 3e-4
+    max_delay: int = Field(default=8, ge=0)
+    shared: bool = False
+
+    def debug(self) -> VlashConfig:
+        """Return a configuration that runs in seconds and learns nothing."""
+        return self.shrunk(max_delay=min(self.max_delay, 2))
+
+
+class Vlash(FlowRecipe):
+    """Fine-tune a flow policy from future states."""
+
+    name = 'vlash'
+    config: VlashConfig
+
+    def prepare(self) -> None:
+        """Load the base."""
+        self.start_from_base()
+        check_delay('max_delay', self.config.max_delay, self.policy.horizon)
+        architecture = self.policy.architecture
+        if self.config.shared and not isinstance(architecture, TransformerArchitecture):
+            kind = type(architecture).__name__
+            msg = f'shared needs a transformer; {self.inputs.base} is a {kind}'
+            raise TrainingError(msg)
+
+    def draw(
+        self, windows: Windows, count: int, progress: float, generator: torch.Generator
+    ) -> Draws:
+        """Draw frames, and for each branch an offset, noise and a flow time."""
+        del progress  # Unused.
+        offsets = self.config.max_delay + 1
+        branches = offsets if self.config.shared else 1
+        shape = (count, branches, self.policy.horizon, self.policy.action_dim)
+        every = torch.arange(offsets).expand(count, -1)
+        some = torch.randint(offsets, (count, 1), generator=generator)
+        return {
+            'frame': windows.pick(count, generator),
+            'offset': every if self.config.shared else some,
+            'noise': torch.randn(shape, generator=generator),
+            'flow_time': torch.rand(shape[:2], generator=generator),
+        }
+
+    def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
+        """Return the mean squared error of the velocity, per frame [b]."""
+        actions, encoding = self.later_example(windows, draws['frame'], draws['offset'])
+        branches = draws['flow_time'].shape
+        x, target = interpolate(
+            draws['noise'].flatten(0, 1), actions.flatten(0, 1), draws['flow_time'].flatten()
+        )
+        if self.config.shared:
+            velocity = network(x.unflatten(0, branches), draws['flow_time'], encoding)
+        else:
+            velocity = network(x, draws['flow_time'].flatten(), encoding.flatten(0, 1))
+        error = velocity.reshape(actions.shape) - target.reshape(actions.shape)
+        return error.square().mean(dim=(1, 2, 3))
+
+    def later_example(
+        self, windows: Windows, frame: Tensor, offset: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return chunks [b, K, H, D], normalised, and encodings [b, K, O], for offsets [b, K]."""
+        frame, offset = frame.cpu(), offset.cpu()
+        frames = frame[:, None].expand_as(offset)
+        start = windows.later(frames, offset)
+        seen = windows.observation(frame)
+        before = windows.later(frames, (offset - 1).clamp(min=0))
+        known = windows.chunk(before.flatten(), 1).reshape(*offset.shape, -1)
+        state = torch.where(offset[..., None] > 0, known, seen[STATE][:, None])
+        flat = {
+            name: values[:, None].expand(-1, offset.shape[1], -1).flatten(0, 1).to(self.device)
+            for name, values in seen.items()
+        }
+        flat[STATE] = state.flatten(0, 1).to(self.device)
+        actions = windows.chunk(start.flatten(), self.policy.horizon).to(self.device)
+        normalized = self.policy.normalize(actions, flat)
+        encoding = self.policy.encode(flat)
+        return normalized.unflatten(0, offset.shape), encoding.unflatten(0, offset.shape)
+
+    @property
+    def delay_range(self) -> tuple[int, int]:
+        """Delays that the policy is trained for [steps]."""
+        return (0, self.config.max_delay)

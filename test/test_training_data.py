@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
+"""Reading demonstrations: what is there comes back; what cannot be learned from is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import demonstrations
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from async_chunking.training.data import DataError, check_robot, read_demonstrations
+from async_chunking.training.windows import Windows, split
+
+
+def test_demonstrations_come_back(tmp_path: Path):
+    data = read_demonstrations(demonstrations.write(tmp_path, episodes=3, frames=5))
+    assert data.actions.shape == (15, 2)
+    assert {k: v.shape for k, v in data.observations.items()} == {
+        'observation.state': (15, 2),
+        'observation.environment_state': (15, 3),
+    }
+    assert data.ends.tolist() == [5, 10, 15]
+    assert data.starts.tolist() == [0, 5, 10]
+    assert (data.fps, data.robot, data.joint_names) == (50.0, 'toy', ('left', 'right'))
+    assert (data.facts.episodes, data.facts.frames) == (3, 15)
+
+
+def test_the_fingerprint_follows_the_numbers_not_the_place(tmp_path: Path):
+    def nudge(table: dict) -> None:
+        table['action'][3][0] += 1e-3
+
+    same = [read_demonstrations(demonstrations.write(tmp_path / n)).facts for n in 'ab']
+    other = read_demonstrations(demonstrations.write(tmp_path / 'c', nudge)).facts
+    assert same[0] == same[1]
+    assert same[0].fingerprint != other.fingerprint
+
+
+def _drop(table: dict) -> None:
+    for values in table.values():
+        values.clear()
+
+
+def _ragged(table: dict) -> None:
+    table['action'][40] = [1.0]
+
+
+def _nan(table: dict) -> None:
+    table['observation.environment_state'][33][1] = float('nan')
+
+
+def _gap(table: dict) -> None:
+    for values in table.values():
+        del values[10]
+
+
+def _narrow(table: dict) -> None:
+    table['action'] = [row[:1] for row in table['action']]
+
+
+def _no_state(table: dict) -> None:
+    del table['observation.state']
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (_drop, r'has no frames: 1 parquet files'),
+        (_ragged, r'action has 1 numbers in episode 1, frame 10, 2 before'),
+        (_nan, r'environment_state is .*nan.* in episode 1, frame 3; 1 frames are not finite'),
+        (_gap, r'frame_index of episode 0 does not count from 0 to 28'),
+        (_narrow, r'observation.state has 2 numbers, action 1'),
+        (_no_state, r"no column 'observation.state'. Columns: observation.environment_state"),
+    ],
+)
+def test_data_that_nothing_can_be_learned_from_is_refused(tmp_path: Path, change, message: str):
+    with pytest.raises(DataError, match=message):
+        read_demonstrations(demonstrations.write(tmp_path, change))
+
+
+def test_a_folder_without_data_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match=r'no demonstrations at .*info.json No such file'):
+        read_demonstrations(tmp_path)
+    path = demonstrations.write(tmp_path)
+    parquet = path / 'data/chunk-000/file-000.parquet'
+    parquet.write_bytes(parquet.read_bytes()[:-100])
+    with pytest.raises(DataError, match='a parquet file is torn'):
+        read_demonstrations(path)
+
+
+def test_data_of_another_robot_is_refused(tmp_path: Path):
+    data = read_demonstrations(demonstrations.write(tmp_path))
+    check_robot(data, 'toy', ('left', 'right'))
+    with pytest.raises(DataError, match=r'has 2 joints, arm has 3: a, b, c'):
+        check_robot(data, 'arm', ('a', 'b', 'c'))
+    with pytest.raises(DataError, match=r'has the joints left, right; arm has right, left, in'):
+        check_robot(data, 'arm', ('right', 'left'))
+
+
+def test_a_chunk_begins_at_its_frame_and_stays_at_the_last_action(tmp_path: Path):
+    data = read_demonstrations(demonstrations.write(tmp_path, episodes=2, frames=6))
+    windows = Windows(data, np.array([0, 1]))
+    chunk = windows.chunk(torch.tensor([1, 4]), 3).numpy()
+    np.testing.assert_array_equal(chunk[0], data.actions[1:4])
+    np.testing.assert_array_equal(chunk[1], data.actions[[4, 5, 5]])
+    assert windows.later(torch.tensor([2, 8]), torch.tensor([2, 9])).tolist() == [4, 11]
+
+
+def test_held_out_episodes_are_not_learned_from(tmp_path: Path):
+    data = read_demonstrations(demonstrations.write(tmp_path, episodes=10, frames=4))
+    train, validation = split(data, 0.2, seed=0)
+    assert (len(train), len(validation)) == (32, 8)
+    assert not set(train.frames.tolist()) & set(validation.frames.tolist())
+    only_one = read_demonstrations(demonstrations.write(tmp_path / 'one', episodes=1, frames=4))
+    assert [len(w) for w in split(only_one, 0.2, seed=0)] == [4, 0]
