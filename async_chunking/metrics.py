@@ -136,15 +136,20 @@ class Tally:
         """Tick, missed, emitted [s] and deadline [s] of every tick, [4, T]."""
         return np.concatenate(self._clock, axis=1) if self._clock else np.zeros((4, 0))
 
-    def figures(self) -> dict[str, object]:
-        """Return every figure by name."""
+    def figures(self, episodes: Sequence[Episode] = ()) -> dict[str, object]:
+        """
+        Return every figure by name.
+
+        Args:
+            episodes: Attempts at the task, where the pieces do not say.
+        """
         run = self._last
         if run is None:
             return {}
         tick, missed, emitted, deadline = self.clock
         return {
             'strategy': run.strategy,
-            **_task_figures(run.attempts()),
+            **_task_figures(episodes or run.attempts()),
             **_boundary_figures(self.seams),
             'command_jerk_rad_s3': _root_mean(self._squares['command']),
             'measured_jerk_rad_s3': _root_mean(self._squares['measured']),

@@ -38,10 +38,18 @@ class Exchange:
 
 
 class Episode(NamedTuple):
-    """One attempt at the task: whether it succeeded, and after how long [s]."""
+    """
+    One attempt at the task.
+
+    Attributes:
+        success: Whether it succeeded.
+        duration: After how long it ended [s].
+        trial: Which scene was played; attempts at equal scenes are comparable.
+    """
 
     success: bool
     duration: float
+    trial: str = ''
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,11 @@ def serialize(run: Run, run_id: int = 1) -> Iterator[Serialized]:
             yield message(CHUNK, stamp, _chunk(run, run_id, exchange))
         yield message(STEP, stamp, _step(run, run_id, index))
     for episode in run.attempts():
-        content = {'success': episode.success, 'duration_s': episode.duration}
+        seed, _, number = episode.trial.partition('/')
+        content = {
+            'episode': number, 'seed': seed,
+            'success': episode.success, 'duration_s': episode.duration,
+        }  # fmt: skip
         yield message(TEXT, int(run.tick[-1]) * period_ns, {'data': json.dumps(content)})
 
 

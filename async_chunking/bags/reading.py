@@ -159,7 +159,8 @@ class RunReader:
             if _last_name(topic) == SNAPSHOT_TOPIC:
                 self.snapshot.update(content)
             elif (key := self._latest(_robot(topic))) is not None:
-                episode = Episode(bool(content['success']), float(content['duration_s']))
+                trial = f'{content.get("seed", "")}/{content.get("episode", "")}'.strip('/')
+                episode = Episode(bool(content['success']), float(content['duration_s']), trial)
                 self.episodes[key].append(episode)
         except (ValueError, TypeError, KeyError) as error:
             self._problem(f'topic {topic.name}: a message cannot be understood: {error!r}')

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strategies side by side: means with intervals over their runs, and paired tests between two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from async_chunking.bags.summary import RunReport
+from async_chunking.intervals import PairedTest, mcnemar, mean_interval, wilcoxon, wilson
+
+# Figures that are compared between strategies, by their path in a run's figures.
+TESTED = (
+    'completion_time_s', 'consistency_rad', 'consistency_l2_rad', 'seam_jump_rad',
+    'command_jerk_rad_s3', 'measured_jerk_rad_s3',
+)  # fmt: skip
+_MIN_PAIRS = 6  # Fewer cannot reach 5 % in a two-sided signed-rank test.
+
+
+class Estimate(NamedTuple):
+    """A mean over runs and its 95 % interval; bounds are NaN with a single run."""
+
+    mean: float
+    low: float
+    high: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class StrategyReport:
+    """
+    All runs of one strategy.
+
+    Attributes:
+        strategy: Its name.
+        runs: Those that count: with known outcomes if any has one.
+        cut_off: Further runs, which ended before their outcome was known.
+        success_rate: With the Wilson interval.
+        figures: Path of a figure -> estimate over the runs.
+    """
+
+    strategy: str
+    runs: Sequence[RunReport]
+    cut_off: int
+    success_rate: Estimate
+    figures: Mapping[str, Estimate]
+
+
+class Comparison(NamedTuple):
+    """A paired test of one figure between two strategies."""
+
+    figure: str
+    first: str
+    second: str
+    test: PairedTest
+    paired_by: str
+
+
+def flatten(figures: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Return nested figures by path: {'delay_steps': {'max': 3}} -> {'delay_steps.max': 3}."""
+    flat: dict[str, Any] = {}
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f'{prefix}{name}.')
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def by_strategy(runs: Iterable[RunReport]) -> list[StrategyReport]:
+    """Return the strategies in the order in which they come."""
+    groups: dict[str, list[RunReport]] = {}
+    for run in runs:
+        groups.setdefault(run.strategy, []).append(run)
+    return [_strategy(name, group) for name, group in groups.items()]
+
+
+def _strategy(name: str, group: Sequence[RunReport]) -> StrategyReport:
+    ended = [run for run in group if run.episodes]
+    runs = ended or group
+    episodes = [episode for run in runs for episode in run.episodes]
+    successes = sum(episode.success for episode in episodes)
+    rate = successes / len(episodes) if episodes else math.nan
+    interval = wilson(successes, len(episodes)) if episodes else (math.nan, math.nan)
+    flat = [flatten(run.figures) for run in runs]
+    figures = {
+        path: Estimate(*mean_interval([_number(f.get(path)) for f in flat]), len(runs))
+        for path in flat[0]
+        if path != 'strategy'
+    }
+    rate = Estimate(rate, *interval, len(episodes))
+    return StrategyReport(name, runs, len(group) - len(runs), rate, figures)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def compare(strategies: Sequence[StrategyReport]) -> list[Comparison]:
+    """Return the paired tests between all strategies that have enough runs in common."""
+    found = []
+    for first, second in combinations(strategies, 2):
+        pairs, paired_by = _pairs(first.runs, second.runs)
+        if len(pairs) < _MIN_PAIRS:
+            continue
+        ended = [(a, b) for a, b in pairs if a.episodes and b.episodes]
+        if ended:
+            test = mcnemar(
+                [bool(a.figures['success']) for a, _ in ended],
+                [bool(b.figures['success']) for _, b in ended],
+            )
+            found.append(Comparison('success', first.strategy, second.strategy, test, paired_by))
+        for figure in TESTED:
+            test = wilcoxon(
+                [_number(a.figures[figure]) for a, _ in pairs],
+                [_number(b.figures[figure]) for _, b in pairs],
+            )
+            if test.pairs >= _MIN_PAIRS:
+                found.append(Comparison(figure, first.strategy, second.strategy, test, paired_by))
+    return found
+
+
+def _pairs(
+    first: Sequence[RunReport], second: Sequence[RunReport]
+) -> tuple[list[tuple[RunReport, RunReport]], str]:
+    """Pair runs of the same scene; where scenes are unknown, in the order in which they come."""
+    ones, twos = ({run.trial: run for run in runs} for runs in (first, second))
+    if '' not in ones and '' not in twos and len(ones) == len(first) and len(twos) == len(second):
+        return [(ones[trial], twos[trial]) for trial in ones if trial in twos], 'scene'
+    if len(first) == len(second):
+        return list(zip(first, second, strict=True)), 'order'
+    return [], ''

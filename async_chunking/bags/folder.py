@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many recordings at once, on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from async_chunking.bags.files import Bag
+from async_chunking.bags.summary import BagReport, summarize_bag
+from async_chunking.safety import Limits
+
+
+def read_all(
+    bags: Sequence[Bag], limits: Limits | None = None, workers: int | None = None
+) -> Iterator[tuple[int, BagReport]]:
+    """
+    Yield the index and the report of every recording, as they are finished.
+
+    A recording that cannot be read at all has no runs and says why.
+
+    Args:
+        bags: The recordings.
+        limits: Of the robot, instead of those that were recorded.
+        workers: Processes; as many as there are processors if not given.
+    """
+    workers = min(workers or len(os.sched_getaffinity(0)), len(bags))
+    if workers <= 1:
+        for index, bag in enumerate(bags):
+            yield index, _report(bag, limits)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        futures = {pool.submit(_report, bag, limits): index for index, bag in enumerate(bags)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _report(bag: Bag, limits: Limits | None) -> BagReport:
+    try:
+        return summarize_bag(bag, limits)
+    except Exception as error:  # One bad recording must not cost the report of the others.
+        return BagReport(bag.path, (), [*bag.problems, f'{bag.path}: cannot be read: {error!r}'])

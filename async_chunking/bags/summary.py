@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one recording says: the figures of each run in it, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from async_chunking.bags.definitions import BagError
+from async_chunking.bags.files import Bag
+from async_chunking.bags.reading import RunKey, RunReader
+from async_chunking.metrics import Tally, sent_periods
+from async_chunking.record import Episode
+from async_chunking.safety import Limits
+from async_chunking.seams import Seam
+
+PERIOD_BINS = np.linspace(0.0, 3.0, 121)  # In control periods; later ones count in the last bin.
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """
+    One run of a recording, small enough to keep a thousand.
+
+    Attributes:
+        path: Of the recording.
+        key: Which run of it.
+        figures: As `metrics.summarize` names them.
+        episodes: Attempts at the task.
+        seams: [n, fields of Seam].
+        periods: [120] how many periods between commands fell in each of `PERIOD_BINS`.
+        control_period: [s].
+        joint_names: [D].
+        first: First recorded tick.
+        checkpoint: Hash of the policy's weights, as far as known.
+        snapshot: Parameters and versions, as far as recorded.
+    """
+
+    path: Path
+    key: RunKey
+    figures: Mapping[str, Any]
+    episodes: Sequence[Episode]
+    seams: np.ndarray
+    periods: np.ndarray
+    control_period: float
+    joint_names: Sequence[str]
+    first: int
+    checkpoint: str
+    snapshot: Mapping[str, Any]
+
+    @property
+    def strategy(self) -> str:
+        """Name of the strategy."""
+        return self.key.strategy
+
+    @property
+    def trial(self) -> str:
+        """Which scene was played, empty if unknown; runs of equal scenes are comparable."""
+        return '+'.join(episode.trial for episode in self.episodes)
+
+    def seam(self, name: str) -> np.ndarray:
+        """Return one attribute of all seams [n]."""
+        return self.seams[:, Seam._fields.index(name)]
+
+
+@dataclass(frozen=True)
+class BagReport:
+    """A recording: its runs, and sentences about what could not be read."""
+
+    path: Path
+    runs: Sequence[RunReport]
+    problems: Sequence[str]
+
+
+def summarize_bag(bag: Bag, limits: Limits | None = None) -> BagReport:
+    """
+    Return what a recording says.
+
+    Args:
+        bag: The recording.
+        limits: Of the robot, instead of those that were recorded.
+    """
+    reader = RunReader(bag)
+    tallies: dict[RunKey, Tally] = {}
+    periods: dict[RunKey, float] = {}
+    for key, run in reader.pieces():
+        if key not in tallies:
+            known = limits or recorded_limits(reader.snapshot)
+            if known is not None and len(known) != run.command.shape[1]:
+                bag.problems.append(
+                    f'{bag.path}: the limits are for {len(known)} joints, the commands have '
+                    f'{run.command.shape[1]}; margins are left out'
+                )
+                known = None
+            tallies[key] = Tally(known)
+        tallies[key].add(run)
+        periods[key] = run.control_period
+    runs = [_report(bag, reader, key, tally, periods[key]) for key, tally in tallies.items()]
+    if not runs:
+        bag.problems.append(f'{bag.path}: no ControlStep in it, so no run to report')
+    return BagReport(bag.path, runs, bag.problems)
+
+
+def recorded_limits(snapshot: Mapping[str, Any]) -> Limits | None:
+    """
+    Return the robot's limits in a snapshot, None without.
+
+    Raises:
+        BagError: They are not limits.
+    """
+    values = snapshot.get('limits')
+    if values is None:
+        return None
+    try:
+        bounds = {
+            name: [np.inf if number is None else number for number in numbers]
+            for name, numbers in values.items()
+        }
+        return Limits(**bounds)
+    except (TypeError, ValueError, AttributeError) as error:
+        msg = f'the limits in the snapshot cannot be used: {error}'
+        raise BagError(msg) from None
+
+
+def _report(bag: Bag, reader: RunReader, key: RunKey, tally: Tally, period: float) -> RunReport:
+    ticks = reader.ticks[key]
+    episodes = tuple(reader.episodes[key])
+    counter, missed, emitted, _ = tally.clock
+    relative = sent_periods(counter, missed, emitted) / period
+    return RunReport(
+        path=bag.path,
+        key=key,
+        figures=tally.figures(episodes),
+        episodes=episodes,
+        seams=np.array(tally.seams, dtype=np.float64).reshape(-1, len(Seam._fields)),
+        periods=np.histogram(np.clip(relative, 0.0, PERIOD_BINS[-1]), PERIOD_BINS)[0],
+        control_period=period,
+        joint_names=ticks.joint_names,
+        first=ticks.first,
+        checkpoint=reader.exchanges.checkpoints.get(key.run_id, ''),
+        snapshot=reader.snapshot,
+    )
