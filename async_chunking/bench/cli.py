@@ -14,6 +14,7 @@ from rich.console import Console
 
 from async_chunking.bench import report, sweep
 from async_chunking.bench.campaign import Campaign
+from async_chunking.bench.kinetix.cli import app as kinetix
 from async_chunking.bench.rows import Shards
 from async_chunking.bench.workers import cores
 from async_chunking.errors import AsyncChunkingError
@@ -28,6 +29,7 @@ QUICK = {
 }
 
 app = typer.Typer(help='Closed-loop benchmarks under delay.', no_args_is_help=True)
+app.add_typer(kinetix, name='kinetix')
 
 Rows = Annotated[
     Path | None, typer.Option(help='Keep rows here, and continue from those that are there.')

@@ -116,9 +116,11 @@ def train(
 def evaluate(
     level: Names = ALL,
     strategy: Annotated[list[str], typer.Option(help='May be given several times.')] = STRATEGIES,
-    delay: Annotated[list[int], typer.Option(help='[steps]; several.')] = DELAYS,
+    delay: Annotated[
+        list[int], typer.Option(help='In steps; may be given several times.')
+    ] = DELAYS,
     execution_horizon: Annotated[
-        list[int], typer.Option(help='[steps]; several; 0 for the larger of 1 and the delay.')
+        list[int], typer.Option(help='In steps, several; 0: the larger of 1 and the delay.')
     ] = USUAL,
     rollouts: Annotated[int, typer.Option(min=1, help='Per cell.')] = 256,
     levels: Levels = None,
@@ -129,6 +131,9 @@ def evaluate(
 
     A level without a policy in the folder is played with the one that comes with the package.
     """
+    _require_simulator()
+    for name in level:
+        level_path(name, levels)
     from async_chunking.bench.kinetix.evaluate import evaluate as play
     from async_chunking.bench.kinetix.evaluate import sampler_of
     from async_chunking.policies.checkpoint import load_policy
@@ -195,12 +200,16 @@ def tables(
 _open: dict[Path, Level] = {}
 
 
-def _simulated(names: list[str], levels: Path | None, folder: Path) -> list[Level]:
-    """Return the levels, loaded once."""
-    paths = [level_path(name, levels) for name in names]
+def _require_simulator() -> None:
     if find_spec('kinetix') is None:
         msg = 'kinetix-env is not installed here: make setup-kinetix, then use .venv-kinetix'
         raise SetupError(msg)
+
+
+def _simulated(names: list[str], levels: Path | None, folder: Path) -> list[Level]:
+    """Return the levels, loaded once."""
+    paths = [level_path(name, levels) for name in names]
+    _require_simulator()
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str((folder / 'compiled').absolute()))
     warnings.filterwarnings('ignore', module='.*(gym|pygame|moviepy).*')
     from async_chunking.bench.kinetix.env import Level

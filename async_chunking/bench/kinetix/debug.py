@@ -9,4 +9,4 @@ from async_chunking.bench.kinetix.ppo import Recipe
 EXPERT = Recipe(environments=8, steps=16, minibatches=2, epochs=1, width=16)
 STEPS = 256
 TRANSITIONS = 400
-FLOW = FlowRecipe(updates=4, batch=16, width=16, channel_width=16, blocks=1)
+FLOW = FlowRecipe(updates=4, batch=16, width=16, token_width=8, channel_width=16, blocks=1)

@@ -36,17 +36,19 @@ class FlowRecipe:
         warm_up: Updates over which the rate rises.
         weight_decay: Of AdamW.
         width: Channels of the network.
+        token_width: Hidden units that mix the rows.
         channel_width: Hidden units that mix them.
         blocks: Of the network.
     """
 
     horizon: int = 8
-    updates: int = 4000
+    updates: int = 3000
     batch: int = 256
     learning_rate: float = 1e-3
     warm_up: int = 200
     weight_decay: float = 1e-2
     width: int = 96
+    token_width: int = 16
     channel_width: int = 192
     blocks: int = 3
 
@@ -84,6 +86,7 @@ def train_flow(
         ACTION_DIM,
         ((OBSERVATION, observations.shape[1]),),
         width=recipe.width,
+        token_width=recipe.token_width,
         channel_width=recipe.channel_width,
         blocks=recipe.blocks,
     )
