@@ -37,10 +37,6 @@ class VlashConfig(TrainConfig):
     max_delay: int = Field(default=8, ge=0)
     shared: bool = False
 
-    def debug(self) -> VlashConfig:
-        """Return a configuration that runs in seconds and learns nothing."""
-        return self.shrunk(max_delay=min(self.max_delay, 2))
-
 
 class Vlash(FlowRecipe):
     """Fine-tune a flow policy from future states."""
