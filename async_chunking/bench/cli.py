@@ -15,9 +15,10 @@ from rich.console import Console
 from async_chunking.bench import report, sweep
 from async_chunking.bench.campaign import Campaign
 from async_chunking.bench.kinetix.cli import app as kinetix
-from async_chunking.bench.rows import Shards
+from async_chunking.bench.rows import Shards, encode
 from async_chunking.bench.workers import cores
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.storage import write_files
 from async_chunking.sim import TASKS
 
 QUICK_SECONDS = 420.0
@@ -51,6 +52,7 @@ def delay(
     processes: Processes = 0,
     ray: Annotated[str, typer.Option(help="Run on a Ray cluster: its address, or 'auto'.")] = '',
     json_file: Annotated[Path | None, typer.Option('--json', help='Write the numbers.')] = None,
+    parquet: Annotated[Path | None, typer.Option(help='Write all rows into one file.')] = None,
 ) -> None:
     """Play strategies under delay and print how often they solve the task.
 
@@ -83,6 +85,8 @@ def delay(
     if json_file is not None:
         numbers = report.numbers(found, skipped) | {'rollouts': rollouts, 'seconds': seconds}
         json_file.write_text(json.dumps(numbers, indent=1) + '\n')
+    if parquet is not None:
+        write_files({parquet: encode(found)})
 
 
 @app.command()

@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
         ('seed', pa.int32()),
         ('rollout', pa.int32()),  # Rows with equal seed and rollout had the same episode.
         ('success', pa.bool_()),
+        ('failure', pa.string()),  # In the task's words, empty with success.
         ('completion_time_s', pa.float32()),  # NaN without success.
         ('consistency_rad', pa.float32()),  # CON, mean absolute; NaN without delay.
         ('consistency_l2_rad', pa.float32()),
@@ -61,7 +62,7 @@ class RowsError(AsyncChunkingError):
     """There are no rows, or a file is not a table of rows."""
 
 
-def row_of(cell: Cell, rollout: int, run: Run, calls: int) -> Row:
+def row_of(cell: Cell, rollout: int, run: Run, calls: int, failure: str = '') -> Row:
     """Return the row of one rollout; `calls` are its velocity evaluations."""
     figures = summarize(run)
     return {
@@ -76,6 +77,7 @@ def row_of(cell: Cell, rollout: int, run: Run, calls: int) -> Row:
         'delay_told': cell.delay.told,
         'seed': cell.seed,
         'rollout': rollout,
+        'failure': failure,
         'chunks': len(run.exchanges),
         'calls': calls,
         **{name: figures[name] for name in SCHEMA.names if name in figures and name != 'strategy'},

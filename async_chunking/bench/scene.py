@@ -112,8 +112,8 @@ class Scene:
             players.append(Player(task, config, behaviour, delays, seed))
         runs = play(players, server)
         return [
-            row_of(unit.cell, player.seed.rollout, run, player.calls)
-            for player, run in zip(players, runs, strict=True)
+            row_of(unit.cell, player.seed.rollout, run, player.calls, task.failure)
+            for player, run, task in zip(players, runs, self._tasks, strict=True)
         ]
 
     def _config(self, cell: Cell) -> ExecutorConfig:

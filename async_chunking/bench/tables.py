@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rich import box
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -21,21 +23,26 @@ Key = TypeVar('Key')
 
 @dataclass(frozen=True)
 class Table:
-    """Text in rows and columns; the first column names the row."""
+    """Text in rows and columns; the first column names the row.
+
+    Attributes:
+        title: For terminals; a document has a sentence of its own.
+        columns: Headings.
+        rows: Cells.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
-    def rich(self) -> RichTable:
-        """Return it for a terminal."""
-        # Text, since brackets in strings would be markup.
-        table = RichTable(title=Text(self.title), title_justify='left', title_style='bold')
+    def rich(self) -> Group:
+        """Return it for a terminal; strings as `Text`, since brackets in them would be markup."""
+        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
         for index, column in enumerate(self.columns):
             table.add_column(column, justify='right' if index else 'left', no_wrap=not index)
         for row in self.rows:
             table.add_row(*map(Text, row))
-        return table
+        return Group(Text(self.title, 'bold'), table)
 
     def markdown(self) -> str:
         """Return it for a document, without the title."""

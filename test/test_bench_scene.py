@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Units on a simulated task, with untrained policies: what is served, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from async_chunking.bench.delays import DelayModel
+from async_chunking.bench.rows import SCHEMA
+from async_chunking.bench.scene import Bench
+from async_chunking.bench.sweep import BATCH, Cell, Unit
+from async_chunking.embodiment import load
+from async_chunking.policies.checkpoint import save_policy
+from async_chunking.policies.mixer import MixerArchitecture
+from async_chunking.policies.network import NetworkPolicy
+from async_chunking.policies.normalizer import measure
+from async_chunking.policies.sidecar import CheckpointError
+from async_chunking.settings import SettingsError
+from async_chunking.strategies import resolve
+
+TASK = 'viperx_slalom'
+JOINTS = 7
+
+
+def save(folder: Path, name: str, task: str = TASK, seed: int = 0) -> None:
+    """Save a policy with random weights that moves a little around where the robot is."""
+    torch.manual_seed(seed)
+    sizes = (('observation.environment_state', JOINTS), ('observation.state', JOINTS))
+    architecture = MixerArchitecture(16, JOINTS, sizes, 16, 8, 16, 1)
+    sample = {name: torch.randn(100, size) for name, size in sizes}
+    statistics = measure(sample, 1e-3 * torch.randn(100, 16, JOINTS), 'mean_std', 'relative')
+    policy = NetworkPolicy(architecture, architecture.build(), statistics, 3)
+    robot = load('viperx')
+    save_policy(
+        folder / name, policy, name, task=task, robot=robot.name, joint_names=robot.joint_names
+    )
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('policies')
+    for seed, name in enumerate(('flow', 'weak')):
+        save(folder / TASK, name, seed=seed)
+    return folder
+
+
+def cell(strategy: str, delay: int = 2) -> Cell:
+    return Cell(TASK, 'digest', strategy, DelayModel(delay), 8, 16)
+
+
+@pytest.mark.parametrize(
+    ('strategy', 'calls'), [('sync', 3), ('ensemble', 3), ('paint', 9), ('bid_full', 96)]
+)
+def test_plays_a_unit(folder: Path, strategy: str, calls: int) -> None:
+    rows = Bench(str(folder))(Unit(cell(strategy), 32))
+    assert [row['rollout'] for row in rows] == list(range(32, 32 + BATCH))
+    assert set(rows[0]) == set(SCHEMA.names)
+    for row in rows:
+        assert row['failure'] or row['success']
+        # The first chunk of each rollout has no plan to meet, and is a plain one.
+        assert row['calls'] == 3 + calls * (row['chunks'] - 1)
+
+
+def test_units_leave_nothing_behind(folder: Path) -> None:
+    """Scenes are reused between units; nothing of one must be left in the next."""
+    bench, unit = Bench(str(folder)), Unit(cell('naive'), 0)
+    first = bench(unit)
+    bench(Unit(cell('naive'), 16))
+    again = bench(unit)
+    assert repr(first) == repr(again)
+
+
+def test_knows_what_the_checkpoints_can_serve(folder: Path) -> None:
+    bench = Bench(str(folder))
+    assert bench.horizon(TASK) == 16
+    assert bench.refusal(TASK, resolve('paint')) == ''
+    assert 'trained with the recipe remac' in bench.refusal(TASK, resolve('remac'))
+    assert 'correction head' in bench.refusal(TASK, resolve('a2c2'))
+
+
+def test_digest_is_of_the_checkpoints_that_serve(folder: Path, tmp_path: Path) -> None:
+    save(tmp_path / TASK, 'flow', seed=0)
+    save(tmp_path / TASK, 'weak', seed=9)
+    one, two = Bench(str(folder)), Bench(str(tmp_path))
+    assert one.digest(TASK, resolve('naive')) == two.digest(TASK, resolve('paint'))
+    assert one.digest(TASK, resolve('bid_full')) != two.digest(TASK, resolve('bid_full'))
+    key = cell('naive').key
+    assert replace(cell('naive'), policy=two.digest(TASK, resolve('naive'))).key != key
+
+
+def test_refuses_unknown_tasks_and_foreign_checkpoints(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"unknown task 'slalom'.*viperx_slalom"):
+        Bench(str(folder)).horizon('slalom')
+    save(tmp_path / TASK, 'flow', task='juggling')
+    with pytest.raises(CheckpointError, match="'flow' is of task 'juggling', not of"):
+        Bench(str(tmp_path)).horizon(TASK)
+    with pytest.raises(CheckpointError, match='holds no checkpoint'):
+        Bench(str(tmp_path / 'nowhere')).horizon(TASK)
