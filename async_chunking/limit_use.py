@@ -39,7 +39,7 @@ class LimitUse:
 
     Attributes:
         margin: Smallest distance to a position limit [rad, m], negative outside.
-        velocity: Largest velocity as a share of its limit.
+        velocity: Largest velocity as a share of its limit, NaN where that is unknown.
         acceleration: Likewise.
         jerk: Likewise.
         tolerance: What rounding of the recorded positions may add to the three shares, [3, D].
@@ -59,9 +59,9 @@ class LimitUse:
         )
         return {
             'position_margin_rad': float(self.margin.min()),
-            'velocity_use': float(self.velocity.max()),
-            'acceleration_use': float(self.acceleration.max()),
-            'jerk_use': float(self.jerk.max()),
+            'velocity_use': float(np.fmax.reduce(self.velocity)),
+            'acceleration_use': float(np.fmax.reduce(self.acceleration)),
+            'jerk_use': float(np.fmax.reduce(self.jerk)),
             'exceeded': exceeded + int((self.margin < -_RESOLUTION * 4.0).sum()),
         }
 
@@ -83,7 +83,8 @@ def limit_use(
     uses, slack = [], []
     for order, bound in enumerate(bounds, start=1):
         rate = np.abs(derivative(command, period, order, tick))
-        uses.append(rate.max(0, initial=0.0) / bound)
+        share = rate.max(0, initial=0.0) / bound
+        uses.append(np.where(np.isfinite(bound), share, np.nan))
         slack.append(2.0**order * _RESOLUTION / 2.0 / period**order / bound)
     margin = np.minimum(command - limits.lower, limits.upper - command)
     return LimitUse(margin.min(0, initial=math.inf), *uses, np.array(slack))

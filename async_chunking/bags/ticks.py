@@ -97,7 +97,8 @@ class Ticks:
         jumped = np.flatnonzero(np.abs(steps) > _JUMP)
         self.jumps += [(int(tick[i]), float(steps[i])) for i in jumped]
         if len(tick) > 1:
-            self._period = float(np.median(np.diff(columns['deadline_ns']) / np.diff(tick))) * 1e-9
+            period = np.median(np.diff(columns['deadline_ns']) / np.diff(tick)) * 1e-9
+            self._period = float(period) if period > 0.0 else self._period
         self.last, self._lead = int(tick[-1]), float(lead[-1])
 
     def run(

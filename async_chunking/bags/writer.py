@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,7 +36,7 @@ class BagWriter:
         self._connections: dict[str, Any] = {}
         self.count = 0
 
-    def add(self, topic: str, kind: str, qos: tuple[Qos, ...] = ()) -> None:
+    def add(self, topic: str, kind: str, qos: Sequence[Qos] = ()) -> None:
         """
         Announce a topic.
 
