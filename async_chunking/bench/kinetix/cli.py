@@ -115,10 +115,8 @@ def train(
 @app.command()
 def evaluate(
     level: Names = ALL,
-    strategy: Annotated[list[str], typer.Option(help='May be given several times.')] = STRATEGIES,
-    delay: Annotated[
-        list[int], typer.Option(help='In steps; may be given several times.')
-    ] = DELAYS,
+    strategy: Annotated[list[str], typer.Option(help='Several times, if wanted.')] = STRATEGIES,
+    delay: Annotated[list[int], typer.Option(help='In steps; several times, if wanted.')] = DELAYS,
     execution_horizon: Annotated[
         list[int], typer.Option(help='In steps, several; 0: the larger of 1 and the delay.')
     ] = USUAL,

@@ -60,23 +60,24 @@ def evaluate(level: Level, policy: FlowPolicy, cell: Cell, rollouts: int) -> lis
     """
     Run rollouts of a cell side by side, each to the end of its first episode.
 
-    The noise on the actions depends on seed and rollout alone, so strategies meet the same.
+    The noise on the actions and the first noise of the policy depend on seed and rollout alone, so
+    strategies are compared on the same episodes.
     """
     sampler, delay, length = sampler_of(cell, policy), cell.delay.steps, cell.execution_horizon
     counted = CountingPolicy(policy)
-    generator = torch.Generator().manual_seed(zlib.crc32(cell.key.encode()))
+    generators = [_generator(cell, index) for index in range(rollouts)]
     noise = jax.random.key(cell.seed)
     step = _compiled(level)
     states, observations = level.start(rollouts)
     results = Results(rollouts)
     running = np.arange(rollouts)
     nothing = Boundary(torch.zeros(rollouts, 0, policy.action_dim), 0, 1)
-    previous, memory = _draw(policy, Plain(), observations, running, nothing, generator, None)
+    previous, memory = _draw(policy, Plain(), observations, running, nothing, generators, None)
     now = 0
     while now < MAX_STEPS and len(running):
         calls, boundary = counted.calls, Boundary(previous, delay, length)
         actions, memory = _draw(
-            counted, sampler, observations, running, boundary, generator, memory
+            counted, sampler, observations, running, boundary, generators, memory
         )
         results.cycle(running, actions[:, :delay] - previous[:, :delay], counted.calls - calls)
         played = torch.cat([previous[:, :delay], actions[:, delay:length]], dim=1).numpy()
@@ -140,9 +141,15 @@ class Results:
         ]
 
 
-def _draw(policy, sampler, observations, running, boundary, generator, memory) -> tuple:
+def _draw(policy, sampler, observations, running, boundary, generators, memory) -> tuple:
     seen = torch.from_numpy(np.asarray(observations)[running])
-    return sample_chunk(policy, sampler, {OBSERVATION: seen}, boundary, generator, memory)
+    own = [generators[index] for index in running]
+    return sample_chunk(policy, sampler, {OBSERVATION: seen}, boundary, own, memory)
+
+
+def _generator(cell: Cell, rollout: int) -> torch.Generator:
+    name = f'{cell.task} {cell.seed} {rollout}'
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
 
 
 def _select(tree: Any, kept: Tensor) -> Any:
