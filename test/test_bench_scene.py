@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from async_chunking.bench.cli import UsageError, app
 from async_chunking.bench.delays import DelayModel
-from async_chunking.bench.rows import SCHEMA
+from async_chunking.bench.rows import SCHEMA, read
 from async_chunking.bench.scene import Bench
 from async_chunking.bench.sweep import BATCH, Cell, Unit
 from async_chunking.embodiment import load
@@ -100,3 +103,29 @@ def test_refuses_unknown_tasks_and_foreign_checkpoints(folder: Path, tmp_path: P
         Bench(str(tmp_path)).horizon(TASK)
     with pytest.raises(CheckpointError, match='holds no checkpoint'):
         Bench(str(tmp_path / 'nowhere')).horizon(TASK)
+
+
+def test_command_plays_a_sweep_and_writes_its_numbers(folder: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / 'sweep.yaml'
+    sweep.write_text(f"""
+rollouts: 16
+grids:
+- {{tasks: [{TASK}], strategies: [naive, paint, remac], delays: [2], execution_horizons: [8]}}
+""")
+    options = ['--policies', folder, '--rows', tmp_path / 'rows', '--processes', '1']
+    files = ['--json', tmp_path / 'numbers.json', '--parquet', tmp_path / 'all.parquet']
+    words = [str(word) for word in ('delay', sweep, *options, *files)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    for text in ('Solved [%]', 'skipped remac', '16 rollouts per cell, 32 in all'):
+        assert text in result.output
+    numbers = json.loads((tmp_path / 'numbers.json').read_text())
+    assert [p['strategy'] for p in numbers['points']] == ['naive', 'paint']
+    assert [p['strategy'] for p in numbers['skipped']] == ['remac']
+    assert len(read(tmp_path / 'all.parquet')) == 32
+    assert '32/32' in CliRunner().invoke(app, words).output  # All there: played nothing.
+
+
+def test_command_wants_one_thing_to_do() -> None:
+    with pytest.raises(UsageError, match='a sweep file or --quick'):
+        CliRunner().invoke(app, ['delay'], catch_exceptions=False)
