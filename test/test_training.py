@@ -19,12 +19,12 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('safetensors')
 
+from async_chunking.dataset.reading import read_demonstrations
 from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.policies.sidecar import read_sidecar
 from async_chunking.policies.storage import StorageError
 from async_chunking.settings import SettingsError
 from async_chunking.training import command, loop
-from async_chunking.training.data import read_demonstrations
 from async_chunking.training.recipe import Inputs, Recipe, TrainingError
 
 without_peft = pytest.mark.skipif(find_spec('peft') is None, reason='needs peft')

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from async_chunking.dataset.reading import Demonstrations, check_robot, read_demonstrations
 from async_chunking.settings import SettingsError, unknown, validated
 from async_chunking.sim import TASKS, make_task
-from async_chunking.training.data import Demonstrations, check_robot, read_demonstrations
 from async_chunking.training.recipe import Inputs, Recipe, TrainConfig, TrainingError
 
 # name: (module, recipe, configuration, whether it starts from a base)

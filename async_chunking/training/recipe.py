@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from async_chunking.dataset.reading import Demonstrations
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.settings import Settings
-from async_chunking.training.data import Demonstrations
 from async_chunking.training.windows import Windows, split
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from async_chunking.training.data import Demonstrations
+from async_chunking.dataset.reading import Demonstrations
 
 
 class Windows:

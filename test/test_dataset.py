@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from async_chunking.training.data import DataError, check_robot, read_demonstrations
+from async_chunking.dataset.reading import DataError, check_robot, read_demonstrations
 from async_chunking.training.windows import Windows, split
 
 

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write demonstrations in the parquet form of LeRobotDataset v3.
+
+::
+
+    DIR/meta/info.json                              features, fps, robot_type, totals
+    DIR/meta/stats.json                             min, max, mean, std, count of each feature
+    DIR/meta/tasks.parquet                          task (what the robot is told), task_index
+    DIR/meta/episodes/chunk-000/file-000.parquet    length and frames of each episode, and `extra`
+    DIR/data/chunk-000/file-000.parquet             one row per frame
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from async_chunking.errors import AsyncChunkingError
+
+DATA = 'data/chunk-000/file-000.parquet'
+EPISODES = 'meta/episodes/chunk-000/file-000.parquet'
+
+
+class DatasetError(AsyncChunkingError):
+    """A data set cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """
+    What all episodes have in common.
+
+    Attributes:
+        robot: Name of the embodiment.
+        fps: Frames per second.
+        instruction: What a language-conditioned policy would be told.
+        features: Name -> what each of its numbers is; 'action' and all that is observed.
+    """
+
+    robot: str
+    fps: float
+    instruction: str
+    features: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """
+    One episode.
+
+    Attributes:
+        features: Name -> [T, dim], those of the description.
+        extra: Further facts, a column each in the table of episodes.
+    """
+
+    features: Mapping[str, np.ndarray]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def require_empty(out: Path) -> None:
+    """
+    Refuse to write where something is.
+
+    Raises:
+        DatasetError: `out` is a file, or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        msg = f'{out} is not empty; name a new folder or remove it first'
+        raise DatasetError(msg)
+
+
+def write(out: Path, description: Description, episodes: Sequence[Demonstration]) -> None:
+    """Write episodes as a data set."""
+    lengths = np.array([len(e.features['action']) for e in episodes])
+    columns = {
+        name: np.concatenate([e.features[name] for e in episodes]).astype(np.float32)
+        for name in description.features
+    }
+    frame = np.concatenate([np.arange(n) for n in lengths])
+    counters = {
+        'timestamp': (frame / description.fps).astype(np.float32),
+        'frame_index': frame,
+        'episode_index': np.repeat(np.arange(len(episodes)), lengths),
+        'index': np.arange(lengths.sum()),
+        'task_index': np.zeros(lengths.sum(), dtype=np.int64),
+    }
+    vectors = {name: _vectors(values) for name, values in columns.items()}
+    _write_table(out / DATA, {**vectors, **counters})
+    _write_table(out / EPISODES, _episode_columns(description, episodes, lengths))
+    _write_tasks(out / 'meta/tasks.parquet', description.instruction)
+    stats = {name: _statistics(values) for name, values in (columns | counters).items()}
+    write_json(out / 'meta/stats.json', stats)
+    # Last: what reads the data looks for it first.
+    write_json(out / 'meta/info.json', _info(description, len(episodes), int(lengths.sum())))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values for people and programs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + '\n')
+
+
+def _info(description: Description, episodes: int, frames: int) -> dict:
+    fps = description.fps
+    scalars = {'timestamp': 'float32'} | dict.fromkeys(
+        ('frame_index', 'episode_index', 'index', 'task_index'), 'int64'
+    )
+    return {
+        'codebase_version': 'v3.0',
+        'robot_type': description.robot,
+        'total_episodes': episodes,
+        'total_frames': frames,
+        'total_tasks': 1,
+        'chunks_size': 1000,
+        'data_files_size_in_mb': 100,
+        'video_files_size_in_mb': 200,
+        'fps': int(fps) if fps == int(fps) else fps,
+        'splits': {'train': f'0:{episodes}'},
+        'data_path': 'data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet',
+        'video_path': None,
+        'features': {
+            name: {'dtype': 'float32', 'shape': [len(names)], 'names': list(names)}
+            for name, names in description.features.items()
+        }
+        | {name: {'dtype': kind, 'shape': [1], 'names': None} for name, kind in scalars.items()},
+    }
+
+
+def _episode_columns(
+    description: Description, episodes: Sequence[Demonstration], lengths: np.ndarray
+) -> dict:
+    ends = np.cumsum(lengths)
+    zeros = np.zeros(len(episodes), dtype=np.int64)
+    return {
+        'episode_index': np.arange(len(episodes)),
+        'tasks': [[description.instruction]] * len(episodes),
+        'length': lengths,
+        'data/chunk_index': zeros,
+        'data/file_index': zeros,
+        'dataset_from_index': ends - lengths,
+        'dataset_to_index': ends,
+        'meta/episodes/chunk_index': zeros,
+        'meta/episodes/file_index': zeros,
+        **{name: [e.extra[name] for e in episodes] for name in episodes[0].extra},
+    }
+
+
+def _statistics(values: np.ndarray) -> dict[str, list]:
+    rows = values.reshape(len(values), -1).astype(np.float64)
+    of = {'min': rows.min(0), 'max': rows.max(0), 'mean': rows.mean(0), 'std': rows.std(0)}
+    return {name: column.tolist() for name, column in of.items()} | {'count': [len(rows)]}
+
+
+def _vectors(values: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1]).cast(
+        pa.list_(pa.float32())
+    )
+
+
+def _write_table(path: Path, columns: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def _write_tasks(path: Path, instruction: str) -> None:
+    """Write the table of tasks, whose index LeRobot expects to be the instruction."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({'task_index': np.array([0]), 'task': [instruction]})
+    pandas = {'index_columns': ['task'], 'columns': [], 'column_indexes': []}
+    pq.write_table(table.replace_schema_metadata({'pandas': json.dumps(pandas)}), path)
