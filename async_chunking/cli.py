@@ -22,6 +22,7 @@ from async_chunking.errors import AsyncChunkingError
 # name: (module, function or Typer application in it, one line of help)
 COMMANDS = {
     'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies under delay, in closed loop.'),
+    'dataset': ('async_chunking.dataset.command', 'app', 'Make and check demonstrations.'),
     'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),
     'strategies': ('async_chunking.catalogue', 'strategies', 'Show every strategy.'),

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`async-chunking dataset`: demonstrations from recordings or from a simulated task's expert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from async_chunking.dataset.reading import read_demonstrations
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def from_bags(
+    recordings: Annotated[
+        list[Path], typer.Argument(help='Recordings, or folders of them (MCAP or SQLite).')
+    ],
+    robot: Annotated[str, typer.Option(help='Its name in config/, or the path of a YAML file.')],
+    out: Annotated[Path, typer.Option(help='New folder.')],
+    instruction: Annotated[
+        str, typer.Option(help='What a language-conditioned policy would be told.')
+    ] = '',
+) -> None:
+    """Turn recordings into demonstrations for `async-chunking train --data`."""
+    from async_chunking.dataset.from_bags import convert
+    from async_chunking.embodiment import load
+
+    count, problems = convert(recordings, load(robot), out, instruction)
+    for problem in problems:
+        typer.secho(problem, fg='yellow', err=True)
+    facts = read_demonstrations(out).facts
+    typer.echo(f'{out}: {count} demonstrations, {facts.frames} frames')
+
+
+@app.command()
+def simulate(
+    task: Annotated[str, typer.Argument(help='A simulated task.')],
+    out: Annotated[Path, typer.Option(help='New folder.')],
+    episodes: Annotated[int, typer.Option(help='Successful ones to keep.')] = 400,
+    seed: Annotated[int, typer.Option(help='Of everything random.')] = 0,
+    action_noise: Annotated[float, typer.Option(help='Of the commands [rad].')] = 0.01,
+    processes: Annotated[int, typer.Option(help='That record.')] = 2,
+) -> None:
+    """Let the expert of a simulated task demonstrate it."""
+    from async_chunking.sim.demonstrations import Generation, generate
+
+    generate(Generation(task, episodes, seed, action_noise), out, processes)
+    facts = read_demonstrations(out).facts
+    typer.echo(f'{out}: {facts.episodes} demonstrations, {facts.frames} frames')
+
+
+@app.command()
+def show(data: Annotated[Path, typer.Argument(help='Demonstrations.')]) -> None:
+    """Check demonstrations and say what is in them."""
+    found = read_demonstrations(data)
+    facts = found.facts
+    typer.echo(f'{facts.episodes} episodes, {facts.frames} frames at {found.fps:g} Hz')
+    typer.echo(f'robot {found.robot or "unknown"}, joints {", ".join(found.joint_names)}')
+    for name, values in found.observations.items():
+        typer.echo(f'{name} [{values.shape[1]}]')
+    typer.echo(f'fingerprint {facts.fingerprint}')

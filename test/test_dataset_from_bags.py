@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations from recordings: the right message at the right frame, and nothing made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rosbags')
+pytest.importorskip('pyarrow')
+
+from async_chunking.bags.definitions import BagError, own_store
+from async_chunking.bags.writer import BagWriter
+from async_chunking.dataset.from_bags import convert
+from async_chunking.dataset.reading import read_demonstrations
+from async_chunking.dataset.writing import DatasetError
+from async_chunking.embodiment import Embodiment
+
+PERIOD = 20_000_000
+JOINT = {'lower': -3.0, 'upper': 3.0, 'velocity': 1.0, 'acceleration': 1.0}
+ROBOT = Embodiment.model_validate(
+    {
+        'name': 'toy',
+        'control_rate_hz': 50.0,
+        'joints': [{'name': 'left', **JOINT}, {'name': 'right', **JOINT}],
+        'observations': {
+            'observation.state': {'topic': 'joint_states', 'kind': 'joint_state', 'size': 2},
+            'observation.scene': {'topic': 'scene', 'kind': 'float64_multi_array', 'size': 1},
+        },
+        'commands': [{'topic': 'go', 'sink': 'float64_multi_array', 'joints': ['left', 'right']}],
+        'policy': {'path': 'toy', 'policy_rate_hz': 50.0, 'execution_horizon': 4},
+    }
+)
+
+
+def record(path: Path, ticks: int = 20, silent: range = range(0), episodes=()) -> Path:
+    """
+    Write a recording: at tick k joints read (k, -k), the scene k + 0.5, the command k + 1.
+
+    Observations come 5 ms before their tick's command; joints are listed in the other order.
+    """
+    store = own_store()
+    types = store.types
+    header = types['std_msgs/msg/Header'](types['builtin_interfaces/msg/Time'](0, 0), '')
+    layout = types['std_msgs/msg/MultiArrayLayout']([], 0)
+
+    def numbers(*values: float):
+        return types['std_msgs/msg/Float64MultiArray'](layout, np.array(values, dtype=float))
+
+    def joints(k: int):
+        position, empty = np.array([-float(k), float(k)]), np.array([])
+        kind = types['sensor_msgs/msg/JointState']
+        return kind(header, ['right', 'left'], position, empty, empty)
+
+    messages = []
+    for k in range(ticks):
+        stamp = 10**9 + k * PERIOD
+        if k not in silent:
+            messages.append((stamp - 5_000_000, '/toy/joint_states', joints(k)))
+        messages.append((stamp - 5_000_000, '/toy/scene', numbers(k + 0.5)))
+        messages.append((stamp, '/toy/go', numbers(k + 1.0, -k - 1.0)))
+    for tick, content in episodes:
+        stamp = 10**9 + tick * PERIOD
+        text = types['std_msgs/msg/String'](json.dumps(content))
+        messages.append((stamp, '/toy/episode', text))
+    with BagWriter(path) as writer:
+        for topic, message in {topic: m for _, topic, m in messages}.items():
+            writer.add(topic, message.__msgtype__)
+        for stamp, topic, message in sorted(messages, key=lambda m: m[0]):
+            data = bytes(store.serialize_cdr(message, message.__msgtype__))
+            writer.write(topic, stamp, data)
+    return path
+
+
+def test_a_frame_holds_what_was_seen_and_then_commanded(tmp_path: Path):
+    record(tmp_path / 'bag')
+    count, problems = convert([tmp_path / 'bag'], ROBOT, tmp_path / 'data', 'wave')
+    data = read_demonstrations(tmp_path / 'data')
+    assert (count, problems) == (1, [])
+    assert (data.robot, data.fps, data.joint_names) == ('toy', 50.0, ('left', 'right'))
+    frames = np.arange(len(data.actions))
+    assert len(frames) == 20
+    np.testing.assert_array_equal(
+        data.observations['observation.state'], np.stack([frames, -frames], 1)
+    )
+    np.testing.assert_array_equal(data.observations['observation.scene'][:, 0], frames + 0.5)
+    np.testing.assert_array_equal(data.actions[:, 0] - frames, 1.0)
+
+
+def test_every_recording_is_a_demonstration(tmp_path: Path):
+    for name in ('one', 'two'):
+        record(tmp_path / 'bags' / name)
+    count, _ = convert([tmp_path / 'bags'], ROBOT, tmp_path / 'data', '')
+    assert count == 2
+    assert read_demonstrations(tmp_path / 'data').ends.tolist() == [20, 40]
+
+
+def test_episodes_that_failed_are_left_out(tmp_path: Path):
+    told = [
+        (10, {'success': False, 'duration_s': 0.2}),
+        (18, {'success': True, 'duration_s': 0.1}),
+    ]
+    record(tmp_path / 'bag', episodes=told)
+    count, problems = convert([tmp_path / 'bag'], ROBOT, tmp_path / 'data', '')
+    assert count == 1
+    assert problems == [f'{tmp_path / "bag"}: 1 episodes failed']
+    data = read_demonstrations(tmp_path / 'data')
+    assert data.observations['observation.state'][:, 0].tolist() == [13, 14, 15, 16, 17, 18]
+
+
+@pytest.mark.parametrize(
+    ('recording', 'message'),
+    [
+        ({'silent': range(0, 90), 'ticks': 90}, 'nothing was recorded of observation.state'),
+        (
+            {'silent': range(10, 60), 'ticks': 90},
+            'observation.state said nothing for 0.5 s until 0.7 s',
+        ),
+        ({'ticks': 1}, 'only 1 frames'),
+    ],
+)
+def test_a_recording_that_shows_nothing_is_refused(tmp_path: Path, recording, message: str):
+    record(tmp_path / 'bag', **recording)
+    with pytest.raises(DatasetError, match=message):
+        convert([tmp_path / 'bag'], ROBOT, tmp_path / 'data', '')
+    assert not (tmp_path / 'data').exists()
+
+
+def test_nothing_is_overwritten(tmp_path: Path):
+    record(tmp_path / 'bag')
+    with pytest.raises(DatasetError, match='is not empty; name a new folder'):
+        convert([tmp_path / 'bag'], ROBOT, tmp_path, '')
+    with pytest.raises(BagError, match='does not exist'):
+        convert([tmp_path / 'nothing'], ROBOT, tmp_path / 'data', '')
