@@ -10,7 +10,7 @@ with no lag; a jump is caught up along a braking curve, without overshoot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Limits:
         upper: [rad, m].
         velocity: [rad/s, m/s].
         acceleration: [rad/s^2, m/s^2].
-        jerk: [rad/s^3, m/s^3].
+        jerk: [rad/s^3, m/s^3]; one number stands for all joints.
 
     Raises:
         ValueError: Lengths differ, `lower` is not below `upper`, or a rate limit is not positive.
@@ -37,12 +37,12 @@ class Limits:
     upper: np.ndarray
     velocity: np.ndarray
     acceleration: np.ndarray
-    jerk: np.ndarray | None = None
+    jerk: np.ndarray = field(default_factory=lambda: np.array([np.inf]))
 
     def __post_init__(self) -> None:
         size = len(np.atleast_1d(self.lower))
-        if self.jerk is None:
-            object.__setattr__(self, 'jerk', np.full(size, np.inf))
+        if np.shape(self.jerk) == (1,):
+            object.__setattr__(self, 'jerk', np.repeat(self.jerk, size))
         for name in ('lower', 'upper', 'velocity', 'acceleration', 'jerk'):
             array = frozen_array(getattr(self, name), ndim=1)
             if len(array) != size or np.isnan(array).any():
