@@ -42,9 +42,10 @@ def parse(text: str, name: str, form: str = 'ros2msg') -> Definitions:
         if form == 'ros2msg' and not text.lstrip().startswith(_IDL_PART):
             return dict(get_types_from_msg(text, name))
         found: Definitions = {}
-        for part in text.split(_IDL_PART):
-            # Each part of several begins with the name of its file.
-            found.update(get_types_from_idl(part.split('\n', 1)[1] if _IDL_PART in text else part))
+        # Several files in one text: each begins with its name.
+        parts = [part.partition('\n')[2] for part in text.split(_IDL_PART)[1:]]
+        for part in parts or [text]:
+            found.update(get_types_from_idl(part))
         return found
     except Exception as error:  # The parser raises many kinds; all mean the same here.
         msg = f'the definition of {name} cannot be parsed: {error}'

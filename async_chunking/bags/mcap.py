@@ -27,14 +27,16 @@ from async_chunking.bags.definitions import BagError
 
 _MAGIC = b'\x89MCAP0\r\n'
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 3, 4, 5, 6, 15
+_LARGEST = 1 << 30  # Of a record [bytes].
 _RECORD = struct.Struct('<BQ')
 _LENGTH = struct.Struct('<I')
 _MESSAGE_HEAD = struct.Struct('<HIQQ')
 _CHUNK_HEAD = struct.Struct('<QQQI')
+# Those that give what they can of data that is cut off.
 _COMPRESSION = {
-    '': lambda data, size: data,
-    'lz4': lambda data, size: lz4.frame.decompress(data),
-    'zstd': lambda data, size: zstd.decompress(data),
+    '': lambda data: data,
+    'lz4': lambda data: lz4.frame.LZ4FrameDecompressor().decompress(data),
+    'zstd': lambda data: zstd.ZstdDecompressor().decompress(data),
 }
 
 
@@ -101,19 +103,22 @@ class Scan:
             if len(head) < _RECORD.size:
                 return
             kind, size = _RECORD.unpack(head)
-            if kind == 0 or size > self._size - at:
-                if self._size - at >= 0:
-                    self._report(f'the record at byte {at - _RECORD.size} is cut off or damaged')
+            if kind == 0:
+                self._report(f'damaged at byte {at - _RECORD.size}; nothing is read from there on')
                 return
-            yield from self._record(kind, self._stream.read(size), at)
+            # Never ask for more than there is: a damaged size may be anything.
+            data = self._stream.read(int(min(size, self._size - at, _LARGEST)))
+            yield from self._record(kind, data, at, len(data) == size)
             at += size
 
-    def _record(self, kind: int, data: bytes, at: int) -> Iterator[Message]:
+    def _record(self, kind: int, data: bytes, at: int, whole: bool) -> Iterator[Message]:
         if kind == _CHUNK:
             try:
-                yield from self._inside(_chunk(data))
+                yield from self._inside(_chunk(data, whole))
             except Exception as error:  # Whatever a decompressor or a damaged record raises.
                 self._report(f'the chunk at byte {at} is damaged and left out: {error}')
+        elif not whole:
+            return
         elif kind == _MESSAGE:
             yield from self._message(data, 0, len(data))
         elif kind == _DATA_END:
@@ -126,6 +131,8 @@ class Scan:
         while at + _RECORD.size <= end:
             kind, size = _RECORD.unpack_from(data, at)
             at += _RECORD.size
+            if at + size > end:  # Of a chunk that is cut off.
+                return
             if kind == _MESSAGE:
                 yield from self._message(data, at, size)
             else:
@@ -154,7 +161,8 @@ class Scan:
             self._topics[number] = topic if wanted else None
 
 
-def _chunk(data: bytes) -> bytes:
+def _chunk(data: bytes, whole: bool) -> bytes:
+    """Return the records in a chunk, the first ones if it is cut off."""
     _, _, size, checksum = _CHUNK_HEAD.unpack_from(data)
     read = BytesIO(data)
     read.seek(_CHUNK_HEAD.size)
@@ -163,8 +171,8 @@ def _chunk(data: bytes) -> bytes:
         msg = f'unknown compression {compression!r}; known: {", ".join(_COMPRESSION)}'
         raise BagError(msg)
     read.seek(8, 1)
-    inside = _COMPRESSION[compression](read.read(), size)
-    if len(inside) != size or (checksum and zlib.crc32(inside) != checksum):
+    inside = _COMPRESSION[compression](read.read())
+    if whole and (len(inside) != size or (checksum and zlib.crc32(inside) != checksum)):
         msg = 'its checksum does not fit'
         raise BagError(msg)
     return inside

@@ -145,10 +145,11 @@ class RunReader:
             if topic.definition:
                 self._definitions[topic] = parse(topic.definition, topic.type, topic.form)
             else:
-                self._problem(
-                    f'topic {topic.name}: the definition of {topic.type} is not embedded; '
-                    'read with the one of this version'
-                )
+                if topic.type != TEXT:  # A standard type does not change.
+                    self._problem(
+                        f'topic {topic.name}: the definition of {topic.type} is not embedded; '
+                        'read with the one of this version'
+                    )
                 self._definitions[topic] = dict(own_store().fielddefs)
         return self._definitions[topic]
 

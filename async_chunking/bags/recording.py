@@ -74,7 +74,8 @@ class Recording:
     def put(self, topic: str, stamp: int, data: bytes) -> None:
         """Record a message of an announced topic, received at `stamp` [ns]; returns at once."""
         try:
-            self._queue.put_nowait(_Message(topic, stamp, data))
+            if not self.failure:
+                self._queue.put_nowait(_Message(topic, stamp, data))
         except queue.Full:
             self.dropped += 1
 

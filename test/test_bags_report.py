@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`async-chunking report` from recordings to tables, files and exit status."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from scripted import limits, scripted_run
+from typer.testing import CliRunner
+
+from async_chunking import metrics
+from async_chunking.bags import window
+from async_chunking.bags.command import report
+from async_chunking.bags.compare import by_strategy, compare
+from async_chunking.bags.definitions import BagError
+from async_chunking.bags.export import write_run
+from async_chunking.bags.files import find
+from async_chunking.bags.folder import read_all
+from async_chunking.intervals import mcnemar, wilcoxon, wilson
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    """Eight runs each of two strategies on the same scenes; they fail in different ones."""
+    root = tmp_path_factory.mktemp('runs')
+    for seed in range(8):
+        naive = scripted_run('naive', seed, ticks=200, joints=4, success=seed % 4 == 0)
+        paint = scripted_run('paint', seed, ticks=200, joints=4, agree=0.9, success=seed != 5)
+        write_run(naive, root / f'naive_{seed}', run_id=seed + 1)
+        write_run(paint, root / f'paint_{seed}', run_id=seed + 101)
+    return root
+
+
+@pytest.fixture(scope='module')
+def strategies(folder):
+    reports = [bag for _, bag in sorted(read_all(find([folder]), limits(4)))]
+    return by_strategy(run for bag in reports for run in bag.runs)
+
+
+def run_command(*arguments):
+    app = typer.Typer()
+    app.command()(report)
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={'COLUMNS': '120'})
+
+
+def test_success_rates_and_means_come_with_their_intervals(strategies):
+    naive, paint = strategies
+    assert (naive.strategy, paint.strategy) == ('naive', 'paint')
+    assert naive.success_rate == pytest.approx((2 / 8, *wilson(2, 8), 8))
+    con = [run.figures['consistency_rad'] for run in paint.runs]
+    estimate = paint.figures['consistency_rad']
+    assert estimate.mean == pytest.approx(np.mean(con))
+    assert estimate.low < estimate.mean < estimate.high
+    assert paint.figures['limits.exceeded'].mean == 0
+
+
+def test_strategies_are_compared_on_the_scenes_that_they_share(strategies):
+    tests = {c.figure: c for c in compare(strategies)}
+    assert {c.paired_by for c in tests.values()} == {'scene'}
+    naive, paint = strategies
+    solved = [[bool(run.figures['success']) for run in s.runs] for s in strategies]
+    assert tests['success'].test == pytest.approx(mcnemar(*solved))
+    con = [[run.figures['consistency_rad'] for run in s.runs] for s in (naive, paint)]
+    assert tests['consistency_rad'].test == pytest.approx(wilcoxon(*con))
+    assert tests['consistency_rad'].test.difference < 0.0
+    assert tests['consistency_rad'].test.p_value == pytest.approx(2 / 2**8)
+
+
+def test_too_few_pairs_are_not_tested(strategies):
+    few = by_strategy(run for s in strategies for run in s.runs[:5])
+    assert compare(few) == []
+
+
+def test_a_run_that_was_cut_off_does_not_count_among_those_that_ended(tmp_path):
+    write_run(scripted_run(seed=0, success=True), tmp_path / 'a')
+    write_run(scripted_run(seed=1, success=None), tmp_path / 'b')
+    reports = [bag for _, bag in read_all(find([tmp_path]))]
+    (naive,) = by_strategy(run for bag in reports for run in bag.runs)
+    assert (len(naive.runs), naive.cut_off) == (1, 1)
+    assert math.isnan(naive.figures['consistency_rad'].low)
+
+
+def test_the_command_prints_a_table_and_writes_every_form(folder, tmp_path):
+    paths = {kind: tmp_path / f'report.{kind}' for kind in ('json', 'csv', 'html', 'png')}
+    options = [word for kind, path in paths.items() for word in (f'--{kind}', path)]
+    result = run_command(folder, *options, '--workers', 2)
+    assert result.exit_code == 0, result.output
+    assert re.search(r'SR, success rate +0\.25 \[0\.07, 0\.59\] +0\.88', result.output)
+    assert 'Paired tests' in result.output
+    data = json.loads(paths['json'].read_text())
+    assert data['strategies'].keys() == {'naive', 'paint'}
+    assert len(data['runs']) == 16
+    assert data['problems'] == []
+    expected = metrics.summarize(scripted_run('naive', 3, ticks=200, joints=4))
+    run = next(r for r in data['runs'] if r['recording'].endswith('naive_3'))
+    assert run['consistency_rad'] == pytest.approx(expected['consistency_rad'], rel=1e-5)
+    with paths['csv'].open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16
+    assert {row['strategy'] for row in rows} == {'naive', 'paint'}
+    assert paths['png'].read_bytes()[:4] == b'\x89PNG'
+    page = paths['html'].read_text()
+    assert 'http-equiv' not in page
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)=', page), 'needs nothing else'
+    assert page.count('class="plotly-graph-div"') == 5
+
+
+def test_files_that_cannot_be_read_cost_only_themselves(folder, tmp_path):
+    write_run(scripted_run(), tmp_path / 'good')
+    (tmp_path / 'empty.mcap').write_bytes(b'')
+    whole = (folder / 'naive_0' / 'naive_0.mcap').read_bytes()
+    (tmp_path / 'cut.mcap').write_bytes(whole[: len(whole) // 2])
+    result = run_command(tmp_path)
+    assert result.exit_code == 1
+    assert 'empty.mcap: not an MCAP file: it begins with nothing' in result.stderr
+    assert re.search(r'cut\.mcap: not closed by its recorder; \d+ messages', result.stderr)
+    assert 'CON, mean' in result.stdout
+
+
+def test_nothing_to_report_is_an_error(tmp_path):
+    (tmp_path / 'empty.mcap').write_bytes(b'')
+    result = run_command(tmp_path)
+    assert isinstance(result.exception, BagError)
+    result = run_command(tmp_path / 'nowhere')
+    assert 'does not exist' in str(result.exception)
+
+
+def test_pictures_of_what_is_not_there_are_refused(folder, tmp_path):
+    picture = tmp_path / 'a.png'
+    result = run_command(folder, '--png', picture, '--strategies', 'naive,remac')
+    assert 'strategy remac is not in these recordings; they have naive, paint' in str(
+        result.exception
+    )
+    result = run_command(folder, '--png', picture, '--joints', 'elbow')
+    assert 'joint elbow is not in these recordings; they have joint_0' in str(result.exception)
+    write_run(scripted_run('sync', merger='wait'), tmp_path / 'sync')
+    result = run_command(tmp_path / 'sync', '--png', picture)
+    assert 'no run has a boundary at which two plans overlap' in str(result.exception)
+
+
+def test_a_page_without_any_boundary_can_be_written(tmp_path):
+    write_run(scripted_run('sync', merger='wait', success=None), tmp_path / 'sync')
+    result = run_command(tmp_path / 'sync', '--html', tmp_path / 'a.html')
+    assert result.exit_code == 0, result.output
+
+
+def test_limits_can_be_given_by_robot(folder, tmp_path):
+    result = run_command(folder, '--robot', 'viperx')
+    assert result.exit_code == 1
+    assert 'the limits are for 7 joints, the commands have 4' in result.stderr
+
+
+def test_the_picture_shows_the_same_scene_and_ticks_of_both(strategies):
+    runs = window.typical_runs(strategies)
+    assert len({run.trial for run in runs}) == 1
+    ticks = window.typical_ticks(runs)
+    assert ticks[0] == ticks[1]
+    for run, (first, last) in zip(runs, ticks, strict=True):
+        shown = window.cut(run, first, last)
+        assert shown.run.tick[0] == first
+        assert len(shown.boundaries) >= 3
+        for boundary in shown.boundaries:
+            assert boundary.asked < boundary.taken < boundary.left
+            assert len(boundary.actions) == 16
+            # The old plan is that of the request's tick: what was planned then.
+            index = np.flatnonzero(shown.times >= boundary.asked - 1e-9)[0]
+            if shown.times[index] == pytest.approx(boundary.asked):
+                assert boundary.old[0] == pytest.approx(shown.run.planned[index], abs=1e-6)
