@@ -95,6 +95,17 @@ def test_chunks_are_zero_after_the_end_of_an_episode():
     assert actions[:, :, 0].tolist() == [[1, 2, 3], [2, 3, 0], [3, 0, 0], [4, 5, 6]]
 
 
+def test_only_what_was_played_on_every_level_is_pooled():
+    from async_chunking.bench.kinetix.cli import on_all_levels
+
+    rows = [
+        {'task': task, 'strategy': 'naive', 'delay': delay, 'execution_horizon': 4, 'horizon': 8}
+        for task, delay in (('a', 1), ('b', 1), ('a', 2))
+    ]
+    assert [row['delay'] for row in on_all_levels(rows)] == [1, 1]
+    assert on_all_levels(rows[:1]) == []
+
+
 @needs_levels
 @pytest.mark.parametrize('name', LEVELS)
 def test_levels_fit_their_own_sizes(name):

@@ -16,7 +16,7 @@ from rich.console import Console
 from async_chunking.bench import tables as tabular
 from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.kinetix.levels import LEVELS, level_path
-from async_chunking.bench.rows import encode, read
+from async_chunking.bench.rows import Row, encode, read
 from async_chunking.bench.summary import points
 from async_chunking.bench.sweep import Cell
 from async_chunking.errors import AsyncChunkingError
@@ -176,7 +176,7 @@ def tables(
     if out:
         write_files({out: encode(found)})
     console = Console()
-    pooled = [row | {'task': 'kinetix, all levels'} for row in found]
+    pooled = [row | {'task': 'kinetix, all levels'} for row in on_all_levels(found)]
     # Horizon figures have cells beside the usual ones; tables by delay show the usual ones.
     usual = [
         point
@@ -193,6 +193,18 @@ def tables(
             console.print(
                 tabular.by_delay(late, title, lambda p: tabular.mean(p.consistency, 3)).rich()
             )
+
+
+def on_all_levels(found: list[Row]) -> list[Row]:
+    """Return the rows of those conditions that were played on every level; none if one level is."""
+    levels = {row['task'] for row in found}
+    keys = ('strategy', 'delay', 'execution_horizon', 'horizon')
+    played: dict[tuple, set[str]] = {}
+    for row in found:
+        played.setdefault(tuple(row[key] for key in keys), set()).add(row['task'])
+    everywhere = {where for where, tasks in played.items() if tasks == levels}
+    chosen = [row for row in found if tuple(row[key] for key in keys) in everywhere]
+    return chosen if len(levels) > 1 else []
 
 
 _open: dict[Path, Level] = {}
