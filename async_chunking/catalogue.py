@@ -30,7 +30,7 @@ def strategies(
         for line in (COLUMNS, ['---'] * len(COLUMNS), *lines):
             typer.echo(f'| {" | ".join(line)} |')
         return
-    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, no_wrap=column != 'needs')
     for line in lines:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -104,9 +105,7 @@ def normal(shape: Sequence[int], generator: Randomness, like: Tensor) -> Tensor:
     return drawn.to(like.device)
 
 
-def integrate(
-    velocity: Guide, start: Tensor, num_steps: int, held: Tensor | None = None
-) -> Tensor:
+def integrate(velocity: Guide, start: Tensor, num_steps: int, held: int = 0) -> Tensor:
     """
     Follow a velocity field from flow time 0 to 1 with Euler steps at 0, 1/n, ..., (n-1)/n.
 
@@ -114,13 +113,17 @@ def integrate(
         velocity: Called once per step.
         start: [B, H, D] at flow time 0; not modified.
         num_steps: n.
-        held: [B, d, D] that the first d rows are kept at, from before the first step on.
+        held: The first rows, as many, stay exactly as they start.
     """
-    x = start if held is None else put_first(held, start)
+    x, length = start, 1 / num_steps
+    if not held:
+        for step in range(num_steps):
+            x = torch.add(x, velocity(x, step / num_steps), alpha=length)
+        return x
+    lengths = x.new_full((x.shape[1], 1), length)
+    lengths[:held] = 0.0
     for step in range(num_steps):
-        x = torch.add(x, velocity(x, step / num_steps), alpha=1 / num_steps)
-        if held is not None:
-            x[:, : held.shape[1]] = held
+        x = torch.addcmul(x, velocity(x, step / num_steps), lengths)
     return x
 
 
@@ -133,9 +136,15 @@ def field(policy: FlowPolicy, encoding: Encoding) -> Guide:
     """Return the policy's own velocity with one flow time for all rows."""
 
     def velocity(x: Tensor, flow_time: float) -> Tensor:
-        return policy.velocity(x, x.new_full((x.shape[0],), flow_time), encoding)
+        return policy.velocity(x, _times(flow_time, len(x), x.dtype, x.device), encoding)
 
     return velocity
+
+
+@functools.lru_cache(maxsize=256)
+def _times(flow_time: float, batch: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the flow time [B] of a batch; kept, as a small policy is as fast as a few fills."""
+    return torch.full((batch,), flow_time, dtype=dtype, device=device)
 
 
 def sample_chunk(

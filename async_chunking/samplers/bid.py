@@ -94,9 +94,11 @@ class Bid(Sampler):
     def _backward(self, boundary: Boundary, chunks: Tensor, horizon: int) -> Tensor:
         """Return the weighted distance [B, N] to the rows of the old plan."""
         end = boundary.overlap(horizon)
-        weights = prefix_weights(horizon, boundary.committed, end, self.schedule)[:end]
         distance = (chunks[:, :, :end] - boundary.previous[:, None, :end]).norm(dim=-1)
-        return distance @ weights.to(distance)
+        weights = prefix_weights(
+            horizon, boundary.committed, end, self.schedule, chunks.dtype, chunks.device
+        )
+        return distance @ weights[:end]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,14 @@ SCHEDULES = ('exp', 'linear', 'ones', 'zeros')
 
 
 @functools.lru_cache(maxsize=256)
-def prefix_weights(horizon: int, start: int, end: int, schedule: str = 'exp') -> Tensor:
+def prefix_weights(
+    horizon: int,
+    start: int,
+    end: int,
+    schedule: str = 'exp',
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = 'cpu',
+) -> Tensor:
     """
     Return the weight of each row, W [H] (RTC, arXiv 2506.07339, equation 5). Not to be modified.
 
@@ -37,6 +44,8 @@ def prefix_weights(horizon: int, start: int, end: int, schedule: str = 'exp') ->
         start: Rows that will be executed from the old plan, weight 1.
         end: First row of weight 0.
         schedule: How the weight falls between `start` and `end`; one of `SCHEDULES`.
+        dtype: Of the answer.
+        device: Of the answer.
 
     Raises:
         StrategyError: The schedule is unknown.
@@ -54,4 +63,4 @@ def prefix_weights(horizon: int, start: int, end: int, schedule: str = 'exp') ->
         weights = ((end - row) / (end - start + 1)).clamp(0, 1)
         if schedule == 'exp':
             weights = weights * weights.expm1() / math.expm1(1)
-    return weights * (row < end)
+    return (weights * (row < end)).to(device, dtype)

@@ -60,5 +60,5 @@ class Remac(Sampler):
         if self.start == 'plan':
             overlap = boundary.previous[:, : boundary.overlap(policy.horizon)]
             start = put_first(overlap, torch.zeros_like(noise))
-        held = boundary.previous[:, : boundary.committed]
-        return Draw(integrate(velocity, start, num_steps, held))
+        start = put_first(boundary.previous[:, : boundary.committed], start)
+        return Draw(integrate(velocity, start, num_steps, boundary.committed))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from async_chunking.chunk import Boundary
 from async_chunking.policies.base import Encoding, FlowPolicy
@@ -78,9 +79,16 @@ class Rtc(Sampler):
         end = boundary.overlap(policy.horizon)
         if end == 0:
             return velocity
-        target = boundary.previous[:, :end]
-        weights = prefix_weights(policy.horizon, boundary.committed, end, self.schedule)
-        weights = weights[:end, None].to(target)
+        weights = prefix_weights(
+            policy.horizon,
+            boundary.committed,
+            end,
+            self.schedule,
+            boundary.previous.dtype,
+            boundary.previous.device,
+        )[:, None]
+        target = weights[:end] * boundary.previous[:, :end]
+        target = functional.pad(target, (0, 0, 0, policy.horizon - end))  # Weight 0 there.
         guidance = _vjp if self.jacobian else _identity
 
         def guided(x: Tensor, flow_time: float) -> Tensor:
@@ -106,22 +114,24 @@ def guidance_scale(flow_time: float, max_guidance_weight: float) -> float:
 def _vjp(
     velocity: Guide, x: Tensor, flow_time: float, target: Tensor, weights: Tensor, scale: float
 ) -> Tensor:
-    """Return v + scale J^T W (target - x1) [B, H, D]; elements of a batch are independent."""
+    """Return v + scale J^T W (previous - x1) [B, H, D]; elements of a batch are independent."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         v = velocity(x, flow_time)
-        predicted = torch.add(x, v, alpha=1 - flow_time)[:, : target.shape[1]]
-    error = weights * (target - predicted.detach())
-    (gradient,) = torch.autograd.grad(predicted, x, error)
-    return torch.add(v.detach(), gradient, alpha=scale)
+    made = v.detach()
+    error = _error(x.detach(), made, flow_time, target, weights)
+    (pull,) = torch.autograd.grad(v, x, error)  # Through v alone: J = 1 + (1 - t) dv/dx.
+    return torch.add(made, torch.add(error, pull, alpha=1 - flow_time), alpha=scale)
 
 
 def _identity(
     velocity: Guide, x: Tensor, flow_time: float, target: Tensor, weights: Tensor, scale: float
 ) -> Tensor:
-    """Return v + scale W (target - x1) [B, H, D]."""
+    """Return v + scale W (previous - x1) [B, H, D]."""
     v = velocity(x, flow_time)
-    end = target.shape[1]
-    predicted = torch.add(x[:, :end], v[:, :end], alpha=1 - flow_time)
-    guided = torch.add(v[:, :end], weights * (target - predicted), alpha=scale)
-    return torch.cat((guided, v[:, end:]), 1)
+    return torch.add(v, _error(x, v, flow_time, target, weights), alpha=scale)
+
+
+def _error(x: Tensor, v: Tensor, flow_time: float, target: Tensor, weights: Tensor) -> Tensor:
+    """Return W (previous - x1) [B, H, D], of `target = W previous` and `x1 = x + (1 - t) v`."""
+    return torch.addcmul(target, weights, torch.add(x, v, alpha=1 - flow_time), value=-1)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
@@ -17,6 +19,7 @@ from async_chunking.samplers.base import (
     Sampler,
     field,
     integrate,
+    put_first,
     require,
 )
 
@@ -50,17 +53,31 @@ class TtRtc(Sampler):
         if boundary.committed == 0:
             return Draw(integrate(field(policy, encoding), noise, num_steps))
         require(policy, 'per_token_time', self)
-        held = boundary.previous[:, : boundary.committed]
+        start = put_first(boundary.previous[:, : boundary.committed], noise)
         velocity = _behind_prefix(policy, encoding, boundary.committed)
-        return Draw(integrate(velocity, noise, num_steps, held))
+        return Draw(integrate(velocity, start, num_steps, boundary.committed))
 
 
 def _behind_prefix(policy: FlowPolicy, encoding: Encoding, committed: int) -> Guide:
     """Return the velocity with the first rows at flow time 1."""
 
     def velocity(x: Tensor, flow_time: float) -> Tensor:
-        time = x.new_full(x.shape[:2], flow_time)
-        time[:, :committed] = 1.0
+        time = _times(flow_time, committed, *x.shape[:2], x.dtype, x.device)
         return policy.velocity(x, time, encoding)
 
     return velocity
+
+
+@functools.lru_cache(maxsize=256)
+def _times(
+    flow_time: float,
+    committed: int,
+    batch: int,
+    horizon: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """Return the flow time of each row [B, H], 1 for the committed ones; kept."""
+    time = torch.full((batch, horizon), flow_time, dtype=dtype, device=device)
+    time[:, :committed] = 1.0
+    return time
