@@ -196,7 +196,7 @@ def tables(
 
 
 def on_all_levels(found: list[Row]) -> list[Row]:
-    """Return the rows of those conditions that were played on every level; none if one level is."""
+    """Return the rows of the conditions that were played on every level; none of a single level."""
     levels = {row['task'] for row in found}
     keys = ('strategy', 'delay', 'execution_horizon', 'horizon')
     played: dict[tuple, set[str]] = {}
@@ -221,6 +221,8 @@ def _simulated(names: list[str], levels: Path | None, folder: Path) -> list[Leve
     paths = [level_path(name, levels) for name in names]
     _require_simulator()
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str((folder / 'compiled').absolute()))
+    # XLA reports each cached function as made for another machine, for a flag of its own.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     warnings.filterwarnings('ignore', module='.*(gym|pygame|moviepy).*')
     from async_chunking.bench.kinetix.env import Level
 
