@@ -196,7 +196,7 @@ def tables(
 
 
 def on_all_levels(found: list[Row]) -> list[Row]:
-    """Return the rows of the conditions that were played on every level; none of a single level."""
+    """Return the rows of the conditions that were played on every level; none of one level."""
     levels = {row['task'] for row in found}
     keys = ('strategy', 'delay', 'execution_horizon', 'horizon')
     played: dict[tuple, set[str]] = {}
