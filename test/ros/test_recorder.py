@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder as a real process: what goes over DDS is what the report says."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scripted import scripted_run
+from test_bags_reading import assert_equal
+
+from async_chunking import metrics
+from async_chunking.bags.export import TOPICS, serialize
+from async_chunking.bags.files import find
+from async_chunking.bags.reading import CHUNK, REQUEST, STEP, TEXT
+from async_chunking.bags.summary import summarize_bag
+
+RECORDER = ('-m', 'async_chunking.nodes.recorder_node')
+LIMITED = (
+    'import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
+    'resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); '
+    'from async_chunking.nodes.recorder_node import main; sys.exit(main())'
+)
+
+
+class Robot:
+    """Publishes a scripted run as the nodes of a robot would."""
+
+    def __init__(self, node, spin_until) -> None:
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+        from std_msgs.msg import String
+
+        from async_chunking import msg
+
+        self.node = node
+        self.spin_until = spin_until
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.types = {
+            STEP: msg.ControlStep, REQUEST: msg.ChunkRequest, CHUNK: msg.ActionChunk, TEXT: String,
+        }  # fmt: skip
+        self.publishers = {
+            kind: node.create_publisher(
+                self.types[kind], topic, latched if kind == TEXT else QoSProfile(depth=1000)
+            )
+            for kind, topic in TOPICS.items()
+        }
+        self.published = 0
+
+    def configure_recorder(self) -> bool:
+        """Configure the recorder, and wait until it hears every topic."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        client = self.node.create_client(ChangeState, 'recorder/change_state')
+        self.spin_until(client.service_is_ready, 'the recorder answers')
+        transition = Transition(id=Transition.TRANSITION_CONFIGURE)
+        future = client.call_async(ChangeState.Request(transition=transition))
+        self.spin_until(future.done, 'the recorder is configured')
+        return future.result().success
+
+    def wait_for_recorder(self) -> None:
+        self.spin_until(
+            lambda: all(p.get_subscription_count() for p in self.publishers.values()),
+            'the recorder hears every topic',
+        )
+
+    def publish(self, run, run_id: int = 1) -> None:
+        from rclpy.serialization import deserialize_message
+
+        for kind, _, data in serialize(run, run_id):
+            self.publishers[kind].publish(deserialize_message(data, self.types[kind]))
+            self.published += 1
+
+
+@pytest.fixture
+def robot(node, spin_until) -> Robot:
+    return Robot(node, spin_until)
+
+
+def start_recorder(start, path: Path | None, *arguments):
+    return start(*(arguments or RECORDER), '--ros-args', '-p', f'path:="{path or ""}"')
+
+
+def recorded(path: Path) -> int:
+    try:
+        (bag,) = find([path])
+    except ValueError:
+        return 0
+    wanted = {f'/{topic}' for topic in TOPICS.values()}
+    return sum(1 for _ in bag.messages(lambda topic: topic.name in wanted))
+
+
+def test_a_run_over_the_wire_has_the_figures_of_the_run(robot, start, spin_until, tmp_path):
+    """Simulated, live over DDS, and recorded: the same numbers."""
+    run = scripted_run(joints=7)
+    path = tmp_path / 'bag'
+    process = start_recorder(start, path)
+    assert robot.configure_recorder()
+    robot.wait_for_recorder()
+    robot.publish(run)
+    spin_until(lambda: recorded(path) == robot.published, 'everything is on the disk')
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    (bag,) = find([path])
+    report = summarize_bag(bag)
+    assert report.problems == []
+    (found,) = report.runs
+    # The recorder's snapshot brings the limits of its robot.
+    assert found.figures['limits'] is not None
+    assert_equal(metrics.summarize(run), {**found.figures, 'limits': None})
+    assert found.snapshot['robot'] == 'viperx'
+    assert found.snapshot['versions']['async_chunking']
+    assert 'use_sim_time' in found.snapshot['parameters']['test']
+
+
+def test_a_killed_recorder_leaves_a_recording(robot, start, spin_until, tmp_path):
+    path = tmp_path / 'bag'
+    process = start_recorder(start, path)
+    assert robot.configure_recorder()
+    robot.wait_for_recorder()
+    robot.publish(scripted_run(joints=7, success=None))
+    spin_until(lambda: recorded(path) == robot.published, 'everything is on the disk')
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (bag,) = find([path])
+    report = summarize_bag(bag)
+    assert report.runs[0].figures['ticks'] == 300
+    assert 'not closed by its recorder' in report.problems[0]
+
+
+def test_a_full_disk_ends_the_recorder_with_a_word(robot, start, spin_until, tmp_path):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    heard = []
+    robot.node.create_subscription(DiagnosticArray, '/diagnostics', heard.append, 10)
+    path = tmp_path / 'bag'
+    process = start_recorder(start, path, '-c', LIMITED)
+    assert robot.configure_recorder()
+    robot.wait_for_recorder()
+    number = 0
+
+    def ended() -> bool:
+        nonlocal number
+        number += 1
+        robot.publish(scripted_run(joints=7, ticks=100, seed=number), run_id=number)
+        return process.poll() is not None
+
+    spin_until(ended, 'the recorder ends')
+    assert process.returncode == 1
+    states = [status.message for array in heard for status in array.status]
+    assert any('recording ended after' in state for state in states)
+    assert 0 < recorded(path) < robot.published
+
+
+def test_an_existing_recording_is_refused_before_anything_starts(robot, start, tmp_path):
+    (tmp_path / 'bag').mkdir()
+    start_recorder(start, tmp_path / 'bag')
+    assert not robot.configure_recorder()
+
+
+def test_without_a_path_only_the_snapshot_is_published(robot, start, spin_until):
+    """For `ros2 bag record`, which then records it."""
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from std_msgs.msg import String
+
+    heard: list[dict] = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.node.create_subscription(
+        String, 'snapshot', lambda message: heard.append(json.loads(message.data)), latched
+    )
+    start_recorder(start, None)
+    assert robot.configure_recorder()
+    spin_until(lambda: heard and heard[-1]['parameters'], 'the parameters are known')
+    assert heard[-1]['limits']['velocity'][0] == pytest.approx(3.14)
+    assert heard[-1]['parameters'].keys() == {'test'}
