@@ -109,7 +109,7 @@ class Section:
             tests = {k: t for k, t in paired(here, reference).items() if k[0] in conditions}
             if tests:
                 table = tables.comparison(tests, reference, '')
-                yield f'Solved more than {reference} [points]:\n\n{table.markdown()}'
+                yield f'Solved more than {reference} [points], and p:\n\n{table.markdown()}'
         if any(_is_known(p.consistency) for p in main):
             labels = ('delay [steps]', 'CON [rad]')
             yield self._figure(single, f'{name}-con', _steps, _consistency, labels)

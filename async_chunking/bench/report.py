@@ -28,7 +28,7 @@ def show(console: Console, rows: Sequence[Row], skipped: Sequence[Skipped]) -> N
             key: test for key, test in paired(rows, REFERENCE).items() if key[0] in conditions
         }
         if tests:
-            title = f'Solved more than {REFERENCE} [points], same episodes, McNemar, {where}'
+            title = f'Solved more than {REFERENCE} [points] (McNemar p), {where}'
             console.print(tables.comparison(tests, REFERENCE, title).rich())
     for item in skipped:
         console.print(f'skipped {item.strategy} on {item.task}: {item.reason}', markup=False)

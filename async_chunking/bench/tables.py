@@ -124,7 +124,7 @@ def _grid(
 def comparison(
     tests: Mapping[tuple[Condition, str], PairedTest], reference: str, title: str
 ) -> Table:
-    """Return strategies × delays: the gain in success over `reference`, and McNemar's p."""
+    """Return strategies × delays: the gain in success over `reference`, and McNemar's (p)."""
     delays = sorted({c.delay for c, _ in tests}, key=lambda d: (d.steps, d.label))
     names = sorted({name for _, name in tests}, key=strategy_order)
     found = {(name, where.delay): test for (where, name), test in tests.items()}
@@ -138,4 +138,8 @@ def _gain(test: PairedTest | None) -> str:
     gain = f'{100.0 * test.difference:+.0f}'
     if math.isnan(test.p_value):
         return gain
-    return f'{gain} (p < 0.001)' if test.p_value < 0.001 else f'{gain} (p = {test.p_value:.3f})'
+    return (
+        f'{gain} (<.001)'
+        if test.p_value < 0.001
+        else f'{gain} ({test.p_value:.3f})'.replace('(0.', '(.')
+    )
