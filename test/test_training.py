@@ -19,19 +19,25 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('safetensors')
 
+from async_chunking.chunk import Boundary
 from async_chunking.dataset.reading import read_demonstrations
+from async_chunking.policies.checkpoint import load_policy
 from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.policies.sidecar import read_sidecar
 from async_chunking.policies.storage import StorageError
+from async_chunking.samplers.base import sample_chunk
+from async_chunking.samplers.plain import Plain
 from async_chunking.settings import SettingsError
 from async_chunking.training import command, loop
 from async_chunking.training.recipe import Inputs, Recipe, TrainingError
 
 without_peft = pytest.mark.skipif(find_spec('peft') is None, reason='needs peft')
 EVERY = [
-    pytest.param(name, marks=without_peft if name == 'remac' else ()) for name in command.RECIPES
+    pytest.param(name, marks=without_peft if name.startswith('remac') else ())
+    for name in command.RECIPES
 ]
-BASED = [name for name in command.RECIPES if command.RECIPES[name][3]]
+BASED = [name for name in command.RECIPES if command.RECIPES[name].base]
+SAVED_AS = {'remac_act': 'act'}
 
 
 @pytest.fixture(scope='module')
@@ -42,16 +48,18 @@ def data(tmp_path_factory):
 @pytest.fixture(scope='module')
 def base(data, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp('base')
-    loop.fit(make('flow', data, out), out, quiet=True)
-    return out / 'flow'
+    for name in ('flow', 'act'):
+        loop.fit(make(name, data, out), out, quiet=True)
+    return out
 
 
-def make(name: str, data, base: Path, *settings: str) -> Recipe:
-    fresh = not command.RECIPES[name][3]
-    fitting = ['horizon=6'] if fresh else ['max_delay=3'] * (name != 'a2c2')
+def make(name: str, data, folder: Path, *settings: str) -> Recipe:
+    entry = command.RECIPES[name]
+    fitting = ['max_delay=3'] * (name != 'a2c2') if entry.base else ['horizon=6']
     config = command.make_config(name, [*fitting, *settings], debug=True)
-    inputs = Inputs(data, 'sines', 'toy', ('left', 'right'), None if fresh else base)
-    return command._part(name, 1)(config, inputs)
+    start = folder / entry.base if entry.base else None
+    inputs = Inputs(data, 'sines', 'toy', ('left', 'right'), start)
+    return entry.load('recipe')(config, inputs)
 
 
 class Break(Exception):
@@ -81,7 +89,8 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(name, data, base, tmp_path, m
     assert (tmp_path / 'parts' / f'{name}.state.safetensors').exists()
     parts = loop.fit(make(name, data, base), tmp_path / 'parts', resume=True, quiet=True)
     assert parts == whole
-    files = [tmp_path / folder / f'{name}.safetensors' for folder in ('whole', 'parts')]
+    saved = f'{SAVED_AS.get(name, name)}.safetensors'
+    files = [tmp_path / folder / saved for folder in ('whole', 'parts')]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert not (tmp_path / 'parts' / f'{name}.state.safetensors').exists()
 
@@ -93,11 +102,11 @@ def test_a_recipe_changes_weights_and_says_where_they_come_from(name, data, base
     history = loop.fit(recipe, tmp_path, quiet=True)
     changed = [k for k, v in recipe.network.state_dict().items() if not torch.equal(v, before[k])]
     assert changed
-    if name == 'remac':
+    if name.startswith('remac'):
         assert all('lora_' in name for name in changed)
     assert all(np.isfinite([entry['train'], entry['validation']]).all() for entry in history)
     assert [entry['step'] for entry in history] == [3, 6]
-    sidecar = read_sidecar(tmp_path / name)
+    sidecar = read_sidecar(tmp_path / SAVED_AS.get(name, name))
     assert (sidecar.recipe, sidecar.task, sidecar.robot) == (name, 'sines', 'toy')
     assert sidecar.joint_names == ('left', 'right')
     assert sidecar.data == data.facts
@@ -107,8 +116,8 @@ def test_a_recipe_changes_weights_and_says_where_they_come_from(name, data, base
 
 
 def test_flow_keeps_an_early_checkpoint_as_the_weak_policy(base):
-    folder = PolicyDirectory(base.parent)
-    assert set(folder.sidecars) == {'flow', 'weak'}
+    folder = PolicyDirectory(base)
+    assert set(folder.sidecars) == {'flow', 'weak', 'act'}
     assert folder.sidecars['weak'].training['steps'] == 3
     assert folder.sidecars['weak'].weights_sha256 != folder.sidecars['flow'].weights_sha256
     assert 'weak_policy' in folder.offers
@@ -180,7 +189,9 @@ def test_the_rate_rises_then_falls_along_a_cosine():
 def test_a_recipe_that_needs_a_base_says_so(name, data):
     config = command.make_config(name, [], debug=True)
     with pytest.raises(TrainingError, match='name its checkpoint with --base'):
-        command._part(name, 1)(config, Inputs(data, 'sines', 'toy', ('left', 'right')))
+        command.RECIPES[name].load('recipe')(
+            config, Inputs(data, 'sines', 'toy', ('left', 'right'))
+        )
 
 
 def test_a_base_for_other_data_is_refused(data, base, tmp_path):
@@ -191,6 +202,33 @@ def test_a_base_for_other_data_is_refused(data, base, tmp_path):
     other = read_demonstrations(demonstrations.write(tmp_path, widen))
     with pytest.raises(TrainingError, match=r'reads observation.environment_state \[3\], .* has'):
         make('tt_rtc', other, base)
+
+
+def test_a_base_of_the_wrong_kind_is_refused(data, base, tmp_path):
+    config = command.make_config('remac_act', ['max_delay=3'], debug=True)
+    inputs = Inputs(data, 'sines', 'toy', ('left', 'right'), base / 'flow')
+    with pytest.raises(TrainingError, match='is no ACT-style policy; train one with'):
+        command.RECIPES['remac_act'].load('recipe')(config, inputs)
+
+
+@without_peft
+def test_a_base_is_not_replaced_by_what_is_made_of_it(data, base):
+    before = (base / 'act.safetensors').read_bytes()
+    with pytest.raises(TrainingError, match='would replace its own base .*act: name another'):
+        loop.fit(make('remac_act', data, base), base, quiet=True)
+    assert (base / 'act.safetensors').read_bytes() == before
+
+
+def test_an_act_policy_can_be_sampled_like_a_flow(data, base):
+    policy = load_policy(base / 'act')
+    seen = {name: torch.from_numpy(v[:3]) for name, v in data.observations.items()}
+    boundary = Boundary(torch.zeros(3, 0, 2), 0, 1)
+    chunks = [
+        sample_chunk(policy, Plain(num_steps), seen, boundary, torch.Generator().manual_seed(seed))
+        for seed, num_steps in ((0, 0), (1, 4))
+    ]
+    torch.testing.assert_close(chunks[0].actions, chunks[1].actions, atol=1e-5, rtol=1e-5)
+    assert policy.offers == frozenset()
 
 
 def test_a_delay_beyond_the_horizon_is_refused(data, base):

@@ -213,7 +213,8 @@ def test_adapters_leave_flow_time_alone_and_merge_without_a_trace(data, bases):
     trained = {n for n, p in recipe.network.named_parameters() if p.requires_grad}
     assert trained
     assert not [n for n in trained if 'lora_' not in n or 'time' in n or 'modulation' in n]
-    network = with_adapters(recipe.policy.network, rank=2, alpha=4.0)
+    layers = ['embed', 'blocks.0.over_rows.0', 'blocks.0.over_channels.2']
+    network = with_adapters(recipe.policy.network, layers, rank=2, alpha=4.0)
     for name, parameter in network.named_parameters():
         if 'lora_' in name:
             torch.nn.init.normal_(parameter, std=0.3)

@@ -4,8 +4,8 @@ An ACT-style policy: a conditional variational autoencoder of transformers (Zhao
 
 While it is trained, an encoder looks at the demonstrated chunk and says in a few numbers how it
 was done; the decoder gives the chunk back from these and the observation. Afterwards the numbers
-are 0, the mean of their prior, so a chunk takes one pass and no noise. It has no velocity:
-strategies that steer the flow do not apply, those that only join chunks do.
+are 0, the mean of their prior, so a chunk takes one pass and no noise. Strategies that steer a
+flow do not apply, those that only join chunks do.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from async_chunking.policies.base import ChunkPolicy, Observation
-from async_chunking.policies.network import features
-from async_chunking.policies.normalizer import Normalizer
-from async_chunking.policies.sidecar import Normalization
+from async_chunking.policies.base import Observation
+from async_chunking.policies.network import NetworkPolicy
 
 
 @dataclass(frozen=True)
@@ -104,42 +102,24 @@ class ActNetwork(nn.Module):
         return seen[..., None] * self.scale + self.place
 
 
-class ActPolicy(ChunkPolicy):
+class ActPolicy(NetworkPolicy):
     """
     Answers with the chunk of the prior's mean.
 
-    Args:
-        architecture: Of the network.
-        network: Built from it.
-        statistics: Of the normalisation.
-        num_steps: Always 1; a place for what flow policies need.
+    As a flow it leads straight from any noise to that chunk, which is the encoding of a request;
+    so it can be sampled like any other, and offers nothing that a strategy could steer.
     """
 
-    def __init__(
-        self,
-        architecture: ActArchitecture,
-        network: nn.Module,
-        statistics: Normalization,
-        num_steps: int = 1,
-    ) -> None:
-        self.architecture = architecture
-        self.horizon = architecture.horizon
-        self.action_dim = architecture.action_dim
-        self.num_steps = num_steps
-        self.network = network
-        self.normalizer = Normalizer(statistics, next(network.parameters()).device)
-
-    def chunk(self, observation: Observation, generator: torch.Generator) -> Tensor:
-        """Return the chunk [B, H, D] [rad, m]; no randomness is used."""
-        del generator  # Unused.
-        with torch.no_grad():
-            seen = self.encode(observation)
-            chunk = self.network.decode(seen, seen.new_zeros(len(seen), self.network.latent))
-            return self.normalizer.denormalize(chunk, observation)
+    offers = frozenset()
 
     def encode(self, observation: Observation) -> Tensor:
-        """Return the normalised features [B, O]."""
-        return features(self.architecture.observation, self.normalizer, observation)
+        """Return the chunk [B, H, D] that will be the answer, normalised."""
+        seen = self.features(observation)
+        return self.network.decode(seen, seen.new_zeros(len(seen), self.network.latent))
+
+    def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Tensor) -> Tensor:
+        """Return the velocity [B, H, D] that arrives at the chunk at flow time 1."""
+        return (encoding - actions) / (1.0 - flow_time.reshape(len(flow_time), -1, 1))
 
 
 def _places(count: int, width: int) -> nn.Parameter:

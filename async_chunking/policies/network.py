@@ -44,7 +44,25 @@ class NetworkPolicy(FlowPolicy):
 
     def encode(self, observation: Observation) -> Tensor:
         """Return the normalised features [B, O]."""
-        return features(self.architecture.observation, self.normalizer, observation)
+        return self.features(observation)
+
+    def features(self, observation: Observation) -> Tensor:
+        """
+        Concatenate what the network reads of an observation, normalised, to [B, O].
+
+        Raises:
+            ObservationError: A feature is missing or has another size.
+        """
+        for name, size in self.architecture.observation:
+            if name not in observation:
+                msg = f"the policy reads '{name}', the observation has {', '.join(observation)}"
+                raise ObservationError(msg)
+            if (found := tuple(observation[name].shape))[1:] != (size,):
+                msg = f"'{name}' must be [batch, {size}] for this policy, got {list(found)}"
+                raise ObservationError(msg)
+        names = (name for name, _ in self.architecture.observation)
+        parts = [self.normalizer.feature(name, observation[name]) for name in names]
+        return torch.cat(parts, dim=-1)
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Tensor) -> Tensor:
         """Return the velocity [B, H, D]; see `FlowPolicy.velocity`."""
@@ -57,22 +75,3 @@ class NetworkPolicy(FlowPolicy):
     def denormalize(self, actions: Tensor, observation: Observation) -> Tensor:
         """Return the network's actions [B, R, D] in robot units [rad, m]."""
         return self.normalizer.denormalize(actions, observation)
-
-
-def features(
-    sizes: tuple[tuple[str, int], ...], normalizer: Normalizer, observation: Observation
-) -> Tensor:
-    """
-    Concatenate the named features of an observation, normalised, to [B, O].
-
-    Raises:
-        ObservationError: One is missing or has another size.
-    """
-    for name, size in sizes:
-        if name not in observation:
-            msg = f"the policy reads '{name}', the observation has {', '.join(observation)}"
-            raise ObservationError(msg)
-        if (found := tuple(observation[name].shape))[1:] != (size,):
-            msg = f"'{name}' must be [batch, {size}] for this policy, got {list(found)}"
-            raise ObservationError(msg)
-    return torch.cat([normalizer.feature(name, observation[name]) for name, _ in sizes], dim=-1)

@@ -8,18 +8,16 @@ done from a standard normal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from async_chunking.policies.act import ActArchitecture, ActPolicy
-from async_chunking.policies.checkpoint import save_policy
 from async_chunking.training.flow import statistics_of
-from async_chunking.training.recipe import Draws, Recipe, TrainConfig
+from async_chunking.training.flow_recipe import FlowRecipe
+from async_chunking.training.recipe import Draws, TrainConfig
 from async_chunking.training.windows import Windows
 
 
@@ -50,7 +48,7 @@ class ActConfig(TrainConfig):
         return self.shrunk(width=16, latent=2)
 
 
-class Act(Recipe):
+class Act(FlowRecipe):
     """Train an ACT-style policy from nothing."""
 
     name = 'act'
@@ -64,7 +62,7 @@ class Act(Recipe):
             c.horizon, self.inputs.data.action_dim, sizes, width=c.width, latent=c.latent
         )
         self.network = architecture.build().to(self.device)
-        self.policy = ActPolicy(architecture, self.network, statistics)
+        self.policy = ActPolicy(architecture, self.network, statistics, num_steps=1)
 
     def draw(
         self, windows: Windows, count: int, progress: float, generator: torch.Generator
@@ -76,22 +74,10 @@ class Act(Recipe):
 
     def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
         """Return absolute error and divergence, per sample [b]."""
-        frame = draws['frame'].cpu()
-        observation = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
-        actions = windows.chunk(frame, self.policy.horizon).to(self.device)
-        actions = self.policy.normalizer.normalize(actions, observation)
-        chunk, mean, log_variance = network(
-            self.policy.encode(observation), actions, draws['noise']
-        )
+        actions, seen = self.example(windows, draws['frame'])
+        chunk, mean, log_variance = network(seen, actions, draws['noise'])
         error = (chunk - actions).abs().mean(dim=(1, 2))
         return error + self.config.kl_weight * divergence(mean, log_variance)
-
-    def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
-        """Write the policy with these weights."""
-        network = self.policy.architecture.build()
-        network.load_state_dict({k: v.cpu() for k, v in weights.items()})
-        policy = ActPolicy(self.policy.architecture, network, self.policy.normalizer.statistics)
-        save_policy(path, policy, self.name, training=training, **self.inputs.facts)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

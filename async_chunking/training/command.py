@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -15,14 +15,36 @@ from async_chunking.settings import SettingsError, unknown, validated
 from async_chunking.sim import TASKS, make_task
 from async_chunking.training.recipe import Inputs, Recipe, TrainConfig, TrainingError
 
-# name: (module, recipe, configuration, whether it starts from a base)
-RECIPES: dict[str, tuple[str, str, str, bool]] = {
-    'flow': ('flow', 'Flow', 'FlowConfig', False),
-    'tt_rtc': ('tt_rtc', 'TtRtc', 'TtRtcConfig', True),
-    'remac': ('remac', 'Remac', 'RemacConfig', True),
-    'vlash': ('vlash', 'Vlash', 'VlashConfig', True),
-    'a2c2': ('a2c2', 'A2C2Recipe', 'A2C2Config', True),
-    'act': ('act', 'Act', 'ActConfig', False),
+
+class Entry(NamedTuple):
+    """A recipe by name, imported when it is used.
+
+    Attributes:
+        module: Below this package.
+        recipe: Class.
+        config: Class.
+        base: Checkpoint that it starts from, by its name in a folder; '' for none.
+    """
+
+    module: str
+    recipe: str
+    config: str
+    base: str = ''
+
+    def load(self, part: Literal['recipe', 'config']) -> Any:
+        """Import a class of it."""
+        module = import_module(f'async_chunking.training.{self.module}')
+        return getattr(module, getattr(self, part))
+
+
+RECIPES: dict[str, Entry] = {
+    'flow': Entry('flow', 'Flow', 'FlowConfig'),
+    'tt_rtc': Entry('tt_rtc', 'TtRtc', 'TtRtcConfig', base='flow'),
+    'remac': Entry('remac', 'Remac', 'RemacConfig', base='flow'),
+    'vlash': Entry('vlash', 'Vlash', 'VlashConfig', base='flow'),
+    'a2c2': Entry('a2c2', 'A2C2Recipe', 'A2C2Config', base='flow'),
+    'act': Entry('act', 'Act', 'ActConfig'),
+    'remac_act': Entry('remac_act', 'RemacAct', 'RemacConfig', base='act'),
 }
 
 
@@ -44,7 +66,7 @@ def train(
     threads: Annotated[int, typer.Option(help='Of torch; 0 takes one per core.')] = 0,
     device: Annotated[str, typer.Option(help='Of torch.')] = 'cpu',
 ) -> None:
-    """Train a recipe: flow (the base), tt_rtc, remac, vlash, a2c2 or act.
+    """Train a recipe: flow (the base), tt_rtc, remac, vlash, a2c2, act or remac_act.
 
     A run that was interrupted goes on with --resume and ends with the same weights. Under torchrun
     each process takes its share of every batch.
@@ -57,18 +79,18 @@ def train(
         torch.set_num_threads(threads)
     if recipe not in RECIPES:
         raise SettingsError(unknown('recipe', recipe, RECIPES))
-    needs_base = RECIPES[recipe][3]
+    entry = RECIPES[recipe]
     config = make_config(recipe, settings or [], debug)
     demonstrations = read_demonstrations(data or _made(task, out, debug))
     robot, joints = _robot(task, demonstrations)
-    start = (base or out / 'flow') if needs_base else None
+    start = (base or out / entry.base) if entry.base else None
     inputs = Inputs(demonstrations, task, robot, joints, start)
-    chosen: Recipe = _part(recipe, 1)(config, inputs, device)
+    chosen: Recipe = entry.load('recipe')(config, inputs, device)
     history = fit(chosen, out, resume=resume)
     if int(os.environ.get('RANK', '0')) == 0:
         last = history[-1]
         typer.echo(
-            f'{out / chosen.name}.safetensors: loss {last["train"]:.5f}, '
+            f'{out / chosen.milestones[config.steps]}.safetensors: loss {last["train"]:.5f}, '
             f'on held-out episodes {last["validation"]:.5f}'
         )
 
@@ -80,7 +102,7 @@ def make_config(recipe: str, settings: list[str], debug: bool) -> TrainConfig:
     Raises:
         SettingsError: A setting is no key=value, its key unknown, or its value of a wrong kind.
     """
-    config = _part(recipe, 2)()
+    config = RECIPES[recipe].load('config')()
     config = config.debug() if debug else config
     given = dict(_pair(setting) for setting in settings)
     return validated(type(config), config.model_dump() | given, '--set')
@@ -92,12 +114,6 @@ def _pair(setting: str) -> tuple[str, Any]:
         msg = f"--set takes key=value, got '{setting}'"
         raise SettingsError(msg)
     return key, value.split(',') if ',' in value else value
-
-
-def _part(recipe: str, index: int) -> Any:
-    """Import a recipe's class or configuration."""
-    entry = RECIPES[recipe]
-    return getattr(import_module(f'async_chunking.training.{entry[0]}'), entry[index])
 
 
 def _made(task: str, out: Path, debug: bool) -> Path:

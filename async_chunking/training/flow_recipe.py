@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the recipes of flow policies share: examples, noise, a base to start from, saving."""
+"""What the recipes of policies share: examples, noise, a base to start from, saving."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class FlowRecipe(Recipe):
         }
 
     def example(self, windows: Windows, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the demonstrated chunk [b, H, D], normalised, and the encoding of its frame."""
+        """Return the demonstrated chunk [b, H, D], normalised, and the features of its frame."""
         frame = frame.cpu()
         observation = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
         actions = windows.chunk(frame, self.policy.horizon).to(self.device)
-        return self.policy.normalize(actions, observation), self.policy.encode(observation)
+        return self.policy.normalize(actions, observation), self.policy.features(observation)
 
     @property
     def delay_range(self) -> tuple[int, int] | None:
@@ -63,9 +63,10 @@ class FlowRecipe(Recipe):
         network = self.policy.architecture.build()
         network.load_state_dict({k: v.cpu() for k, v in weights.items()})
         statistics, num_steps = self.policy.normalizer.statistics, self.policy.num_steps
-        policy = NetworkPolicy(self.policy.architecture, network, statistics, num_steps)
+        policy = type(self.policy)(self.policy.architecture, network, statistics, num_steps)
         facts = {**self.inputs.facts, 'delay_range': self.delay_range, 'training': training}
-        save_policy(path, policy, path.name, **facts)
+        recipe = path.name if path.name == 'weak' else self.name
+        save_policy(path, policy, recipe, **facts)
 
     @property
     def identity(self) -> dict[str, Any]:

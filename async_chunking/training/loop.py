@@ -46,6 +46,7 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, quiet: bool = False)
     rank, world = _join_processes()
     config = recipe.config
     _check_shares(config, world)
+    _check_base(recipe, out)
     state = _begin(recipe)
     file = out / f'{recipe.name}.state.safetensors'
     _restore(state, file, recipe, resume)
@@ -84,6 +85,16 @@ def _restore(state: State, file: Path, recipe: Recipe, resume: bool) -> None:
         raise TrainingError(msg)
     if resume:
         state.load(file, recipe.identity)
+
+
+def _check_base(recipe: Recipe, out: Path) -> None:
+    base = recipe.inputs.base
+    if (
+        base is not None
+        and base.resolve() == (out / recipe.milestones[recipe.config.steps]).resolve()
+    ):
+        msg = f'the result would replace its own base {base}: name another --out'
+        raise TrainingError(msg)
 
 
 def _update(recipe: Recipe, network: nn.Module, state: State, rank: int, world: int) -> Tensor:

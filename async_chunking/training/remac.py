@@ -85,22 +85,21 @@ class Remac(FlowRecipe):
         self.policy = load_base(self.inputs, self.device)
         check_delay('max_delay', config.max_delay, self.policy.horizon)
         check_delay('min_delay', config.min_delay, config.max_delay + 1)
-        self.network = with_adapters(self.policy.network, config.rank, config.alpha)
+        layers = [
+            name
+            for name, layer in self.policy.network.named_modules()
+            if isinstance(layer, nn.Linear) and 'time' not in name and 'modulation' not in name
+        ]
+        self.network = with_adapters(self.policy.network, layers, config.rank, config.alpha)
 
     def draw(
         self, windows: Windows, count: int, progress: float, generator: torch.Generator
     ) -> Draws:
         """Draw frames, noise, flow times, delays, and whose chunk makes the input."""
-        config, draws = self.config, self.draw_flow(windows, count, generator)
-        lowest = round(config.max_delay + (config.min_delay - config.max_delay) * progress)
-        delay = torch.randint(lowest, config.max_delay + 1, (count,), generator=generator)
-        share = torch.tensor(SCHEDULES[config.schedule](progress))
-        return {
-            **draws,
-            'delay': delay,
-            'demonstrated': torch.rand(count, generator=generator) < share,
-            'start': torch.randn(draws['noise'].shape, generator=generator),
-        }
+        draws = self.draw_flow(windows, count, generator)
+        start = torch.randn(draws['noise'].shape, generator=generator)
+        curriculum = draw_curriculum(self.config, count, progress, generator)
+        return {**draws, 'start': start, **curriculum}
 
     def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
         """Return the weighted sum of both losses, per sample [b]."""
@@ -137,6 +136,18 @@ class Remac(FlowRecipe):
         return (self.config.min_delay, self.config.max_delay)
 
 
+def draw_curriculum(
+    config: RemacConfig, count: int, progress: float, generator: torch.Generator
+) -> Draws:
+    """Draw delays [B], and for whom [B] the input is made from the demonstrated chunk."""
+    lowest = round(config.max_delay + (config.min_delay - config.max_delay) * progress)
+    share = SCHEDULES[config.schedule](progress)
+    return {
+        'delay': torch.randint(lowest, config.max_delay + 1, (count,), generator=generator),
+        'demonstrated': torch.rand(count, generator=generator) < share,
+    }
+
+
 def mask_loss(velocity: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
     Return the squared error over the rows that will be executed, per sample [B] (equation 3).
@@ -157,9 +168,9 @@ def residual_loss(velocity: Tensor, target: Tensor, base: Tensor, mask: Tensor) 
     return error.sum(1) / mask.sum(1).clamp(min=1)
 
 
-def with_adapters(network: nn.Module, rank: int, alpha: float) -> nn.Module:
+def with_adapters(network: nn.Module, layers: list[str], rank: int, alpha: float) -> nn.Module:
     """
-    Return a copy with low-rank adapters on all linear layers but those of the flow time.
+    Return a copy with low-rank adapters on some layers, the only weights that are trained.
 
     Raises:
         TrainingError: peft is not installed.
@@ -169,12 +180,7 @@ def with_adapters(network: nn.Module, rank: int, alpha: float) -> nn.Module:
     except ImportError as error:
         msg = "the recipe remac needs peft: pip install 'async_chunking[train]'"
         raise TrainingError(msg) from error
-    names = [
-        name
-        for name, layer in network.named_modules()
-        if isinstance(layer, nn.Linear) and 'time' not in name and 'modulation' not in name
-    ]
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
     return inject_adapter_in_model(config, copy.deepcopy(network))
 
 
