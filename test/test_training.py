@@ -214,7 +214,7 @@ def test_a_base_of_the_wrong_kind_is_refused(data, base, tmp_path):
 @without_peft
 def test_a_base_is_not_replaced_by_what_is_made_of_it(data, base):
     before = (base / 'act.safetensors').read_bytes()
-    with pytest.raises(TrainingError, match='would replace its own base .*act: name another'):
+    with pytest.raises(TrainingError, match=r'would replace its own base .*act: name another'):
         loop.fit(make('remac_act', data, base), base, quiet=True)
     assert (base / 'act.safetensors').read_bytes() == before
 

@@ -213,7 +213,7 @@ def _read(
 
     for message in bag.messages(lambda topic: bool(known(topic))):
         name, kind = known(message.topic), message.topic.type
-        content = store.deserialize_cdr(message.data, kind)
+        content: Any = store.deserialize_cdr(message.data, kind)
         if name == _EPISODE:
             told.append((message.stamp, json.loads(content.data)))
         for series, expected, joints in wanted.get(name, ()):
