@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
+"""`async-chunking train` and `dataset`, as a user runs them on the simulated robot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import demonstrations
+import pytest
+import typer
+from typer.testing import CliRunner
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('mujoco')
+
+from async_chunking.correctors.base import Corrector
+from async_chunking.dataset.command import app as dataset
+from async_chunking.dataset.reading import DataError
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.settings import SettingsError
+from async_chunking.strategies import check, resolve
+from async_chunking.training.command import train
+from async_chunking.training.recipe import TrainingError
+
+app = typer.Typer()
+app.command()(train)
+TASK = 'viperx_slalom'
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp('out')
+    for recipe in ('flow', 'tt_rtc', 'vlash', 'a2c2'):
+        shown = run(recipe, '--task', TASK, '--out', str(out), '--debug')
+        assert f'{recipe}.safetensors: loss ' in shown
+    return out
+
+
+def test_trained_checkpoints_serve_the_strategies_that_ask_for_them(folder: Path):
+    policies = PolicyDirectory(folder)
+    for name in ('naive', 'bid_full', 'tt_rtc', 'paint+tt_rtc', 'vlash', 'a2c2', 'paint+a2c2'):
+        check(resolve(name), policies.offers)
+    with pytest.raises(AsyncChunkingError, match='a checkpoint trained with the recipe remac'):
+        check(resolve('remac'), policies.offers)
+    sidecar = policies.sidecars['flow']
+    assert (sidecar.task, sidecar.robot, sidecar.policy_rate_hz) == (TASK, 'viperx', 50.0)
+    assert isinstance(policies.corrector(), Corrector)
+
+
+def test_the_demonstrations_are_kept_and_used_again(folder: Path):
+    made = folder / 'demonstrations_debug'
+    before = (made / 'meta/info.json').stat().st_mtime_ns
+    run('flow', '--task', TASK, '--out', str(folder), '--debug')
+    assert (made / 'meta/info.json').stat().st_mtime_ns == before
+
+
+def test_a_mistake_is_answered_with_the_choices(folder: Path, tmp_path: Path):
+    with pytest.raises(SettingsError, match=r"unknown recipe 'remack'. Did you mean 'remac'"):
+        run('remack', '--task', TASK, '--out', str(tmp_path))
+    with pytest.raises(TrainingError, match=r"'laundry' is no simulated task \(viperx_slalom"):
+        run('flow', '--task', 'laundry', '--out', str(tmp_path))
+    other = demonstrations.write(tmp_path / 'data')
+    with pytest.raises(DataError, match='has 2 joints, viperx has 7: waist'):
+        run('flow', '--task', TASK, '--out', str(tmp_path), '--data', str(other), '--debug')
+
+
+def test_data_sets_are_made_and_shown(tmp_path: Path):
+    def call(*arguments: str) -> str:
+        result = CliRunner().invoke(dataset, list(arguments))
+        assert result.exception is None, result.output
+        return result.output
+
+    out = str(tmp_path / 'data')
+    made = call('simulate', TASK, '--out', out, '--episodes', '1', '--processes', '1')
+    assert '1 demonstrations' in made
+    shown = call('show', out)
+    assert '1 episodes' in shown
+    assert 'robot viperx, joints waist, shoulder' in shown
+    assert 'observation.environment_state [' in shown
