@@ -61,14 +61,20 @@ class Mixer(nn.Module):
 
     def forward(self, actions: Tensor, flow_time: Tensor, features: Tensor) -> Tensor:
         """Return the velocity [B, H, D] for actions [B, H, D] at flow time [B] or [B, H]."""
+        # Every different time is embedded once: rows mostly share theirs.
         if flow_time.ndim == 1:
-            flow_time = flow_time[:, None]  # One time for all rows: embedded once.
-        time = self.time(flow_time)
+            times, which = (
+                flow_time,
+                torch.arange(len(flow_time), device=flow_time.device)[:, None],
+            )
+        else:
+            times, which = torch.unique(flow_time, return_inverse=True)
+        time = self.time(times)
         rows = features[:, None].expand(-1, actions.shape[1], -1)
         x = self.embed(torch.cat([actions, rows], dim=-1))
         for block in self.blocks:
-            x = block(x, time)
-        scale, shift = self.modulation(time).chunk(2, dim=-1)
+            x = block(x, time, which)
+        scale, shift = self.modulation(time)[which].chunk(2, dim=-1)
         return self.head(modulate(x, scale, shift))
 
 
@@ -82,16 +88,17 @@ class MixerBlock(nn.Module):
         self.over_rows = mlp(a.horizon, a.token_width)
         self.over_channels = mlp(a.width, a.channel_width)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Return x [B, H, width], changed; `time` is [B, 1 or H, width]."""
-        scale_r, shift_r, gate_r, scale_c, shift_c, gate_c = self.modulation(time).chunk(6, dim=-1)
+    def forward(self, x: Tensor, time: Tensor, which: Tensor) -> Tensor:
+        """Return x [B, H, width], changed; its rows have the times [U, width] at `which`."""
+        parts = self.modulation(time)[which].chunk(6, dim=-1)
+        scale_r, shift_r, gate_r, scale_c, shift_c, gate_c = parts
         rows = modulate(x, scale_r, shift_r).transpose(1, 2)
         x = x + gate_r * self.over_rows(rows).transpose(1, 2)
         return x + gate_c * self.over_channels(modulate(x, scale_c, shift_c))
 
 
 class TimeEmbedding(nn.Module):
-    """Flow time [B, R] to [B, R, width]: sines and cosines of periods 4e-3 to 4, then an MLP."""
+    """Flow time [...] to [..., width]: sines and cosines of periods 4e-3 to 4, then an MLP."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
