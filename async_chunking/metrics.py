@@ -10,7 +10,9 @@ runs that follow each other: `Tally` adds them up and keeps only a few numbers p
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ from async_chunking.record import Episode, Exchange, Run
 from async_chunking.safety import Limits
 from async_chunking.seams import Seam, column, consistency_of, mean, seams
 
-__all__ = ['Exchange', 'Run', 'Tally', 'delays', 'jerk', 'periods', 'spread', 'summarize']
+__all__ = ['Exchange', 'Run', 'Tally', 'delays', 'jerk', 'periods', 'pooled', 'spread', 'summarize']
 
 
 def jerk(positions: np.ndarray, period: float) -> float:
@@ -101,35 +103,40 @@ class Tally:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits
         self.seams: list[Seam] = []
-        self._last: Run | None = None
+        self.last: Run | None = None
         self._clock: list[np.ndarray] = []
         self._delays: list[np.ndarray] = []
-        self._starved = 0
+        self.starved = 0
         self._tail: dict[str, np.ndarray] = {}
-        self._squares = {'command': np.zeros(2), 'measured': np.zeros(2)}
-        self._use: LimitUse | None = None
+        self.squares = {'command': np.zeros(2), 'measured': np.zeros(2)}
+        self.use: LimitUse | None = None
 
     def add(self, piece: Run) -> None:
         """Count the next piece; its ticks follow those of the piece before."""
         self.seams += seams(piece)
-        self._last = piece
+        self.last = piece
         self._clock.append(np.array([piece.tick, piece.missed, piece.emitted, piece.deadline]))
         self._delays.append(delays(piece))
-        self._starved += int((piece.phase == Phase.HOLDING).sum())
+        self.starved += int((piece.phase == Phase.HOLDING).sum())
         self._add_motion(piece)
 
     def _add_motion(self, piece: Run) -> None:
         rows = {name: getattr(piece, name) for name in ('tick', 'command', 'measured')}
         if self._tail:
             rows = {name: np.concatenate((self._tail[name], rows[name])) for name in rows}
-        for name in self._squares:
+        for name in self.squares:
             third = derivative(rows[name], piece.control_period, 3, rows['tick'])
-            self._squares[name] += np.nansum(third**2), np.isfinite(third).sum()
+            self.squares[name] += np.nansum(third**2), np.isfinite(third).sum()
         if self.limits is not None:
             use = limit_use(rows['command'], piece.control_period, self.limits, rows['tick'])
-            self._use = use if self._use is None else worse(self._use, use)
+            self.use = use if self.use is None else worse(self.use, use)
         # Three rows are what the first third difference of the next piece reaches back to.
         self._tail = {name: values[-3:].copy() for name, values in rows.items()}
+
+    @property
+    def delays(self) -> np.ndarray:
+        """Delay of every takeover [steps]."""
+        return np.concatenate(self._delays)
 
     @property
     def clock(self) -> np.ndarray:
@@ -143,29 +150,45 @@ class Tally:
         Args:
             episodes: Attempts at the task, where the pieces do not say.
         """
-        run = self._last
-        if run is None:
-            return {}
-        tick, missed, emitted, deadline = self.clock
-        return {
-            'strategy': run.strategy,
-            **_task_figures(episodes or run.attempts()),
-            **_boundary_figures(self.seams),
-            'command_jerk_rad_s3': _root_mean(self._squares['command']),
-            'measured_jerk_rad_s3': _root_mean(self._squares['measured']),
-            'delay_steps': _middle(np.concatenate(self._delays)),
-            'period_ms': spread(sent_periods(tick, missed, emitted) * 1e3)._asdict(),
-            'lateness_ms': spread((emitted - deadline) * 1e3)._asdict(),
-            'duration_s': len(tick) * run.control_period,
-            'ticks': len(tick),
-            'missed_ticks': int(missed.sum()),
-            'starved_ticks': self._starved,
-            'limited_ticks': run.counters.get('limited_ticks', 0),
-            'takeovers': sum(map(len, self._delays)),
-            'late_chunks': late_chunks(run.counters),
-            'rejected_chunks': rejected_chunks(run.counters),
-            'limits': self._use.figures() if self._use else None,
-        }
+        return pooled([self], episodes)
+
+
+def pooled(tallies: Sequence[Tally], episodes: Sequence[Episode] = ()) -> dict[str, object]:
+    """
+    Return every figure of several runs of one strategy as if they were one, by name.
+
+    Args:
+        tallies: Of the runs; those without a tick are left out.
+        episodes: Attempts at the task, where the runs do not say.
+    """
+    tallies = [tally for tally in tallies if tally.last is not None]
+    if not tallies:
+        return {}
+    last = [tally.last for tally in tallies]
+    clocks = [tally.clock for tally in tallies]
+    period = np.concatenate([sent_periods(clock[0], clock[1], clock[2]) for clock in clocks])
+    tick, missed, emitted, deadline = np.concatenate(clocks, axis=1)
+    counters: Counter[str] = sum((Counter(run.counters) for run in last), Counter())
+    uses = [tally.use for tally in tallies if tally.use is not None]
+    return {
+        'strategy': last[-1].strategy,
+        **_task_figures(episodes or [e for run in last for e in run.attempts()]),
+        **_boundary_figures([seam for tally in tallies for seam in tally.seams]),
+        'command_jerk_rad_s3': _root_mean(sum(tally.squares['command'] for tally in tallies)),
+        'measured_jerk_rad_s3': _root_mean(sum(tally.squares['measured'] for tally in tallies)),
+        'delay_steps': _middle(np.concatenate([tally.delays for tally in tallies])),
+        'period_ms': spread(period * 1e3)._asdict(),
+        'lateness_ms': spread((emitted - deadline) * 1e3)._asdict(),
+        'duration_s': len(tick) * last[-1].control_period,
+        'ticks': len(tick),
+        'missed_ticks': int(missed.sum()),
+        'starved_ticks': sum(tally.starved for tally in tallies),
+        'limited_ticks': counters['limited_ticks'],
+        'takeovers': sum(len(tally.delays) for tally in tallies),
+        'late_chunks': late_chunks(counters),
+        'rejected_chunks': rejected_chunks(counters),
+        'limits': reduce(worse, uses).figures() if uses else None,
+    }
 
 
 def _task_figures(episodes: Sequence[Episode]) -> dict[str, object]:
