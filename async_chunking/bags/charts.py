@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from async_chunking.bags.compare import StrategyReport
-from async_chunking.bags.figure import CHUNKS, INK, MISMATCH, joint_label
+from async_chunking.bags.figure import CHUNKS, INK, MISMATCH, joint_label, title, value_range
 from async_chunking.bags.summary import PERIOD_BINS, RunReport
 from async_chunking.bags.window import Boundary, Window
 from async_chunking.seams import Seam
@@ -33,7 +33,7 @@ def headline(windows: Sequence[Window], joints: Sequence[int]) -> go.Figure:
     """Return chunks over the executed stream: a row for each joint, a column for each strategy."""
     figure = make_subplots(
         len(joints), len(windows), shared_xaxes='columns', shared_yaxes='rows',
-        column_titles=[window.report.strategy for window in windows],
+        column_titles=[title(window) for window in windows],
         horizontal_spacing=0.03, vertical_spacing=0.15 / len(joints),
     )  # fmt: skip
     for column, window in enumerate(windows, start=1):
@@ -53,8 +53,10 @@ def headline(windows: Sequence[Window], joints: Sequence[int]) -> go.Figure:
                     boundary.asked, boundary.taken, row=row, col=column, line_width=0,
                     fillcolor='#c9d0d8', opacity=0.22, layer='below',
                 )  # fmt: skip
+        figure.update_xaxes(range=[window.times[0], window.times[-1]], col=column)
         figure.update_xaxes(title='time since the run began [s]', row=len(joints), col=column)
     for row, joint in enumerate(joints, start=1):
+        figure.update_yaxes(range=value_range(windows, joint), row=row)
         figure.update_yaxes(title=joint_label(windows[0], joint), row=row, col=1)
     return _styled(figure, 120 + 190 * len(joints))
 

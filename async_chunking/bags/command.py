@@ -59,13 +59,13 @@ def report(
         raise BagError(msg)
     groups = by_strategy(found)
     tests = compare(groups)
-    if runs or len(groups) < len(found) <= _FEW:
-        show_runs(console, found)
-    show(console, groups, tests)
     if json:
         write_json(json, as_data(bags, groups, tests))
     if csv:
         write_csv(csv, bags)
+    if runs or len(groups) < len(found) <= _FEW:
+        show_runs(console, found)
+    show(console, groups, tests)
     if html or png:
         _pictures(html, png, bags, groups, strategies, joints)
     raise typer.Exit(1 if problems else 0)

@@ -50,7 +50,7 @@ def draw(windows: Sequence[Window], joints: Sequence[int], path: Path) -> None:
         for column, window in enumerate(windows):
             for row, joint in enumerate(joints):
                 panel(axes[row][column], window, joint)
-            axes[0][column].set_title(_title(window), loc='left', fontsize=10, color=INK)
+            axes[0][column].set_title(title(window), loc='left', fontsize=10, color=INK)
             axes[-1][column].set_xlabel('time since the run began [s]')
         for row, joint in enumerate(joints):
             axes[row][0].set_ylabel(joint_label(windows[0], joint))
@@ -102,7 +102,8 @@ def _chunk(axes: Axes, boundary: Boundary, joint: int, color: str) -> None:
     )  # fmt: skip
 
 
-def _title(window: Window) -> str:
+def title(window: Window) -> str:
+    """Return the strategy and the figures of its run."""
     figures = window.report.figures
     return (
         f'{window.report.strategy}    CON {figures["consistency_rad"]:.4f} rad    '

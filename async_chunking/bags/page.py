@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from async_chunking.bags import charts
 from async_chunking.bags.compare import Comparison, StrategyReport
 from async_chunking.bags.summary import BagReport
-from async_chunking.bags.table import LABELS, SECTIONS, estimate_text, number_text
+from async_chunking.bags.table import LABELS, known_sections, number_text
 from async_chunking.bags.window import Window
 
 _STYLE = """
@@ -70,11 +70,11 @@ def _figures(strategies: Sequence[StrategyReport]) -> str:
     names = ''.join(f'<th>{escape(s.strategy)}</th>' for s in strategies)
     counts = ''.join(f'<td>{len(s.runs)}</td>' for s in strategies)
     lines = [f'<tr><td>runs</td>{counts}</tr>']
-    for title, rows in SECTIONS.items():
+    for title, rows in known_sections(strategies):
         lines.append(f'<tr class="section"><th colspan="{len(strategies) + 1}">{title}</th></tr>')
-        for row in rows:
-            cells = ''.join(f'<td>{escape(estimate_text(s, row))}</td>' for s in strategies)
-            lines.append(f'<tr><td>{escape(row.label)}</td>{cells}</tr>')
+        for label, texts in rows:
+            cells = ''.join(f'<td>{escape(text)}</td>' for text in texts)
+            lines.append(f'<tr><td>{escape(label)}</td>{cells}</tr>')
     return (
         f'<table><thead><tr><th></th>{names}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
         '<p class="note">Brackets: 95 % intervals over runs (SR: Wilson; means: Student).</p>'

@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,15 +133,23 @@ def _figures_table(strategies: Sequence[StrategyReport]) -> Table:
         if strategy.cut_off:
             heading += f' (+{strategy.cut_off} cut off)'
         table.add_column(heading, justify='right')
-    for title, rows in SECTIONS.items():
-        lines = [(row, [estimate_text(s, row) for s in strategies]) for row in rows]
-        lines = [(row, cells) for row, cells in lines if any(cell != '–' for cell in cells)]
-        if lines:
-            table.add_section()
-            table.add_row(f'[bold]{title}')
-        for row, cells in lines:
-            table.add_row(escape(row.label), *map(escape, cells))
+    for title, lines in known_sections(strategies):
+        table.add_section()
+        table.add_row(f'[bold]{title}')
+        for label, cells in lines:
+            table.add_row(escape(label), *map(escape, cells))
     return table
+
+
+def known_sections(
+    strategies: Sequence[StrategyReport],
+) -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:
+    """Yield each section's title and its lines: label, and a text for each strategy."""
+    for title, rows in SECTIONS.items():
+        lines = [(row.label, [estimate_text(s, row) for s in strategies]) for row in rows]
+        lines = [(label, texts) for label, texts in lines if set(texts) != {'–'}]
+        if lines:
+            yield title, lines
 
 
 def _tests_table(comparisons: Sequence[Comparison]) -> Table:

@@ -19,10 +19,11 @@ def recorded_topics(robot: Embodiment, images: bool = False) -> tuple[str, ...]:
         robot: Whose joints, observations and commands are added to the package's own topics.
         images: Record camera streams too.
     """
+    measured = [source.topic for source in robot.sources]
     observed = [
         stream.topic for stream in robot.observations.values()
-        if images or 'image' not in stream.kind
+        if stream.topic and (images or 'image' not in stream.kind)
     ]  # fmt: skip
     commanded = [command.topic for command in robot.commands]
-    found = (*OWN, robot.joint_states, *observed, *commanded, '/diagnostics')
+    found = (*OWN, *measured, *observed, *commanded, '/diagnostics')
     return tuple(dict.fromkeys(found))
