@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # Name -> 'module:Class' below this package, imported only when it is used.
 TASKS: dict[str, str] = {
     'viperx_slalom': 'viperx_slalom:ViperXSlalom',
+    'viperx_bimanual_carry': 'viperx_bimanual_carry:ViperXBimanualCarry',
+    'franka_catch': 'franka_catch:FrankaCatch',
+    'humanoid_place': 'humanoid_place:HumanoidPlace',
 }
 
 

@@ -26,7 +26,7 @@ class Episode:
 
     Attributes:
         observations: Name -> [T, dim].
-        actions: [T, D] what the expert wanted at each tick [rad, m]; what was sent had noise on it.
+        actions: [T, D] what the expert wanted at each tick [rad, m]; the commands had noise on it.
         attempt: Index of its randomness.
         mode: Of the expert.
         success_seconds: When it was solved [s].
@@ -67,8 +67,11 @@ def record(task: Task, seed: int, attempt: int, action_noise: float) -> Episode 
         if done and not solved:
             return None
         left -= solved
-    stacked = {name: np.array([o[name] for o in seen]) for name in observation}
-    return Episode(stacked, np.array(actions), attempt, expert.mode, float(task.success_seconds))
+    every = round(task.control_rate_hz / task.policy_rate_hz)
+    stacked = {name: np.array([o[name] for o in seen[::every]]) for name in observation}
+    return Episode(
+        stacked, np.array(actions[::every]), attempt, expert.mode, float(task.success_seconds)
+    )
 
 
 def record_many(

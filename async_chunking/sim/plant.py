@@ -50,6 +50,8 @@ class Plant:
     Attributes:
         data: State of the simulation, for a task's own bodies and contacts.
         linear: [D] whether a joint moves in metres rather than radians.
+        period: Of commands [s].
+        fault: Why the driver has ended the motion, empty while it has not.
 
     Raises:
         PlantError: An actuator is missing, or the rates do not divide.
@@ -73,6 +75,8 @@ class Plant:
         self.model = model
         self.data = mujoco.MjData(model)
         self.joints = tuple(joints)
+        self.period = 1.0 / control_rate_hz
+        self.fault = ''
         self._substeps = round(substeps)
         self._actuators = np.array([names.index(name) for name in joints])
         driven = model.actuator_trnid[self._actuators, 0]
@@ -104,6 +108,7 @@ class Plant:
         """
         positions = self._checked(positions)
         mujoco.mj_resetData(self.model, self.data)
+        self.fault = ''
         self.data.qpos[self._positions] = positions
         self._mirror()
         self.data.ctrl[self._actuators] = positions

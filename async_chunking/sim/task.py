@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
-from typing import ClassVar
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from async_chunking.sim.plant import Plant
 
-# 'observation.state' [D] measured joint positions [rad, m], and 'observation.environment_state' [E].
 Observation = dict[str, np.ndarray]
+"""'observation.state' [D], joint positions [rad, m], and 'observation.environment_state' [E]."""
 
 
 class Expert(Protocol):
@@ -21,7 +19,7 @@ class Expert(Protocol):
     A demonstrator that may look behind the observation.
 
     Attributes:
-        mode: How this episode is done, for example the side of each obstacle; varies with the seed.
+        mode: How it does this episode, for example the side of each obstacle; numbers.
     """
 
     mode: tuple
@@ -42,6 +40,7 @@ class Task(ABC):
         embodiment: Name of the robot's description.
         instruction: What a language-conditioned policy would be told.
         control_rate_hz: Commands per second.
+        policy_rate_hz: Frames of a demonstration per second; divides `control_rate_hz`.
         max_seconds: An episode that takes longer has failed [s].
         environment_names: What each of the E numbers of the environment state is.
         plant: The robot.
@@ -51,6 +50,7 @@ class Task(ABC):
     embodiment: ClassVar[str]
     instruction: ClassVar[str]
     control_rate_hz: ClassVar[float] = 50.0
+    policy_rate_hz: ClassVar[float] = 50.0
     max_seconds: ClassVar[float]
     environment_names: ClassVar[tuple[str, ...]]
     plant: Plant
