@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -85,7 +85,7 @@ def wilcoxon(first: Sequence[float], second: Sequence[float]) -> PairedTest:
     difference = (two - one)[np.isfinite(one) & np.isfinite(two)]
     if not difference.any():
         return PairedTest(len(difference), 0.0 if len(difference) else math.nan, math.nan)
-    p_value = stats.wilcoxon(difference, zero_method='pratt').pvalue
+    p_value: Any = stats.wilcoxon(difference, zero_method='pratt')[1]
     return PairedTest(len(difference), float(difference.mean()), float(p_value))
 
 

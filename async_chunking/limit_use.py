@@ -80,14 +80,21 @@ def limit_use(
         msg = f'commands have {size} joints, the limits {len(limits)}'
         raise ValueError(msg)
     bounds = (limits.velocity, limits.acceleration, limits.jerk)
-    uses, slack = [], []
-    for order, bound in enumerate(bounds, start=1):
-        rate = np.abs(derivative(command, period, order, tick))
-        share = rate.max(0, initial=0.0) / bound
-        uses.append(np.where(np.isfinite(bound), share, np.nan))
-        slack.append(2.0**order * _RESOLUTION / 2.0 / period**order / bound)
     margin = np.minimum(command - limits.lower, limits.upper - command)
-    return LimitUse(margin.min(0, initial=math.inf), *uses, np.array(slack))
+    velocity, acceleration, jerk = (
+        _share(derivative(command, period, order, tick), bound)
+        for order, bound in enumerate(bounds, start=1)
+    )
+    slack = [
+        2.0**order * _RESOLUTION / 2.0 / period**order / bound
+        for order, bound in enumerate(bounds, start=1)
+    ]
+    return LimitUse(margin.min(0, initial=math.inf), velocity, acceleration, jerk, np.array(slack))
+
+
+def _share(rates: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    largest = np.abs(rates).max(0, initial=0.0)
+    return np.where(np.isfinite(bound), largest / bound, np.nan)
 
 
 def worse(one: LimitUse, two: LimitUse) -> LimitUse:

@@ -23,7 +23,9 @@ from async_chunking.record import Episode, Exchange, Run
 from async_chunking.safety import Limits
 from async_chunking.seams import Seam, column, consistency_of, mean, seams
 
-__all__ = ['Exchange', 'Run', 'Tally', 'delays', 'jerk', 'periods', 'pooled', 'spread', 'summarize']
+__all__ = [
+    'Exchange', 'Run', 'Tally', 'delays', 'jerk', 'periods', 'pooled', 'spread', 'summarize',
+]  # fmt: skip
 
 
 def jerk(positions: np.ndarray, period: float) -> float:
@@ -162,9 +164,9 @@ def pooled(tallies: Sequence[Tally], episodes: Sequence[Episode] = ()) -> dict[s
         episodes: Attempts at the task, where the runs do not say.
     """
     tallies = [tally for tally in tallies if tally.last is not None]
-    if not tallies:
+    last = [tally.last for tally in tallies if tally.last is not None]
+    if not last:
         return {}
-    last = [tally.last for tally in tallies]
     clocks = [tally.clock for tally in tallies]
     period = np.concatenate([sent_periods(clock[0], clock[1], clock[2]) for clock in clocks])
     tick, missed, emitted, deadline = np.concatenate(clocks, axis=1)
@@ -174,8 +176,8 @@ def pooled(tallies: Sequence[Tally], episodes: Sequence[Episode] = ()) -> dict[s
         'strategy': last[-1].strategy,
         **_task_figures(episodes or [e for run in last for e in run.attempts()]),
         **_boundary_figures([seam for tally in tallies for seam in tally.seams]),
-        'command_jerk_rad_s3': _root_mean(sum(tally.squares['command'] for tally in tallies)),
-        'measured_jerk_rad_s3': _root_mean(sum(tally.squares['measured'] for tally in tallies)),
+        'command_jerk_rad_s3': _root_mean([tally.squares['command'] for tally in tallies]),
+        'measured_jerk_rad_s3': _root_mean([tally.squares['measured'] for tally in tallies]),
         'delay_steps': _middle(np.concatenate([tally.delays for tally in tallies])),
         'period_ms': spread(period * 1e3)._asdict(),
         'lateness_ms': spread((emitted - deadline) * 1e3)._asdict(),
@@ -222,5 +224,6 @@ def _middle(values: np.ndarray) -> dict[str, float]:
     return {'p50': found.p50, 'max': found.max}
 
 
-def _root_mean(total: np.ndarray) -> float:
+def _root_mean(squares: Sequence[np.ndarray]) -> float:
+    total = np.sum(squares, axis=0)
     return math.sqrt(total[0] / total[1]) if total[1] else math.nan

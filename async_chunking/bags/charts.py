@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -31,8 +32,9 @@ def _styled(figure: go.Figure, height: int) -> go.Figure:
 
 def headline(windows: Sequence[Window], joints: Sequence[int]) -> go.Figure:
     """Return chunks over the executed stream: a row for each joint, a column for each strategy."""
+    shared: dict[str, Any] = {'shared_xaxes': 'columns', 'shared_yaxes': 'rows'}
     figure = make_subplots(
-        len(joints), len(windows), shared_xaxes='columns', shared_yaxes='rows',
+        len(joints), len(windows), **shared,
         column_titles=[title(window) for window in windows],
         horizontal_spacing=0.03, vertical_spacing=0.15 / len(joints),
     )  # fmt: skip
@@ -49,9 +51,10 @@ def headline(windows: Sequence[Window], joints: Sequence[int]) -> go.Figure:
             )  # fmt: skip
             figure.add_trace(stream, row, column)
             for boundary in window.boundaries:
+                place: dict[str, Any] = {'row': row, 'col': column}
                 figure.add_vrect(
-                    boundary.asked, boundary.taken, row=row, col=column, line_width=0,
-                    fillcolor='#c9d0d8', opacity=0.22, layer='below',
+                    boundary.asked, boundary.taken, **place, line_width=0, fillcolor='#c9d0d8',
+                    opacity=0.22, layer='below',
                 )  # fmt: skip
         figure.update_xaxes(range=[window.times[0], window.times[-1]], col=column)
         figure.update_xaxes(title='time since the run began [s]', row=len(joints), col=column)
@@ -107,7 +110,7 @@ def delay_by_cause(strategies: Sequence[StrategyReport]) -> go.Figure:
         bins = np.unique(place)
         counts = np.array([(place == b).sum() for b in bins])
         shares = {cause: _share(seams[cause] * 1e3 / total, place, bins) for cause in CAUSES}
-        shares['unknown'] = 1.0 - sum(shares.values())
+        shares['unknown'] = 1.0 - np.sum(list(shares.values()), axis=0)
         for cause, share in shares.items():
             if share.max(initial=0.0) < 1e-6:
                 continue

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from rosbags.interfaces.typing import FieldDesc
+from rosbags.interfaces.typing import FieldDesc, Typesdict
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -23,7 +23,7 @@ class BagError(AsyncChunkingError):
     """A recording cannot be read or written; the message names the file."""
 
 
-Definitions = dict[str, tuple[object, list[tuple[str, FieldDesc]]]]
+Definitions = Typesdict
 
 
 def parse(text: str, name: str, form: str = 'ros2msg') -> Definitions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -22,7 +23,7 @@ CHUNKS = (
     '#e9a13b',
     '#4f7cac',
 )  # Neighbouring chunks differ; safe for colour blindness.
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     'font.size': 9.0, 'axes.spines.top': False, 'axes.spines.right': False,
     'axes.edgecolor': '#8a9099', 'xtick.color': '#5a6069', 'ytick.color': '#5a6069',
     'axes.labelcolor': '#3a4048', 'axes.grid': True, 'grid.color': '#eceff2',

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
+from async_chunking.bags.compression import zstd
 from async_chunking.bags.definitions import BagError
-from async_chunking.bags.mcap import Message, Report, Scan, Topic, zstd
+from async_chunking.bags.mcap import Message, Report, Scan, Topic
 
 _STORAGES = ('.mcap', '.db3')
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'

@@ -14,15 +14,11 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 import lz4.frame
 
-try:
-    from compression import zstd
-except ImportError:
-    from backports import zstd
-
+from async_chunking.bags.compression import zstd
 from async_chunking.bags.definitions import BagError
 
 _MAGIC = b'\x89MCAP0\r\n'
@@ -60,6 +56,13 @@ class Message(NamedTuple):
 Report = Callable[[str], None]
 
 
+class Stream(Protocol):
+    """A file, compressed or not."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes; fewer at the end."""
+
+
 class Scan:
     """
     One file, read front to back.
@@ -75,7 +78,7 @@ class Scan:
     """
 
     def __init__(
-        self, stream: BinaryIO, size: float, wanted: Callable[[Topic], bool], report: Report
+        self, stream: Stream, size: float, wanted: Callable[[Topic], bool], report: Report
     ) -> None:
         self._stream = stream
         self._size = size

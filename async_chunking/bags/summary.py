@@ -117,7 +117,7 @@ def recorded_limits(snapshot: Mapping[str, Any]) -> Limits | None:
         return None
     try:
         bounds = {
-            name: [np.inf if number is None else number for number in numbers]
+            name: np.array([np.inf if number is None else number for number in numbers])
             for name, numbers in values.items()
         }
         return Limits(**bounds)

@@ -110,18 +110,20 @@ class Ticks:
             strategy=strategy,
             control_period=period,
             stride=1.0 / (period * rates.policy) if rates.policy > 0.0 else 1.0,
+            tick=columns['tick'],
+            phase=columns['phase'],
+            command=columns['command'],
+            planned=columns['planned'],
+            measured=columns['measured'],
+            request_id=columns['request_id'],
+            took_over=columns['took_over'],
+            delay=columns['delay'],
+            missed=columns['missed'],
             emitted=columns['emitted_ns'] * 1e-9,
             deadline=columns['deadline_ns'] * 1e-9,
             exchanges=exchanges,
             counters=self._counters,
-            **{
-                name: columns[name]
-                for name in (
-                    'tick', 'phase', 'command', 'planned', 'measured', 'request_id', 'took_over',
-                    'delay', 'missed',
-                )
-            },
-        )  # fmt: skip
+        )
 
     def problems(self) -> list[str]:
         """Return what is wrong, a sentence each."""

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording of one session in one line: all its runs pooled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from async_chunking.bags.files import find
+from async_chunking.bags.reading import RunKey, RunReader
+from async_chunking.metrics import Tally, pooled
+from async_chunking.safety import Limits
+
+
+def overview(path: Path, limits: Limits) -> dict[str, object]:
+    """
+    Return the figures of all runs in a recording as if they were one, by name.
+
+    `success` is the share of the episodes that succeeded, None without episodes.
+
+    Args:
+        path: Of the recording.
+        limits: Of the robot.
+
+    Raises:
+        BagError: It cannot be read.
+    """
+    (bag,) = find([path])
+    reader = RunReader(bag)
+    tallies: dict[RunKey, Tally] = {}
+    for key, run in reader.pieces():
+        tallies.setdefault(key, Tally(limits)).add(run)
+    episodes = [episode for found in reader.episodes.values() for episode in found]
+    figures = pooled(list(tallies.values()), episodes)
+    if episodes:
+        figures['success'] = sum(episode.success for episode in episodes) / len(episodes)
+    return figures
