@@ -95,6 +95,37 @@ def test_chunks_are_zero_after_the_end_of_an_episode():
     assert actions[:, :, 0].tolist() == [[1, 2, 3], [2, 3, 0], [3, 0, 0], [4, 5, 6]]
 
 
+def test_training_in_pieces_gives_the_same_policy(tmp_path):
+    torch = pytest.importorskip('torch')
+    from safetensors.numpy import save_file
+
+    from async_chunking.bench.kinetix.flow import DEBUG_FLOW_RECIPE, train_flow
+    from async_chunking.policies.checkpoint import load_policy
+
+    rng = np.random.default_rng(0)
+    data = {
+        'observation': rng.normal(size=(20, 4, 5)).astype(np.float32),
+        'action': rng.normal(size=(20, 4, 6)).astype(np.float32),
+        'done': np.zeros((20, 4), bool),
+    }
+    weights, finished = [], []
+    for name, seconds in (('whole', [100.0]), ('pieces', [1.5, 100.0])):
+        folder = tmp_path / name
+        folder.mkdir()
+        save_file(data, folder / 'catapult.data.safetensors')
+        for limit in seconds:
+            ticks = iter(range(100))
+            clock = ticks.__next__
+            done = train_flow(
+                'catapult', folder, DEBUG_FLOW_RECIPE, max_seconds=limit, clock=clock
+            )
+            finished.append((done['updates'], done['finished']))
+        weights.append(load_policy(folder / 'catapult' / 'flow').network.state_dict())
+    assert finished == [(4, True), (1, False), (4, True)]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
 def test_only_what_was_played_on_every_level_is_pooled():
     from async_chunking.bench.kinetix.cli import on_all_levels
 
@@ -154,10 +185,9 @@ class TestStages:
     def test_collect(self, call):
         assert f'{LEVEL}: 512 transitions' in call('collect', '--level', LEVEL)
 
-    def test_train_stops_and_goes_on(self, call, folder):
-        assert 'to be continued, 0 updates' in call(
-            'train', '--level', LEVEL, '--max-seconds', '0'
-        )
+    def test_train(self, call, folder):
+        stopped = call('train', '--level', LEVEL, '--max-seconds', '0')
+        assert 'to be continued, 0 updates' in stopped
         assert 'finished, 4 updates' in call('train', '--level', LEVEL)
         weights = folder / 'debug' / LEVEL / 'flow.safetensors'
         assert weights.stat().st_size < 2_000_000
@@ -166,7 +196,7 @@ class TestStages:
         from async_chunking.bench.rows import read
 
         words = ('evaluate', '--level', LEVEL, '--strategy', 'naive', '--delay', '3')
-        assert 'solved' in call('train', '--level', LEVEL)
+        assert call(*words).count('solved') == 1
         assert call(*words, '--strategy', 'paint').count('solved') == 1
         rows = read(folder / 'debug' / 'rows')
         assert len(rows) == 8

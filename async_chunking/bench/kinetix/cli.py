@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / 'checkpoints'
 ALL, STRATEGIES = list(LEVELS), ['naive', 'bid', 'rtc', 'paint']
+DEBUG_STEPS, DEBUG_TRANSITIONS, DEBUG_ROLLOUTS = 256, 400, 4
 DELAYS, USUAL = [0, 1, 2, 3, 4], [0]
 
 app = typer.Typer(help='The Kinetix benchmark, from experts to tables.', no_args_is_help=True)
@@ -54,11 +55,10 @@ def expert(
 ) -> None:
     """Train an expert for each level with PPO, until it solves 90 % or the budget is spent."""
     for simulated in _simulated(level, levels, folder):
-        from async_chunking.bench.kinetix import debug as tiny
         from async_chunking.bench.kinetix.expert import train_expert
-        from async_chunking.bench.kinetix.ppo import RECIPE
+        from async_chunking.bench.kinetix.ppo import DEBUG_RECIPE, RECIPE
 
-        recipe, steps = (tiny.EXPERT, tiny.STEPS) if debug else (RECIPE, max_steps)
+        recipe, steps = (DEBUG_RECIPE, DEBUG_STEPS) if debug else (RECIPE, max_steps)
         about = train_expert(
             simulated, _folder(folder, debug), recipe, max_steps=steps, max_seconds=max_seconds
         )
@@ -78,11 +78,10 @@ def collect(
 ) -> None:
     """Record what each expert sees and does."""
     for simulated in _simulated(level, levels, folder):
-        from async_chunking.bench.kinetix import debug as tiny
         from async_chunking.bench.kinetix.collect import collect_data
-        from async_chunking.bench.kinetix.ppo import RECIPE
+        from async_chunking.bench.kinetix.ppo import DEBUG_RECIPE, RECIPE
 
-        recipe, wanted = (tiny.EXPERT, tiny.TRANSITIONS) if debug else (RECIPE, transitions)
+        recipe, wanted = (DEBUG_RECIPE, DEBUG_TRANSITIONS) if debug else (RECIPE, transitions)
         found = collect_data(simulated, _folder(folder, debug), wanted, recipe)
         typer.echo(
             f'{simulated.name}: {found["transitions"]} transitions, {found["episodes"]} episodes, '
@@ -100,12 +99,11 @@ def train(
     """Train a flow policy from each level's data."""
     import torch
 
-    from async_chunking.bench.kinetix import debug as tiny
-    from async_chunking.bench.kinetix.flow import FLOW_RECIPE, train_flow
+    from async_chunking.bench.kinetix.flow import DEBUG_FLOW_RECIPE, FLOW_RECIPE, train_flow
 
     _report_progress()
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', '0')) or torch.get_num_threads())
-    recipe = tiny.FLOW if debug else FLOW_RECIPE
+    recipe = DEBUG_FLOW_RECIPE if debug else FLOW_RECIPE
     for name in level:
         done = train_flow(name, _folder(folder, debug), recipe, max_seconds=max_seconds)
         state = 'finished' if done['finished'] else 'to be continued'
@@ -158,7 +156,7 @@ def evaluate(
                     work.append((name, policy, cell, place / 'rows' / shard))
     for name, policy, cell, shard in [part for part in work if not part[-1].exists()]:
         (simulated,) = _simulated([name], levels, folder)
-        rows = play(simulated, policy, cell, 4 if debug else rollouts)
+        rows = play(simulated, policy, cell, DEBUG_ROLLOUTS if debug else rollouts)
         write_files({shard: encode(rows)})
         solved = sum(row['success'] for row in rows) / len(rows)
         typer.echo(f'{shard.stem}: solved {solved:.3f}')

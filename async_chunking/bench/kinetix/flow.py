@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from async_chunking.bench.kinetix.data import chunks, read_data
@@ -18,6 +20,7 @@ from async_chunking.policies.checkpoint import describe, save_weights
 from async_chunking.policies.mixer import MixerArchitecture
 from async_chunking.policies.network import NetworkPolicy
 from async_chunking.policies.sidecar import DataSource, Normalization, Scale, Sidecar
+from async_chunking.policies.storage import write_files
 
 log = logging.getLogger(__name__)
 OBSERVATION = 'observation.state'
@@ -54,6 +57,9 @@ class FlowRecipe:
 
 
 FLOW_RECIPE = FlowRecipe()
+DEBUG_FLOW_RECIPE = FlowRecipe(
+    updates=4, batch=16, width=16, token_width=8, channel_width=16, blocks=1
+)
 
 
 def train_flow(
@@ -94,26 +100,25 @@ def train_flow(
     learner = torch.optim.AdamW(
         policy.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    resume = folder / f'{level}.flow.resume.pt'
-    done, losses = _resume(resume, policy.network, learner)
+    resume = folder / f'{level}.training.safetensors'
+    losses = _resume(resume, policy.network, learner)
     began = clock()
     inputs, targets = torch.from_numpy(observations), torch.from_numpy(actions)
-    while done < recipe.updates and clock() - began < max_seconds:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + done)
+    while len(losses) < recipe.updates and clock() - began < max_seconds:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + len(losses))
         pick = torch.randint(len(inputs), (recipe.batch,), generator=generator)
         for group in learner.param_groups:
-            group['lr'] = recipe.learning_rate * pace(done, recipe)
+            group['lr'] = recipe.learning_rate * pace(len(losses), recipe)
         loss = flow_matching_loss(policy, inputs[pick], targets[pick], generator)
         learner.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(policy.network.parameters(), 10.0)
         learner.step()
-        done += 1
         losses.append(loss.item())
-        if done % 200 == 0:
-            log.info('%s: %d updates, loss %.4f', level, done, np.mean(losses[-200:]))
-    _store(resume, policy.network, learner, done, losses)
-    result = {'updates': done, 'finished': done >= recipe.updates}
+        if len(losses) % 200 == 0:
+            log.info('%s: %d updates, loss %.4f', level, len(losses), np.mean(losses[-200:]))
+    _store(resume, policy.network, learner, losses)
+    result = {'updates': len(losses), 'finished': len(losses) >= recipe.updates}
     result['loss'] = float(np.mean(losses[-200:])) if losses else float('nan')
     if result['finished']:
         facts = {'recipe': asdict(recipe), 'seed': seed, 'loss': result['loss']}
@@ -148,7 +153,7 @@ def scales(observations: np.ndarray) -> Normalization:
 def pace(done: int, recipe: FlowRecipe) -> float:
     """Return the learning rate's factor before an update: linear warm-up, then a cosine to 0."""
     rise = min(1.0, (done + 1) / recipe.warm_up)
-    return rise * 0.5 * (1.0 + np.cos(np.pi * done / recipe.updates))
+    return rise * 0.5 * (1.0 + math.cos(math.pi * done / recipe.updates))
 
 
 def save_half(
@@ -169,17 +174,26 @@ def save_half(
     return save_weights(path, sidecar, weights)
 
 
-def _resume(path: Path, network: nn.Module, learner: torch.optim.Optimizer) -> tuple[int, list]:
+def _resume(path: Path, network: nn.Module, learner: torch.optim.Optimizer) -> list[float]:
+    """Bring network and learner to where `_store` left them; return the losses until there."""
     if not path.exists():
-        return 0, []
-    saved = torch.load(path, weights_only=True)
-    network.load_state_dict(saved['network'])
-    learner.load_state_dict(saved['learner'])
-    return saved['done'], saved['losses']
+        return []
+    saved = load_file(path)
+    network.load_state_dict({name: saved[f'network/{name}'] for name in network.state_dict()})
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in saved.items():
+        place, *rest = name.split('/')
+        if place == 'learner':
+            moments.setdefault(int(rest[0]), {})[rest[1]] = value
+    learner.load_state_dict({**learner.state_dict(), 'state': moments})
+    return saved['losses'].tolist()
 
 
 def _store(
-    path: Path, network: nn.Module, learner: torch.optim.Optimizer, done: int, losses: list
+    path: Path, network: nn.Module, learner: torch.optim.Optimizer, losses: list[float]
 ) -> None:
-    state = {'network': network.state_dict(), 'learner': learner.state_dict()}
-    torch.save({**state, 'done': done, 'losses': losses}, path)
+    tensors = {f'network/{name}': value for name, value in network.state_dict().items()}
+    for index, state in learner.state_dict()['state'].items():
+        tensors |= {f'learner/{index}/{name}': value for name, value in state.items()}
+    tensors['losses'] = torch.tensor(losses)
+    write_files({path: save(tensors)})

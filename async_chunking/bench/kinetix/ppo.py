@@ -51,6 +51,7 @@ class Recipe:
 
 
 RECIPE = Recipe()
+DEBUG_RECIPE = Recipe(environments=8, steps=16, minibatches=2, epochs=1, width=16)
 
 
 class Training(NamedTuple):
