@@ -23,10 +23,12 @@ from async_chunking.errors import AsyncChunkingError
 COMMANDS = {
     'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies under delay, in closed loop.'),
     'dataset': ('async_chunking.dataset.command', 'app', 'Make and check demonstrations.'),
+    'demo': ('async_chunking.demo', 'demo', 'Run the simulated ViperX; print a table.'),
     'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),
     'strategies': ('async_chunking.catalogue', 'strategies', 'Show every strategy.'),
     'train': ('async_chunking.training.command', 'train', 'Train a policy by a recipe.'),
+    'up': ('async_chunking.up', 'up', 'Start a robot, watch it, say how well it went.'),
     'version': ('async_chunking.cli', 'version', 'Show the version of the package.'),
 }
 

@@ -123,7 +123,9 @@ class Tally:
         self._add_motion(piece)
 
     def _add_motion(self, piece: Run) -> None:
-        rows = {name: getattr(piece, name) for name in ('tick', 'command', 'measured')}
+        # A missed tick sent nothing: the series is split there.
+        sent = piece.missed == 0
+        rows = {name: getattr(piece, name)[sent] for name in ('tick', 'command', 'measured')}
         if self._tail:
             rows = {name: np.concatenate((self._tail[name], rows[name])) for name in rows}
         for name in self.squares:

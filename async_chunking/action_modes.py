@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a policy's numbers mean: positions, offsets from the measured pose, or velocities.
+
+The executor and all that follows it know positions only. A policy that was trained on offsets
+(relative actions, as GR00T has them for arms) or velocities (DROID) is translated here, in both
+directions, so that samplers condition it on its own kind of numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MODES = ('absolute', 'delta', 'velocity')
+
+
+@dataclass(frozen=True)
+class ActionModes:
+    """
+    The mode of each joint.
+
+    Attributes:
+        modes: [D] of `MODES`. delta: row k is the position at k less the measured one. velocity:
+            row k is the velocity on the way to the position at k, the first way beginning at the
+            measured one [rad/s, m/s].
+        period: Between rows [s].
+    """
+
+    modes: tuple[str, ...]
+    period: float
+
+    @property
+    def trivial(self) -> bool:
+        """Whether all joints are absolute, so that there is nothing to do."""
+        return set(self.modes) <= {'absolute'}
+
+    def to_positions(self, actions: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        """
+        Return the positions [H, D] that a policy's chunk means.
+
+        Args:
+            actions: [H, D].
+            measured: [D] joints in the observation that the chunk was drawn for.
+        """
+        positions = np.array(actions, dtype=np.float64)
+        delta, velocity = self._columns('delta'), self._columns('velocity')
+        positions[:, delta] += measured[delta]
+        way = np.cumsum(positions[:, velocity], axis=0) * self.period
+        positions[:, velocity] = measured[velocity] + way
+        return positions
+
+    def to_actions(self, positions: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        """Return the policy's chunk [H, D] that means positions [H, D]; see `to_positions`."""
+        actions = np.array(positions, dtype=np.float64)
+        delta, velocity = self._columns('delta'), self._columns('velocity')
+        actions[:, delta] -= measured[delta]
+        way = np.vstack([measured[velocity], actions[:, velocity]])
+        actions[:, velocity] = np.diff(way, axis=0) / self.period
+        return actions
+
+    def _columns(self, mode: str) -> np.ndarray:
+        return np.array([found == mode for found in self.modes], dtype=bool)

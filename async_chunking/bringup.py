@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which processes with which parameters make a robot: data, used by launch files and the command line.
+
+`describe` turns the name of a robot and `name:=value` arguments into nodes, and refuses whatever
+cannot work before anything starts. It knows no ROS; `ros2 launch` and `async-chunking up` start
+what it describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from async_chunking.embodiment import Embodiment, load
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.latency import parse_latency
+from async_chunking.parameters import PARAMETERS
+from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.shipped import policy_directory
+from async_chunking.settings import Settings, load_yaml, unknown, validated
+from async_chunking.strategies import check, resolve
+
+
+class Arguments(Settings):
+    """What launch files and `async-chunking up` take as `name:=value`.
+
+    The description of a field is what `--help` and `ros2 launch --show-args` say. An empty string or
+    None leaves a value to the robot's description or the parameter file.
+    """
+
+    strategy: str = Field(
+        'naive', description='How chunks are drawn and joined; parts joined by +'
+    )
+    delay_ms: str = Field(
+        '0', description='Latency on purpose [ms]: 120, 120±30, uniform:90:150 …'
+    )
+    sim: bool = Field(True, description='Simulate the robot instead of talking to its driver')
+    params_file: str = Field('', description='YAML of node parameters that override the defaults')
+    namespace: str = Field('', description='Of all nodes and topics')
+    use_sim_time: bool = Field(False, description='Let the simulation drive the clock')
+    real_time_factor: float = Field(
+        1.0, ge=0.0, description='Its pace with use_sim_time; 0 is free'
+    )
+    log_level: Literal['debug', 'info', 'warn', 'error', 'fatal'] = Field(
+        'info', description='Of all nodes'
+    )
+    record: str = Field('', description='Folder to record a bag in; it must not exist')
+    duration: float = Field(0.0, ge=0.0, description='End after this many seconds; 0 is never')
+    episodes: int = Field(0, ge=0, description='End after this many episodes; 0 is never')
+    policy_path: str = Field('', description='Folder of checkpoints, or the name of a shipped one')
+    execution_horizon: int | None = Field(None, ge=1, description='Rows between two requests')
+    seed: int = Field(0, ge=0, description='Of the episodes and of the noise')
+    realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the command thread')
+
+    @field_validator('delay_ms', mode='before')
+    @classmethod
+    def _latency(cls, value: Any) -> str:
+        parse_latency(value)
+        return str(value)
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process.
+
+    Attributes:
+        executable: Of the package, `<name>_node`.
+        name: Of the node.
+        parameters: All that differ from the defaults.
+        respawn: Start it again when it dies; the others end the run.
+    """
+
+    executable: str
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    respawn: bool = False
+
+
+@dataclass(frozen=True)
+class Bringup:
+    """A robot, ready to be started.
+
+    Attributes:
+        robot: Its description.
+        policy: Its checkpoints.
+        arguments: As given.
+        nodes: In the order in which they start.
+    """
+
+    robot: Embodiment
+    policy: PolicyDirectory
+    arguments: Arguments
+    nodes: tuple[NodeSpec, ...]
+
+
+def parse(words: Sequence[str]) -> dict[str, str]:
+    """Return `name:=value` words as a mapping.
+
+    Raises:
+        AsyncChunkingError: A word is not of this form, or its name is given twice.
+    """
+    given: dict[str, str] = {}
+    for word in words:
+        name, separator, value = word.partition(':=')
+        if not (name and separator):
+            msg = f"'{word}' is not name:=value. Names: {', '.join(Arguments.model_fields)}"
+            raise AsyncChunkingError(msg)
+        if name in given:
+            msg = f"argument '{name}' is given twice: {given[name]} and {value}"
+            raise AsyncChunkingError(msg)
+        given[name] = value
+    return given
+
+
+def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
+    """
+    Return the nodes that make a robot.
+
+    Args:
+        robot: Name of a file in config/, or the path of one.
+        given: Fields of `Arguments`; strings will do.
+
+    Raises:
+        AsyncChunkingError: Anything that cannot work, before a process is started.
+    """
+    arguments = validated(Arguments, dict(given), 'arguments')
+    description = load(robot, sim=arguments.sim)
+    if arguments.sim and description.simulation is None:
+        msg = f'robot {robot} has no simulation; start it with sim:=false'
+        raise AsyncChunkingError(msg)
+    policy = PolicyDirectory(policy_directory(arguments.policy_path or description.policy.path))
+    _check_policy(policy, description)
+    strategy = resolve(arguments.strategy)
+    check(strategy, policy.offers)
+    policy.recipe_for(strategy)
+    nodes = _nodes(robot, arguments, description, policy)
+    return Bringup(description, policy, arguments, _overridden(nodes, arguments.params_file))
+
+
+def _check_policy(policy: PolicyDirectory, robot: Embodiment) -> None:
+    """Refuse a policy of another robot, or one whose chunks are too short to be used at all."""
+    joints = len(robot.joints)
+    if policy.action_dim != joints:
+        msg = (
+            f'{policy.path}: the policy has {policy.action_dim} action dimensions, robot '
+            f'{robot.name} has {joints} joints'
+        )
+        raise AsyncChunkingError(msg)
+
+
+def _nodes(
+    robot: str, arguments: Arguments, description: Embodiment, policy: PolicyDirectory
+) -> tuple[NodeSpec, ...]:
+    common = {
+        'embodiment': robot, 'sim': arguments.sim, 'autostart': True,
+        'use_sim_time': arguments.use_sim_time,
+    }  # fmt: skip
+    interval = arguments.execution_horizon or description.policy.execution_horizon
+    if not 1 <= interval <= policy.horizon:
+        msg = f'execution_horizon must be 1 to the horizon {policy.horizon}, got {interval}'
+        raise AsyncChunkingError(msg)
+    path = str(policy.path.resolve())
+    executor = {
+        'strategy': arguments.strategy, 'horizon': policy.horizon, 'execution_horizon': interval,
+        'policy_rate_hz': description.policy.policy_rate_hz, 'policy_path': path,
+        'offers': ' '.join(sorted(policy.offers)), 'realtime_priority': arguments.realtime_priority,
+    }  # fmt: skip
+    drawing = {'policy_path': path, 'delay_ms': arguments.delay_ms, 'seed': arguments.seed}
+    specs = [
+        NodeSpec('delay_monitor_node', 'delay_monitor', common, respawn=True),
+        NodeSpec('policy_node', 'policy', common | drawing, respawn=True),
+        NodeSpec('executor_node', 'executor', common | executor),
+    ]
+    if arguments.record:
+        recording = {'path': str(Path(arguments.record).expanduser().resolve())}
+        specs.insert(0, NodeSpec('recorder_node', 'recorder', common | recording))
+    if arguments.sim:
+        playing = {
+            'seed': arguments.seed, 'episodes': arguments.episodes,
+            'real_time_factor': arguments.real_time_factor,
+        }  # fmt: skip
+        specs.append(NodeSpec('sim_node', 'sim', common | playing))
+    return tuple(specs)
+
+
+def _overridden(nodes: tuple[NodeSpec, ...], path: str) -> tuple[NodeSpec, ...]:
+    """Return the nodes with the parameters of a ROS parameter file laid over them."""
+    if not path:
+        return nodes
+    content = load_yaml(Path(path))
+    if not isinstance(content, dict):
+        msg = f'{path}: expected node names with ros__parameters below them'
+        raise AsyncChunkingError(msg)
+    names = {node.name for node in nodes}
+    changed = {}
+    for key, body in content.items():
+        name = str(key).rsplit('/', 1)[-1]
+        if name not in names and name != '**':
+            raise AsyncChunkingError(f'{path}: {unknown("node", name, sorted(names))}')
+        if not isinstance(body, dict) or set(body) != {'ros__parameters'}:
+            msg = f'{path}: {key} must hold ros__parameters and nothing else'
+            raise AsyncChunkingError(msg)
+        changed[name] = body['ros__parameters']
+    return tuple(_changed(node, changed, path) for node in nodes)
+
+
+def _changed(node: NodeSpec, changed: Mapping[str, Mapping[str, Any]], path: str) -> NodeSpec:
+    own = changed.get(node.name, {})
+    known = PARAMETERS[node.executable].model_fields
+    for key in own:
+        if key not in known and key != 'use_sim_time':
+            raise AsyncChunkingError(f'{path}: {node.name}: {unknown("parameter", key, known)}')
+    everyone = {k: v for k, v in changed.get('**', {}).items() if k in known}
+    values = {**node.parameters, **everyone, **own}
+    validated(
+        PARAMETERS[node.executable],
+        {key: value for key, value in values.items() if key in known},
+        f'{path}: {node.name}',
+    )
+    return NodeSpec(node.executable, node.name, values, node.respawn)

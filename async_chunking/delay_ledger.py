@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+How long did each chunk take, and where did the time go? From what the executor says, on its clock.
+
+The total is counted in ticks, from the request to the takeover, and the policy's host reports only
+durations. So two hosts need no common time, and a clock that is set changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One chunk's way from request to takeover, all in [s] except the ids.
+
+    Attributes:
+        run_id: Of the request.
+        request_id: Of the request.
+        total: Request to takeover.
+        delay: The same in policy steps, rounded up.
+        observation_age: When inference started; not part of the total.
+        waiting: For inference to start.
+        inference: Latency on purpose included.
+        transport: The rest: both ways, and until the next tick.
+    """
+
+    run_id: int
+    request_id: int
+    total: float
+    delay: int
+    observation_age: float
+    waiting: float
+    inference: float
+    transport: float
+
+
+@dataclass
+class _Open:
+    tick: int
+    control_period: float
+    stride: float
+    observation_age: float = math.nan
+    waiting: float = math.nan
+    inference: float = math.nan
+
+
+class DelayLedger:
+    """Pairs requests, answers and takeovers of one run; another run begins a new page."""
+
+    def __init__(self) -> None:
+        self._run_id: int | None = None
+        self._open: dict[int, _Open] = {}
+
+    def request(
+        self, run_id: int, request_id: int, tick: int, control_rate_hz: float, policy_rate_hz: float
+    ) -> bool:
+        """Note a request; return whether it begins a new run."""
+        begins = run_id != self._run_id
+        if begins:
+            self._run_id = run_id
+            self._open.clear()
+        if control_rate_hz > 0.0 and policy_rate_hz > 0.0:
+            stride = control_rate_hz / policy_rate_hz
+            self._open[request_id] = _Open(tick, 1.0 / control_rate_hz, stride)
+        return begins
+
+    def answer(
+        self, run_id: int, request_id: int, observation_age: float, waiting: float, inference: float
+    ) -> None:
+        """Note the durations that came with a chunk."""
+        found = self._open.get(request_id) if run_id == self._run_id else None
+        if found is not None:
+            found.observation_age = observation_age
+            found.waiting = waiting
+            found.inference = inference
+
+    def takeover(self, run_id: int, request_id: int, tick: int) -> Measurement | None:
+        """Return what is known of the chunk that took over; None if its request was not heard."""
+        found = self._open.pop(request_id, None) if run_id == self._run_id else None
+        if found is None:
+            return None
+        self._open = {key: value for key, value in self._open.items() if key > request_id}
+        ticks = max(tick - found.tick, 0)
+        total = ticks * found.control_period
+        return Measurement(
+            run_id=run_id,
+            request_id=request_id,
+            total=total,
+            delay=math.ceil(ticks / found.stride - 1e-9),
+            observation_age=found.observation_age,
+            waiting=found.waiting,
+            inference=found.inference,
+            transport=max(total - found.waiting - found.inference, 0.0),
+        )

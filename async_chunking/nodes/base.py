@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all nodes share: lifecycle, parameters from a pydantic model, and an orderly end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+
+from async_chunking.embodiment import Embodiment, load
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.parameters import PARENT_VARIABLE, NodeParameters
+from async_chunking.settings import unknown, validated
+
+_PR_SET_PDEATHSIG = 1
+_STANDARD = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
+
+
+class RobotNode(LifecycleNode):
+    """A lifecycle node of a robot.
+
+    Subclasses name their `Parameters` and override `configure`, `activate`, `deactivate`, `check` and
+    `apply`. A mistake of the user raises an `AsyncChunkingError` there: it is logged and the
+    transition fails.
+
+    Args:
+        name: Of the node, unless remapped.
+
+    Attributes:
+        parameters: As configured, then as changed.
+        embodiment: The robot.
+        failure: Why the process must end; empty while it need not.
+    """
+
+    Parameters: type[NodeParameters]
+    parameters: Any
+    embodiment: Embodiment
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.failure = ''
+        self._configured = False
+        for key, field in self.Parameters.model_fields.items():
+            # Dynamic typing, so that 50 serves as 50.0; the model checks the value.
+            described = ParameterDescriptor(description=field.description or '', dynamic_typing=True)
+            self.declare_parameter(key, field.default, described)
+        for key in self._parameter_overrides:
+            if key not in self.Parameters.model_fields and not key.startswith(_STANDARD):
+                message = unknown('parameter', key, self.Parameters.model_fields)
+                self.get_logger().warning(f'ignored: {message}')
+        self.add_on_set_parameters_callback(self._on_set)
+        self.add_post_set_parameters_callback(self._on_changed)
+        self._permanent = set(self._entities())
+
+    # --- for subclasses -------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Check everything and create what the node needs; `on_cleanup` destroys it."""
+
+    def activate(self) -> None:
+        """Begin."""
+
+    def deactivate(self) -> None:
+        """End, leaving the robot in a safe state."""
+
+    def check(self, parameters: Any) -> None:
+        """Refuse parameters that the model alone cannot judge, by raising."""
+
+    def apply(self, parameters: Any) -> None:
+        """Use parameters that were changed while configured."""
+
+    # --- parameters -----------------------------------------------------------------------------
+
+    def _read(self, changed: list[Parameter]) -> NodeParameters:
+        values = {key: self.get_parameter(key).value for key in self.Parameters.model_fields}
+        values |= {p.name: p.value for p in changed if p.name in values}
+        return validated(self.Parameters, values, f'node {self.get_name()}')
+
+    def _on_set(self, changed: list[Parameter]) -> SetParametersResult:
+        try:
+            new = self._read(changed)
+            if self._configured:
+                self._refuse_fixed(new)
+                self.check(new)
+        except AsyncChunkingError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _refuse_fixed(self, new: NodeParameters) -> None:
+        for key, field in self.Parameters.model_fields.items():
+            runtime = (field.json_schema_extra or {}).get('runtime')
+            if not runtime and getattr(new, key) != getattr(self.parameters, key):
+                msg = f'{key} cannot be changed after configure'
+                raise AsyncChunkingError(msg)
+
+    def _on_changed(self, changed: list[Parameter]) -> None:
+        if self._configured:
+            self.parameters = self._read(changed)
+            self.apply(self.parameters)
+
+    # --- lifecycle ------------------------------------------------------------------------------
+
+    def _transition(self, action: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            action()
+        except AsyncChunkingError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would fail the transition without a word.
+            self.get_logger().error(traceback.format_exc())
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        self.parameters = self._read([])
+        self.embodiment = load(self.parameters.embodiment, self.parameters.sim)
+        self.check(self.parameters)
+        try:
+            self.configure()
+        except Exception:
+            self._destroy_entities()
+            raise
+        self._configured = True
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `configure`."""
+        return self._transition(self._configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `activate`."""
+        return self._transition(self.activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `deactivate`."""
+        return self._transition(self.deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Destroy what `configure` made."""
+        self._configured = False
+        self._destroy_entities()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _entities(self) -> list[Any]:
+        return [*self.publishers, *self.subscriptions, *self.timers, *self.services, *self.clients]
+
+    def _destroy_entities(self) -> None:
+        for made in self._entities():
+            if made not in self._permanent:
+                for kind in ('publisher', 'subscription', 'timer', 'service', 'client'):
+                    if getattr(self, f'destroy_{kind}')(made):
+                        break
+
+    def begin(self) -> None:
+        """Configure and activate; if that fails, the process must end."""
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if transition() is not TransitionCallbackReturn.SUCCESS:
+                self.failure = self.failure or 'it could not start'
+                return
+
+    def end(self) -> None:
+        """Deactivate if active, and destroy the node."""
+        if self._state_machine.current_state[1] == 'active':
+            self.trigger_deactivate()
+        self.destroy_node()
+
+
+def run(make: Callable[[], RobotNode]) -> int:
+    """Run a node until SIGINT or SIGTERM; return the exit status.
+
+    Signals do not shut ROS down at once, so that a robot can be brought to rest first.
+    """
+    if PARENT_VARIABLE in os.environ:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = make()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    if node.get_parameter('autostart').value:
+        node.begin()
+    while not stopped and not node.failure:
+        try:
+            executor.spin_once(timeout_sec=0.1)
+        except Exception:  # Whatever a peer sent, the command stream goes on.
+            node.get_logger().error(traceback.format_exc())
+    node.end()
+    executor.shutdown()
+    rclpy.try_shutdown()
+    return 1 if node.failure else 0

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor node: one command per tick, whatever the policy, the network or a peer does."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_srvs.srv import Trigger
+
+from async_chunking.chunk import ChunkRequest
+from async_chunking.correctors import Corrector
+from async_chunking.embodiment import Stream
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome, Phase, Step
+from async_chunking.mergers import MERGERS
+from async_chunking.msg import ActionChunk, ControlStep, DelayEstimate
+from async_chunking.msg import ChunkRequest as ChunkRequestMsg
+from async_chunking.nodes import convert, diagnostics
+from async_chunking.nodes.base import RobotNode, run
+from async_chunking.nodes.clock import sim_pace
+from async_chunking.nodes.command_loop import CommandLoop, Inputs
+from async_chunking.nodes.control_step import ControlStepWriter
+from async_chunking.nodes.observations import Observations
+from async_chunking.nodes.pacing import SteadyPace
+from async_chunking.nodes.sinks import sink_class
+from async_chunking.parameters import ExecutorParameters
+from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.strategies import check, resolve
+
+_MEASURED = 'measured'
+
+
+def behaviour(parameters: ExecutorParameters) -> Behaviour:
+    """Return merger and corrector of a strategy; only a trained corrector reads the policy."""
+    point = resolve(parameters.strategy)
+    corrector = Corrector()
+    if point.corrector != 'none':
+        corrector = PolicyDirectory(parameters.policy_path).corrector(point.corrector)
+    return Behaviour(point.name, MERGERS[point.merger](), corrector)
+
+
+class ExecutorNode(RobotNode):
+    """Wires the command loop to topics, parameters and a reset service.
+
+    The command thread calls `command`, `report` and `ask`; all other methods run in the thread that
+    spins. What goes from here to there goes through `Inputs` or the loop's queue.
+    """
+
+    Parameters = ExecutorParameters
+
+    def __init__(self) -> None:
+        super().__init__('executor')
+        self._loop: CommandLoop | None = None
+
+    # --- lifecycle ------------------------------------------------------------------------------
+
+    def check(self, parameters: ExecutorParameters) -> None:
+        """Refuse a strategy that the policy cannot serve, and numbers that do not fit together."""
+        check(resolve(parameters.strategy), parameters.offers.split())
+        try:
+            self._config = self._make_config(parameters)
+        except ValueError as error:
+            msg = f'node {self.get_name()}: {error}'
+            raise AsyncChunkingError(msg) from None
+
+    def _make_config(self, parameters: ExecutorParameters) -> ExecutorConfig:
+        return ExecutorConfig(
+            limits=self.embodiment.limits,
+            joint_names=self.embodiment.joint_names,
+            control_rate_hz=self.embodiment.control_rate_hz,
+            **parameters.model_dump(
+                include={
+                    'horizon', 'execution_horizon', 'policy_rate_hz', 'request_timeout_s',
+                    'hold_timeout_s', 'blend_s', 'limit_tolerance',
+                }
+            ),
+        )  # fmt: skip
+
+    def configure(self) -> None:
+        """Create topics and services; nothing moves yet."""
+        robot, names = self.embodiment, self.embodiment.joint_names
+        period_ns = round(1e9 / robot.control_rate_hz)
+        simulated = self.get_parameter('use_sim_time').value
+        self._pace = sim_pace(self, period_ns) if simulated else SteadyPace(period_ns)
+        self._wall_ns = self._pace.now_ns if simulated else time.time_ns
+        self._inputs = Inputs(None, None, behaviour(self.parameters))
+        streams = {_MEASURED: Stream(kind='measured', size=len(names))}
+        if 'corrector:' in self.parameters.offers:
+            streams |= robot.observations
+        self._observations = Observations(
+            self, streams, robot, self._pace.now_ns, on_sample=self._on_sample
+        )
+        self._sinks = [sink_class(c.sink)(self, c, names) for c in robot.commands]
+        self._writer = ControlStepWriter(names)
+        self._steps = self.create_publisher(ControlStep, 'control_step', QoSProfile(depth=100))
+        self._requests = self.create_publisher(ChunkRequestMsg, 'chunk_request', QoSProfile(depth=2))
+        self.create_subscription(ActionChunk, 'action_chunk', self._on_chunk, QoSProfile(depth=2))
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(DelayEstimate, 'delay_estimate', self._on_delay, latched)
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self._diagnostics = diagnostics.Diagnostics(self, robot.name)
+        self._reported: Counter[str] = Counter()
+        self.create_timer(1.0, self._diagnose)
+
+    def activate(self) -> None:
+        """Start the command thread; it begins to send when the joints were measured."""
+        parameters = self.parameters
+        self._loop = CommandLoop(
+            self._config, self._pace, self._inputs, self,
+            parameters.realtime_priority, parameters.lock_memory,
+        )  # fmt: skip
+        self._loop.start()
+
+    def deactivate(self) -> None:
+        """Bring the robot to rest and stop sending."""
+        self._loop.stop()
+        for sink in self._sinks:
+            sink.release()
+        self._diagnose()
+        self._loop = None
+
+    def apply(self, parameters: ExecutorParameters) -> None:
+        """Change the strategy at the next chunk boundary."""
+        self._inputs.behaviour = behaviour(parameters)
+
+    # --- what arrives ---------------------------------------------------------------------------
+
+    def _on_sample(self, name: str, values: np.ndarray) -> None:
+        if name == _MEASURED:
+            self._inputs.measured = values
+        else:
+            self._inputs.observation = {**(self._inputs.observation or {}), name: values}
+
+    def _on_chunk(self, message: ActionChunk) -> None:
+        if self._loop is not None:
+            self._loop.deliver(convert.chunk_value(message))
+
+    def _on_delay(self, message: DelayEstimate) -> None:
+        self._inputs.delay = min(message.delay, self._config.horizon)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        del request  # Empty.
+        age = self._measured_age()
+        if self._loop is None or self._loop.executor is None:
+            response.message = 'the executor is not active, or no joint positions were measured yet'
+        elif not age <= self.parameters.stale_s:
+            response.message = f'the newest joint positions are {age:.2f} s old; is the driver up?'
+        else:
+            limits = self._config.limits
+            displaced = self.parameters.displaced * (limits.upper - limits.lower)
+            run_id = self._loop.reset(displaced)
+            response.success = run_id is not None
+            response.message = f'run {run_id}' if response.success else 'the command thread is stuck'
+        return response
+
+    def _measured_age(self) -> float:
+        sample = self._observations.latest(_MEASURED)
+        return float('nan') if sample is None else (self._pace.now_ns() - sample.received_ns) * 1e-9
+
+    # --- command thread -------------------------------------------------------------------------
+
+    def command(self, step: Step) -> None:
+        """Send a command."""
+        stamp_ns = self._wall_ns()
+        for sink in self._sinks:
+            sink.send(step.command, stamp_ns)
+
+    def report(self, step: Step, deadline_ns: int, emitted_ns: int, executor: Executor) -> None:
+        """Publish what was done on a tick."""
+        measured = self._observations.latest(_MEASURED)
+        message = self._writer.write(step, executor, measured, emitted_ns)
+        message.deadline_ns, message.emitted_ns = deadline_ns, emitted_ns
+        convert.set_time(message.header.stamp, self._wall_ns())
+        self._steps.publish(message)
+
+    def ask(self, request: ChunkRequest) -> None:
+        """Publish a request."""
+        message = convert.request_message(request, self._config, self._wall_ns())
+        self._requests.publish(message)
+
+    # --- diagnostics ----------------------------------------------------------------------------
+
+    def _diagnose(self) -> None:
+        loop = self._loop
+        if loop is None:
+            return
+        if loop.error is not None:
+            self.get_logger().fatal(f'the command thread ended: {loop.error!r}')
+            self.failure = str(loop.error)
+        for sentence in loop.denied:
+            self.get_logger().warning(sentence)
+        loop.denied.clear()
+        counters = loop.counters
+        new, self._reported = counters - self._reported, counters
+        level, message = self._state(loop, new)
+        values: dict[str, Any] = {outcome.name.lower(): 0 for outcome in Outcome} | counters
+        executor = loop.executor
+        if executor is not None:
+            values |= {'run_id': executor.run_id, 'tick': executor.tick, 'phase': executor.phase.name}
+            values['strategy'] = executor.behaviour.name
+        values['delay'] = self._inputs.delay
+        values['measured_age_s'] = round(self._measured_age(), 4)
+        values['joint_states_faults'] = self._observations.faults[_MEASURED]
+        self._diagnostics.publish(level, message, values)
+        if level != diagnostics.OK:
+            self.get_logger().warning(message, throttle_duration_sec=5.0)
+
+    @property
+    def _joint_topics(self) -> str:
+        return ', '.join(source.topic for source in self.embodiment.sources)
+
+    def _state(self, loop: CommandLoop, new: Counter[str]) -> tuple[bytes, str]:
+        """Return level and sentence for the last second."""
+        executor = loop.executor
+        if executor is None:
+            why = self._observations.last_fault or 'no message'
+            return diagnostics.ERROR, f'waiting for {self._joint_topics}: {why}'
+        if executor.phase is Phase.STOPPED:
+            return diagnostics.ERROR, 'safe stop: the plan ran out for too long; call ~/reset'
+        if self._measured_age() > self.parameters.stale_s:
+            return diagnostics.ERROR, f'{self._joint_topics} has gone silent'
+        for outcome in Outcome:
+            if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
+                count = new[outcome.name.lower()]
+                return diagnostics.WARN, f'{outcome.name.lower()} ({count}): {outcome.value}'
+        if new['missed_ticks'] or new['starved_ticks']:
+            return diagnostics.WARN, (
+                f'{new["missed_ticks"]} ticks missed, {new["starved_ticks"]} ticks without a plan'
+            )
+        delay, interval = self._inputs.delay, self._config.execution_horizon
+        if not delay <= interval <= self._config.horizon - delay:
+            return diagnostics.WARN, (
+                f'infeasible: delay {delay} <= execution_horizon {interval} <= horizon '
+                f'{self._config.horizon} - delay does not hold'
+            )
+        return diagnostics.OK, executor.phase.name.lower()
+
+
+def main() -> int:
+    """Run the node."""
+    return run(ExecutorNode)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated robot: takes the commands that a real one would, and publishes what it would."""
+
+from __future__ import annotations
+
+import json
+import threading
+from array import array
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
+from std_srvs.srv import Trigger
+
+from async_chunking.embodiment import Command, Source
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.nodes import convert, diagnostics
+from async_chunking.nodes.base import RobotNode, run
+from async_chunking.nodes.clock import CLOCK_QOS
+from async_chunking.nodes.pacing import SteadyPace
+from async_chunking.nodes.sinks import sink_class
+from async_chunking.nodes.stage import Act, Outcome, Stage
+from async_chunking.parameters import SimParameters
+from async_chunking.sim import make_task
+from async_chunking.sim.task import Task
+
+_ENVIRONMENT = 'observation.environment_state'
+_LOCK_STEP_PATIENCE = 0.5  # A missing command holds the simulation up this long at most [s].
+_EPISODES = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class SimNode(RobotNode):
+    """Runs the task of the robot's description in a thread of its own.
+
+    On the wall clock the simulation steps faster than commands come, and each step takes the newest
+    one, as a driver does. With use_sim_time it publishes /clock, steps once a tick, and (lock_step)
+    waits for that tick's command; `real_time_factor` sets the pace.
+    """
+
+    Parameters = SimParameters
+
+    def __init__(self) -> None:
+        super().__init__('sim')
+        self._thread: threading.Thread | None = None
+        self._active = False
+
+    # --- lifecycle ------------------------------------------------------------------------------
+
+    def check(self, parameters: SimParameters) -> None:
+        """Refuse a robot without simulation, and a pace that only simulated time can have."""
+        if self.embodiment.simulation is None:
+            msg = f'robot {self.embodiment.name} has no simulation; start it with sim:=false'
+            raise AsyncChunkingError(msg)
+        if parameters.real_time_factor != 1.0 and not self.get_parameter('use_sim_time').value:
+            msg = 'real_time_factor other than 1 needs use_sim_time:=true'
+            raise AsyncChunkingError(msg)
+
+    def configure(self) -> None:
+        """Load the task and create the robot's topics."""
+        robot, parameters = self.embodiment, self.parameters
+        self._simulated = self.get_parameter('use_sim_time').value
+        rate = robot.control_rate_hz if self._simulated else parameters.rate_hz
+        self._period_ns = round(1e9 / rate)
+        self._task = task_at(robot.simulation.task, rate)
+        self._stage = Stage(self._task, parameters.seed, parameters.episodes, parameters.pause_s)
+        self._commanded = np.full(len(robot.joints), np.nan)
+        self._arrived = threading.Event()
+        for command in robot.commands:
+            sink = sink_class(command.sink)
+            callback = partial(self._on_command, command, sink, command.affine)
+            self.create_subscription(sink.message_type, command.topic, callback, QoSProfile(depth=10))
+        self._joints = [
+            (source, self.create_publisher(JointState, source.topic, QoSProfile(depth=10)))
+            for source in robot.sources[::-1]  # The first sets the pace of measurements.
+        ]
+        self._environment = self.create_publisher(
+            Float64MultiArray, 'environment_state', QoSProfile(depth=10)
+        )
+        self._episodes = self.create_publisher(String, 'episode', _EPISODES)
+        self._clock_topic = self.create_publisher(Clock, '/clock', CLOCK_QOS) if self._simulated else None
+        self._reset = self.create_client(Trigger, 'executor/reset')
+        self._diagnostics = diagnostics.Diagnostics(self, robot.name)
+        self._counts = {'episodes': 0, 'successes': 0, 'bad_commands': 0}
+        self.create_timer(1.0, self._diagnose)
+
+    def activate(self) -> None:
+        """Begin to simulate; the first command begins the first episode."""
+        self._active = True
+        self._thread = threading.Thread(target=self._guarded, name='simulation', daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        """Stop."""
+        self._active = False
+        self._thread.join(timeout=5.0)
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def _on_command(self, command: Command, sink: Any, affine: Any, message: Any) -> None:
+        positions = sink.positions(message)
+        if len(positions) != len(command.joints) or not np.isfinite(positions).all():
+            self._counts['bad_commands'] += 1
+            return
+        names = self.embodiment.joint_names
+        commanded = self._commanded.copy()
+        gain, bias = affine
+        commanded[[names.index(name) for name in command.joints]] = (positions - bias) / gain
+        self._commanded = commanded
+        if np.isfinite(commanded).all():
+            self._stage.command(commanded)
+            self._arrived.set()
+
+    # --- simulation thread ----------------------------------------------------------------------
+
+    def _guarded(self) -> None:
+        try:
+            self._simulate()
+        except Exception as error:
+            self.get_logger().fatal(f'the simulation ended: {error!r}')
+            self.failure = repr(error)
+
+    def _simulate(self) -> None:
+        factor = self.parameters.real_time_factor
+        pace = SteadyPace(round(self._period_ns / factor)) if factor else None
+        now_ns, behind = 0, False
+        if pace:
+            pace.restart()
+        while self._active:
+            if pace:
+                due = pace.wait(0.1)
+                if due is None:
+                    continue
+                # A clock that is simulated just comes late, the wall clock does not wait.
+                passed = 1 if self._simulated else 1 + due.missed
+            else:
+                passed = 1
+            for _ in range(passed):
+                now_ns += self._period_ns
+                self._step()
+            self._arrived.clear()
+            self._show(now_ns)
+            if self._simulated and self.parameters.lock_step and not behind:
+                behind = not self._arrived.wait(_LOCK_STEP_PATIENCE)
+            elif self._arrived.is_set():
+                behind = False
+
+    def _step(self) -> None:
+        outcome = self._stage.step()
+        if outcome is not None:
+            self._tell(outcome)
+        if self._stage.act is Act.RESETTING:
+            self._ask_for_reset()
+
+    def _ask_for_reset(self) -> None:
+        self._stage.asked()
+        self._reset.call_async(Trigger.Request()).add_done_callback(self._on_reset)
+
+    def _on_reset(self, future: Any) -> None:
+        response = future.result()
+        self._stage.answered(response.success)
+        if not response.success:
+            self.get_logger().warning(f'no new run: {response.message}')
+
+    def _show(self, now_ns: int) -> None:
+        """Publish joints, environment and clock."""
+        plant = self._task.plant
+        stamp = self.get_clock().now().nanoseconds if self._clock_topic is None else now_ns
+        for source, publisher in self._joints:
+            self._show_joints(source, publisher, plant.positions, plant.velocities, stamp)
+        state = np.asarray(self._stage.observation[_ENVIRONMENT], dtype=np.float64)
+        message = Float64MultiArray(data=array('d', state.tobytes()))
+        message.layout.dim.append(
+            MultiArrayDimension(label=' '.join(self._task.environment_names), size=len(state))
+        )
+        self._environment.publish(message)
+        if self._clock_topic is not None:
+            clock = Clock()
+            convert.set_time(clock.clock, now_ns)
+            self._clock_topic.publish(clock)
+
+    def _show_joints(
+        self, source: Source, publisher: Any, positions: np.ndarray, velocities: np.ndarray,
+        stamp: int,
+    ) -> None:
+        """Publish some of the joints in the driver's words."""
+        gain, bias = source.affine
+        index = [self.embodiment.joint_names.index(name) for name in source.joints]
+        joints = JointState(
+            name=list(source.driver_names),
+            position=array('d', (gain * positions[index] + bias).tobytes()),
+            velocity=array('d', (gain * velocities[index]).tobytes()),
+        )
+        convert.set_time(joints.header.stamp, stamp)
+        publisher.publish(joints)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._counts['episodes'] += 1
+        self._counts['successes'] += outcome.success
+        content = {
+            'episode': outcome.episode,
+            'seed': outcome.seed,
+            'success': outcome.success,
+            'duration_s': round(outcome.duration, 3),
+            'failure': outcome.failure,
+        }
+        self._episodes.publish(String(data=json.dumps(content)))
+        ended = 'solved' if outcome.success else outcome.failure
+        self.get_logger().info(f'episode {outcome.episode}: {ended} after {outcome.duration:.2f} s')
+
+    def _diagnose(self) -> None:
+        self._diagnostics.publish(diagnostics.OK, self._stage.act.value, self._counts)
+
+
+def task_at(name: str, rate_hz: float) -> Task:
+    """Return a task that is stepped at another rate than its own."""
+    task_class = type(make_task(name))
+    return type(task_class.__name__, (task_class,), {'control_rate_hz': rate_hz})()
+
+
+def main() -> int:
+    """Run the node."""
+    return run(SimNode)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sink is: it puts some of the joints' commands on a topic, in the words of one driver."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from async_chunking.embodiment import Command
+from async_chunking.settings import Settings, validated
+
+
+class Sink(ABC):
+    """A command topic.
+
+    Args:
+        node: Publishes.
+        command: From the robot's description.
+        joint_names: Of the whole robot, in command order [D].
+
+    Raises:
+        SettingsError: The description has options that this kind of sink does not know.
+    """
+
+    class Options(Settings):
+        """What can be set for this kind of sink."""
+
+    message_type: ClassVar[type]
+    qos: ClassVar[QoSProfile] = QoSProfile(depth=1)
+
+    def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
+        self.options: Any = validated(
+            self.Options, command.options, f'options of command {command.topic}'
+        )
+        self._index = np.array([joint_names.index(name) for name in command.joints])
+        self._gain, self._bias = command.affine
+        self._open(node, command)
+
+    def _open(self, node: Node, command: Command) -> None:
+        """Create what sends."""
+        self._publisher = node.create_publisher(self.message_type, command.topic, self.qos)
+
+    def _values(self, command: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return this sink's part of a command [D] in the driver's order and units."""
+        values = np.take(command, self._index, out=out)
+        values *= self._gain
+        values += self._bias
+        return values
+
+    @abstractmethod
+    def send(self, command: np.ndarray, stamp_ns: int) -> None:
+        """Publish the command [D] [rad, m]; runs in the command thread, so no waste here."""
+
+    def release(self) -> None:
+        """Let go of the robot, which is at rest; called once, after the last command."""
+
+    @staticmethod
+    @abstractmethod
+    def positions(message: Any) -> np.ndarray:
+        """Return what a simulated driver reads from the message, in the driver's units."""
+
+
+class OneWaySink(Sink):
+    """A sink whose messages no simulated driver reads."""
+
+    @staticmethod
+    def positions(message: Any) -> np.ndarray:
+        """See `Sink.positions`."""
+        msg = f'no simulated driver reads {type(message).__name__}'
+        raise NotImplementedError(msg)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""control_msgs/GripperCommand: an action that takes a second, so it is sent on change only."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+from rclpy.action import ActionClient
+from rclpy.node import Node
+
+from async_chunking.embodiment import Command
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.nodes.messages import message_class
+from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.settings import Settings
+
+
+class GripperCommandSink(OneWaySink):
+    """Opens or closes a gripper when its command crosses a threshold; between the two it stays."""
+
+    class Options(Settings):
+        """What can be set, in the driver's unit.
+
+        Attributes:
+            opened: Position when open [m].
+            closed: Position when closed [m].
+            open_above: Opens when the command is above this [m].
+            close_below: Closes when the command is below this [m].
+            max_effort: Of the grip [N].
+        """
+
+        opened: float = 0.04
+        closed: float = 0.0
+        open_above: float = 0.025
+        close_below: float = 0.015
+        max_effort: float = Field(20.0, gt=0.0)
+
+    message_type = message_class('control_msgs/action/GripperCommand')
+
+    def _open(self, node: Node, command: Command) -> None:
+        if not self.options.close_below < self.options.open_above:
+            msg = (
+                f'command {command.topic}: close_below {self.options.close_below} must be less '
+                f'than open_above {self.options.open_above}'
+            )
+            raise AsyncChunkingError(msg)
+        self._client = ActionClient(node, self.message_type, command.topic)
+        self._last: float | None = None
+
+    def send(self, command: np.ndarray, stamp_ns: int) -> None:
+        """See `Sink.send`."""
+        del stamp_ns  # Unused.
+        value, options = float(self._values(command)[0]), self.options
+        if value > options.open_above:
+            target = options.opened
+        elif value < options.close_below:
+            target = options.closed
+        else:
+            return
+        if target == self._last or not self._client.server_is_ready():
+            return
+        goal = self.message_type.Goal()
+        goal.command.position = target
+        goal.command.max_effort = options.max_effort
+        self._client.send_goal_async(goal)
+        self._last = target

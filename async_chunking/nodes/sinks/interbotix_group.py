@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""interbotix_xs_msgs/JointGroupCommand: the arm of an Interbotix robot. It checks no limits."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from async_chunking.embodiment import Command
+from async_chunking.nodes.messages import message_class
+from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.settings import Settings
+
+
+class InterbotixGroupSink(OneWaySink):
+    """Positions in the order of the driver's group, without names or stamp [rad]."""
+
+    class Options(Settings):
+        """What can be set.
+
+        Attributes:
+            group: Of joints, as the driver's motor file names it.
+        """
+
+        group: str = 'arm'
+
+    message_type = message_class('interbotix_xs_msgs/msg/JointGroupCommand')
+    qos = QoSProfile(depth=10)
+
+    def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
+        super().__init__(node, command, joint_names)
+        self._message = self.message_type(name=self.options.group)
+
+    def send(self, command: np.ndarray, stamp_ns: int) -> None:
+        """See `Sink.send`."""
+        del stamp_ns  # Unused.
+        self._message.cmd = array('f', self._values(command))
+        self._publisher.publish(self._message)

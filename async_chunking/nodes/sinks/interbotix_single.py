@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""interbotix_xs_msgs/JointSingleCommand: the gripper of an Interbotix robot."""
+
+from __future__ import annotations
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from async_chunking.embodiment import Command
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.nodes.messages import message_class
+from async_chunking.nodes.sinks.base import OneWaySink
+
+
+class InterbotixSingleSink(OneWaySink):
+    """One joint [rad]; a gripper's opening is converted by the description's `scales`."""
+
+    message_type = message_class('interbotix_xs_msgs/msg/JointSingleCommand')
+    qos = QoSProfile(depth=10)
+
+    def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
+        if len(command.joints) != 1:
+            msg = f'command {command.topic}: interbotix_single takes one joint, not {command.joints}'
+            raise AsyncChunkingError(msg)
+        super().__init__(node, command, joint_names)
+        self._message = self.message_type(name=command.driver_names[0])
+
+    def send(self, command: np.ndarray, stamp_ns: int) -> None:
+        """See `Sink.send`."""
+        del stamp_ns  # Unused.
+        self._message.cmd = float(self._values(command)[0])
+        self._publisher.publish(self._message)

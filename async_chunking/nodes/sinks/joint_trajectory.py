@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""trajectory_msgs/JointTrajectory, as ros2_control's joint_trajectory_controller takes it."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from rclpy.node import Node
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from async_chunking.embodiment import Command
+from async_chunking.nodes.convert import set_time
+from async_chunking.nodes.sinks.base import Sink
+from async_chunking.settings import Settings
+
+
+class JointTrajectorySink(Sink):
+    """One point at a time: be there `lead_s` after the stamp.
+
+    The stamp is the tick's time, so a controller that splices trajectories puts the point where it
+    belongs even if the message was on its way for a while. Controllers that replace instead begin
+    at their current set-point (`interpolate_from_desired_state`) and reach the point in time.
+    """
+
+    class Options(Settings):
+        """What can be set.
+
+        Attributes:
+            lead_s: From stamp to point; more than a message is ever on its way, or the controller
+                refuses it as past [s].
+        """
+
+        lead_s: float = Field(0.04, gt=0.0)
+
+    message_type = JointTrajectory
+
+    def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
+        super().__init__(node, command, joint_names)
+        self._point = JointTrajectoryPoint(positions=array('d', bytes(8 * len(self._index))))
+        set_time(self._point.time_from_start, round(self.options.lead_s * 1e9))
+        self._message = JointTrajectory(joint_names=command.driver_names, points=[self._point])
+        self._data = np.frombuffer(self._point.positions)
+
+    def send(self, command: np.ndarray, stamp_ns: int) -> None:
+        """See `Sink.send`."""
+        set_time(self._message.header.stamp, stamp_ns)
+        self._values(command, out=self._data)
+        self._publisher.publish(self._message)
+
+    @staticmethod
+    def positions(message: Any) -> np.ndarray:
+        """See `Sink.positions`."""
+        return np.array(message.points[-1].positions) if message.points else np.empty(0)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""unitree_hg/LowCmd on /arm_sdk: the arms of a Unitree G1, blended with its own controller."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+
+from async_chunking.embodiment import Command
+from async_chunking.nodes.messages import message_class
+from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.nodes.sinks.unitree_crc import checksum
+from async_chunking.settings import Settings
+
+_WEIGHT = 29  # This motor's q is the share of our commands, 0 to 1.
+
+
+class UnitreeArmSink(OneWaySink):
+    """Positions by motor index; takes the arms over gradually and hands them back gradually.
+
+    Nothing is sent before the robot's state told which machine it is.
+    """
+
+    class Options(Settings):
+        """What can be set.
+
+        Attributes:
+            state_topic: Where mode_machine is from.
+            kp: Stiffness, one number or one a joint [Nm/rad].
+            kd: Damping, one number or one a joint [Nm s/rad].
+            ramp_s: Time of taking over and of handing back [s].
+            rate_hz: Of the commands [Hz].
+        """
+
+        state_topic: str = 'lowstate'
+        kp: float | tuple[float, ...] = 60.0
+        kd: float | tuple[float, ...] = 1.5
+        ramp_s: float = Field(2.0, gt=0.0)
+        rate_hz: float = Field(50.0, gt=0.0)
+
+    message_type = message_class('unitree_hg/msg/LowCmd')
+
+    def _open(self, node: Node, command: Command) -> None:
+        super()._open(node, command)
+        self._message = self.message_type()
+        self._motors = [self._message.motor_cmd[i] for i in command.motors]
+        for name in ('kp', 'kd'):
+            gains = np.broadcast_to(getattr(self.options, name), len(self._motors))
+            for motor, gain in zip(self._motors, gains.tolist(), strict=True):
+                setattr(motor, name, gain)
+        for motor in self._motors:
+            motor.mode = 1
+        self._step = 1.0 / (self.options.ramp_s * self.options.rate_hz)
+        self._weight, self._known = 0.0, False
+        state = message_class('unitree_hg/msg/LowState')
+        node.create_subscription(
+            state, self.options.state_topic, self._on_state, qos_profile_sensor_data
+        )
+
+    def _on_state(self, state: Any) -> None:
+        self._message.mode_machine = state.mode_machine
+        self._known = True
+
+    def send(self, command: np.ndarray, stamp_ns: int) -> None:
+        """See `Sink.send`."""
+        del stamp_ns  # Unused.
+        if not self._known:
+            return
+        for motor, value in zip(self._motors, self._values(command).tolist(), strict=True):
+            motor.q = value
+        self._publish(min(self._weight + self._step, 1.0))
+
+    def release(self) -> None:
+        """Hand the arms back while they rest."""
+        while self._weight > 0.0:
+            self._publish(max(self._weight - self._step, 0.0))
+            time.sleep(1.0 / self.options.rate_hz)
+
+    def _publish(self, weight: float) -> None:
+        self._weight = weight
+        self._message.motor_cmd[_WEIGHT].q = weight
+        self._message.crc = checksum(self._message)
+        self._publisher.publish(self._message)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""unitree_hg/HandCmd: a Unitree Dex3-1 hand, seven motors."""
+
+from __future__ import annotations
+
+import numpy as np
+from rclpy.node import Node
+
+from async_chunking.embodiment import Command
+from async_chunking.nodes.messages import message_class
+from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.settings import Settings
+
+_ENABLED = 1 << 4  # Motor number in the low four bits, status in the next three.
+
+
+class UnitreeHandSink(OneWaySink):
+    """Positions by motor index [rad]."""
+
+    class Options(Settings):
+        """What can be set.
+
+        Attributes:
+            kp: Stiffness [Nm/rad].
+            kd: Damping [Nm s/rad].
+        """
+
+        kp: float = 1.5
+        kd: float = 0.2
+
+    message_type = message_class('unitree_hg/msg/HandCmd')
+
+    def _open(self, node: Node, command: Command) -> None:
+        super()._open(node, command)
+        motor_type = message_class('unitree_hg/msg/MotorCmd')
+        self._order = np.argsort(command.motors)
+        motors = sorted(command.motors)
+        self._message = self.message_type(
+            motor_cmd=[
+                motor_type(mode=_ENABLED | motor, kp=self.options.kp, kd=self.options.kd)
+                for motor in motors
+            ]
+        )
+
+    def send(self, command: np.ndarray, stamp_ns: int) -> None:
+        """See `Sink.send`."""
+        del stamp_ns  # Unused.
+        values = self._values(command)[self._order].tolist()
+        for motor, value in zip(self._message.motor_cmd, values, strict=True):
+            motor.q = value
+        self._publisher.publish(self._message)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""unitree_go/MotorCmds: Inspire hands on a Unitree robot, both on one topic."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+from rclpy.node import Node
+
+from async_chunking.embodiment import Command
+from async_chunking.nodes.messages import message_class
+from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.settings import Settings
+
+
+class UnitreeMotorCmdsSink(OneWaySink):
+    """Positions by motor index, 0 closed to 1 open; motors of no joint are told to be open."""
+
+    class Options(Settings):
+        """What can be set.
+
+        Attributes:
+            motors: In the message: right hand, then left.
+        """
+
+        motors: int = Field(12, ge=1)
+
+    message_type = message_class('unitree_go/msg/MotorCmds')
+
+    def _open(self, node: Node, command: Command) -> None:
+        super()._open(node, command)
+        motor_type = message_class('unitree_go/msg/MotorCmd')
+        self._motors = command.motors
+        self._message = self.message_type(
+            cmds=[motor_type(mode=1, q=1.0) for _ in range(self.options.motors)]
+        )
+
+    def send(self, command: np.ndarray, stamp_ns: int) -> None:
+        """See `Sink.send`."""
+        del stamp_ns  # Unused.
+        for motor, value in zip(self._motors, self._values(command).tolist(), strict=True):
+            self._message.cmds[motor].q = value
+        self._publisher.publish(self._message)

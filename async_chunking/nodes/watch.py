@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks on while a robot runs: is the stream up, which tick is it, how did the episodes end?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+
+from async_chunking.executor import Phase
+from async_chunking.msg import ControlStep
+
+
+@dataclass
+class Sight:
+    """What was seen so far.
+
+    Attributes:
+        ticks: ControlSteps that were seen; not all of them need to be.
+        phase: Of the newest one, None before the first.
+        executed: Whether a chunk was ever executed.
+        episodes: Outcomes, in the words of the simulated robot.
+    """
+
+    ticks: int = 0
+    phase: Phase | None = None
+    executed: bool = False
+    episodes: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Watch:
+    """A silent node beside a robot's own.
+
+    Args:
+        namespace: Of the robot.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self.sight = Sight()
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node(
+            'watch', namespace=namespace or None, context=self._context,
+            start_parameter_services=False, enable_rosout=False,
+        )  # fmt: skip
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node.create_subscription(
+            ControlStep, 'control_step', self._on_step, qos_profile_sensor_data
+        )
+        self._node.create_subscription(String, 'episode', self._on_episode, latched)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+
+    def look(self, seconds: float) -> Sight:
+        """Wait up to `seconds` for something to happen and return what was seen so far."""
+        self._executor.spin_once(timeout_sec=seconds)
+        return self.sight
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.shutdown()
+
+    def _on_step(self, step: ControlStep) -> None:
+        self.sight.ticks += 1
+        self.sight.phase = Phase(step.phase)
+        self.sight.executed |= self.sight.phase is Phase.EXECUTING
+
+    def _on_episode(self, message: String) -> None:
+        self.sight.episodes.append(json.loads(message.data))

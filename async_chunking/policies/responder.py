@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers one request after the other: the policy node without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from async_chunking.chunk import Boundary, ChunkRequest
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.base import ChunkPolicy, CountingPolicy, FlowPolicy
+from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.weak import WithWeak
+from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
+from async_chunking.strategies import SAMPLERS, Strategy, check, resolve
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A chunk, or why there is none.
+
+    Attributes:
+        actions: [rows, D] [rad, m]; row 0 belongs to the request's tick. Empty if refused.
+        conditioned_delay: What the sampler was told [steps].
+        calls: Evaluations of the policy.
+        checkpoint: Digest of the weights.
+        refusal: Why there is no chunk.
+    """
+
+    actions: np.ndarray
+    conditioned_delay: int = 0
+    calls: int = 0
+    checkpoint: str = ''
+    refusal: str = ''
+
+
+@dataclass(frozen=True)
+class _Service:
+    """What serves one strategy."""
+
+    sampler: Sampler
+    policy: FlowPolicy | ChunkPolicy
+    counted: tuple[CountingPolicy, ...]
+    checkpoint: str
+
+
+class Responder:
+    """Serves every strategy that a policy's checkpoints allow; each is loaded when first asked for.
+
+    Args:
+        directory: The policy's checkpoints.
+        seed: Of all noise.
+    """
+
+    def __init__(self, directory: PolicyDirectory, seed: int = 0) -> None:
+        self._directory = directory
+        self._generator = torch.Generator().manual_seed(seed)
+        self._services: dict[str, _Service] = {}
+        self._state: Any = None  # What the sampler wants back at the next request of `_stream`.
+        self._stream = (0, '')  # Run and strategy.
+
+    def answer(self, request: ChunkRequest, observation: Mapping[str, np.ndarray]) -> Answer:
+        """Return the chunk for a request, or the reason why there is none.
+
+        Args:
+            request: From the executor.
+            observation: Name -> array without batch dimension.
+        """
+        try:
+            return self._answer(request, observation)
+        except (AsyncChunkingError, PolicyError) as error:
+            return Answer(np.empty((0, self._directory.action_dim)), refusal=str(error))
+
+    def warm_up(self, strategy: str, observation: Mapping[str, np.ndarray]) -> None:
+        """Answer two made-up requests, so that no real one pays for what happens only once.
+
+        Raises:
+            AsyncChunkingError: The policy cannot serve the strategy, or not this observation.
+        """
+        for rows in (0, self._directory.horizon):
+            previous = np.zeros((rows, self._directory.action_dim))
+            boundary = Boundary(previous, delay=min(rows, 1), execution_horizon=1)
+            self._answer(ChunkRequest(0, 0, 0, strategy, boundary), observation)
+
+    def _answer(self, request: ChunkRequest, observation: Mapping[str, np.ndarray]) -> Answer:
+        service = self._service(request.strategy)
+        batch = {name: _batch(values) for name, values in observation.items()}
+        before = sum(policy.calls for policy in service.counted)
+        if isinstance(service.policy, ChunkPolicy):
+            actions, calls = service.policy.chunk(batch, self._generator), 1
+        else:
+            actions = self._sample(service, request, batch)
+            calls = sum(policy.calls for policy in service.counted) - before
+        return Answer(
+            actions[0].double().numpy(),
+            conditioned_delay=request.boundary.delay,
+            calls=calls,
+            checkpoint=service.checkpoint,
+        )
+
+    def _sample(self, service: _Service, request: ChunkRequest, batch: dict) -> torch.Tensor:
+        stream = (request.run_id, request.strategy)
+        boundary = replace(request.boundary, previous=_batch(request.boundary.previous))
+        actions, self._state = sample_chunk(
+            service.policy,
+            service.sampler,
+            batch,
+            boundary,
+            self._generator,
+            self._state if stream == self._stream else None,
+        )
+        self._stream = stream
+        return actions
+
+    def _service(self, name: str) -> _Service:
+        if name not in self._services:
+            strategy = resolve(name)
+            check(strategy, self._directory.offers)
+            self._services[name] = self._load(strategy)
+        return self._services[name]
+
+    def _load(self, strategy: Strategy) -> _Service:
+        recipe = self._directory.recipe_for(strategy)
+        policy = self._directory.policy_for(strategy)
+        counted: tuple[CountingPolicy, ...] = ()
+        if isinstance(policy, FlowPolicy):
+            policy = CountingPolicy(policy)
+            counted = (policy,)
+            if 'weak_policy' in strategy.needs:
+                weak = CountingPolicy(self._directory.weak_policy())
+                policy, counted = WithWeak(policy, weak), (policy, weak)
+        digest = self._directory.sidecars[recipe].weights_sha256
+        return _Service(SAMPLERS[strategy.sampler].load(), policy, counted, digest)
+
+
+def _batch(values: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(values), dtype=torch.float32)[None]

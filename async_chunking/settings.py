@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings from YAML: read safely, checked by a pydantic model, refused with file, key and choices."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from async_chunking.errors import AsyncChunkingError
+
+
+class SettingsError(AsyncChunkingError):
+    """A settings file or a value in it cannot be used."""
+
+
+class Settings(pydantic.BaseModel):
+    """A group of settings: immutable, every key known, every number finite."""
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra='forbid', allow_inf_nan=False, arbitrary_types_allowed=True
+    )
+
+
+Model = TypeVar('Model', bound=Settings)
+
+
+def load_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        SettingsError: The file is missing or not YAML; the message names the line.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        msg = f'{path}: {error.strerror}'
+        raise SettingsError(msg) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, 'problem_mark', None)
+        place = f', line {mark.line + 1}' if mark else ''
+        msg = f'{path}{place}: this is not YAML: {getattr(error, "problem", error)}'
+        raise SettingsError(msg) from None
+
+
+def validated(model: type[Model], values: Any, source: object) -> Model:
+    """Return the model made of `values`.
+
+    Args:
+        model: What is expected.
+        values: A mapping, as read from YAML or the command line.
+        source: Where they come from; begins every message.
+
+    Raises:
+        SettingsError: One line for each value that cannot be used: source, key, value, remedy.
+    """
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        lines = (f'{source}: {_sentence(model, detail)}' for detail in error.errors())
+        raise SettingsError('\n'.join(lines)) from None
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
+    """Return the sentence that refuses a name, with the nearest choice and all of them."""
+    choices = list(choices)
+    close = difflib.get_close_matches(name, choices, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ''
+    return f"unknown {kind} '{name}'.{hint} Choices: {', '.join(choices)}"
+
+
+def config_file(folder: str, name: str) -> Path:
+    """Return a file of `config/`, given its name without ending, or any path as it is.
+
+    Raises:
+        SettingsError: There is none; the message lists those there are.
+    """
+    if name.endswith(('.yaml', '.yml')) or os.sep in name:
+        return Path(name)
+    places = [place / folder for place in _shares()]
+    for place in places:
+        if (place / f'{name}.yaml').is_file():
+            return place / f'{name}.yaml'
+    found = sorted({path.stem for place in places for path in place.glob('*.yaml')})
+    raise SettingsError(unknown('robot', name, found))
+
+
+def _shares() -> list[Path]:
+    """Return where config/ may lie: the checkout, then every ROS prefix, then where pip put it."""
+    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    installed = [Path(p, 'share', 'async_chunking') for p in (*prefixes, sys.prefix) if p]
+    return [Path(__file__).resolve().parent.parent, *installed]
+
+
+def _sentence(model: type[pydantic.BaseModel], detail: Mapping[str, Any]) -> str:
+    path = [str(part) for part in detail['loc']]
+    key = '.'.join(path) or '(whole file)'
+    if detail['type'] == 'extra_forbidden':
+        return unknown('key', key, ('.'.join([*path[:-1], k]) for k in _keys_at(model, path[:-1])))
+    if detail['type'] == 'missing':
+        return f'{key} is missing'
+    reason = detail['msg'].removeprefix('Value error, ')
+    shown = repr(detail['input'])
+    return f'{key} = {shown if len(shown) < 80 else shown[:77] + "..."}: {reason}'
+
+
+def _keys_at(model: Any, path: list[str]) -> list[str]:
+    """Return the keys that the model allows at a place; list indices and dict keys are stepped over."""
+    for part in path:
+        fields = getattr(model, 'model_fields', {})
+        if part in fields:
+            model = _model_in(fields[part].annotation)
+    return list(getattr(model, 'model_fields', {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    """Return the first pydantic model inside a type such as tuple[Model, ...] or Model | None."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    for argument in getattr(annotation, '__args__', ()):
+        found = _model_in(argument)
+        if found is not None:
+            return found
+    return None

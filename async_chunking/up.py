@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`async-chunking up`: start a robot, watch it, and say how well it went."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from async_chunking.bags.overview import overview
+from async_chunking.bringup import Bringup, describe, parse
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.processes import Processes
+
+_START = 120.0  # A robot that does not move within this time has failed to start [s].
+_LAST = ('recorder',)  # Ends after the others, so that it hears all they say.
+
+
+class RunError(AsyncChunkingError):
+    """The robot did not start, or a process that it needs ended."""
+
+
+def up(
+    robot: Annotated[str, typer.Argument(help='Name of a file in config/, or the path of one.')],
+    words: Annotated[list[str] | None, typer.Argument(metavar='NAME:=VALUE...')] = None,
+    json_path: Annotated[
+        Path | None, typer.Option('--json', help='Write the figures here.')
+    ] = None,
+) -> None:
+    """Start a robot, watch it until Ctrl-C or `duration`, and print how well it went."""
+    given = parse(words or [])
+    figures = run(robot, given, Console(stderr=True))
+    print_table([figures])
+    if json_path is not None:
+        write_json(figures, json_path)
+
+
+def run(
+    robot: str, given: Mapping[str, Any], console: Console, quiet: bool = False
+) -> dict[str, Any]:
+    """
+    Run a robot until it is interrupted, or its duration or its episodes are over.
+
+    Args:
+        robot: Name of a file in config/, or the path of one.
+        given: Fields of `bringup.Arguments`. Without `record` the recording is thrown away.
+        console: Shows the progress.
+        quiet: Keep what the nodes print off the terminal; it is shown if they fail.
+
+    Returns:
+        The figures of everything that was recorded, by name, and `latency_ms` as given.
+
+    Raises:
+        AsyncChunkingError: Something cannot work.
+        RunError: A process that is needed ended, or nothing moved in time.
+    """
+    with tempfile.TemporaryDirectory(prefix='async_chunking_') as folder, _Interrupts() as stopped:
+        bag = Path(given.get('record') or Path(folder, 'bag')).expanduser().resolve()
+        if bag.exists():
+            msg = f'record: {bag} exists already; choose another folder'
+            raise RunError(msg)
+        bringup = describe(robot, {**given, 'record': str(bag)})
+        with Path(folder, 'log').open('w+b') as log:
+            try:
+                _watch(bringup, console, stopped, log.fileno() if quiet else None)
+            except RunError as error:
+                log.seek(0)
+                tail = log.read().decode(errors='replace')[-3000:]
+                msg = f'{error}\n{tail}'.rstrip()
+                raise RunError(msg) from None
+        figures = overview(bag, bringup.robot.limits)
+        return {'latency_ms': bringup.arguments.delay_ms, **figures}
+
+
+def _watch(
+    bringup: Bringup, console: Console, stopped: Callable[[], bool], output: int | None
+) -> None:
+    from async_chunking.nodes.watch import Watch
+
+    arguments = bringup.arguments
+    watch = Watch(arguments.namespace)
+    columns = (
+        SpinnerColumn(), TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn(),
+    )  # fmt: skip
+    try:
+        with (
+            Processes(bringup.nodes, arguments.namespace, arguments.log_level, output) as nodes,
+            Progress(*columns, console=console, transient=True) as progress,
+        ):
+            task = progress.add_task('starting', total=None)
+            begin, deadline = math.inf, time.monotonic() + _START
+            while not stopped():
+                sight = watch.look(0.1)
+                now = time.monotonic()
+                if ended := nodes.look_after():
+                    raise RunError(ended)
+                if sight.executed and begin == math.inf:
+                    begin = now
+                    progress.update(task, total=arguments.duration or None)
+                if begin == math.inf and now > deadline:
+                    msg = f'no chunk was executed within {_START:.0f} s'
+                    raise RunError(msg)
+                if begin < math.inf:
+                    solved = sum(bool(episode['success']) for episode in sight.episodes)
+                    phase = sight.phase.name.lower() if sight.phase is not None else ''
+                    text = f'{arguments.strategy}: {phase}, {solved}/{len(sight.episodes)} solved'
+                    progress.update(task, completed=now - begin, description=text)
+                    if arguments.duration and now - begin >= arguments.duration:
+                        break
+                    if arguments.episodes and len(sight.episodes) >= arguments.episodes:
+                        break
+            nodes.stop([node.name for node in bringup.nodes if node.name not in _LAST])
+    finally:
+        watch.close()
+
+
+class _Interrupts:
+    """Turns SIGINT and SIGTERM into a question, `stopped()`, while the context lasts."""
+
+    def __enter__(self) -> Callable[[], bool]:
+        self._count = 0
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._take) for number in numbers}
+        return lambda: self._count > 0
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        del number, frame  # Unused.
+        self._count += 1
+
+
+_CAPTION = 'delay: median/max; period between commands: median/p99/max'
+
+COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    'strategy': lambda f: str(f['strategy']),
+    'latency [ms]': lambda f: str(f['latency_ms']),
+    'solved': lambda f: f'{f["successes"]}/{f["episodes"]}' if f['episodes'] else '–',
+    'CON [mrad]': lambda f: _number(f['consistency_rad'], 1e3),
+    'seam jump [mrad]': lambda f: _number(f['seam_jump_rad'], 1e3),
+    'jerk [rad/s³]': lambda f: _number(f['command_jerk_rad_s3'], digits=0),
+    'delay [steps]': lambda f: '/'.join(_number(v, digits=0) for v in f['delay_steps'].values()),
+    'period [ms]': lambda f: '/'.join(_number(v) for v in f['period_ms'].values()),
+    'ticks': lambda f: str(f['ticks']),
+    'missed': lambda f: str(f['missed_ticks']),
+    'starved': lambda f: str(f['starved_ticks']),
+    'late': lambda f: str(f['late_chunks']),
+    'rejected': lambda f: str(f['rejected_chunks']),
+}
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table with a row for each run's figures."""
+    shown = Table(box=box.SIMPLE, caption=_CAPTION)
+    for name in COLUMNS:
+        shown.add_column(name, justify='left' if name == 'strategy' else 'right')
+    for figures in runs:
+        shown.add_row(*(cell(figures) for cell in COLUMNS.values()))
+    return shown
+
+
+def print_table(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table; at its full width where the output is not a terminal."""
+    console = Console()
+    Console(width=None if console.is_terminal else 140).print(table(runs))
+
+
+def markdown(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the same table for a README."""
+    rows = [list(COLUMNS), ['---'] * len(COLUMNS)]
+    rows += [[cell(figures) for cell in COLUMNS.values()] for figures in runs]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+
+
+def _number(value: float, scale: float = 1.0, digits: int = 1) -> str:
+    return f'{value * scale:.{digits}f}' if math.isfinite(value) else '–'
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write strict JSON; numbers that are unknown become null."""
+    text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.part')
+    temporary.write_text(text + '\n', encoding='utf-8')
+    temporary.replace(path)
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_nan(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a robot is wired: which topics hold which of its joints, in the driver's words and units."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from async_chunking.settings import Settings
+
+Name = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+# Kinds of observation stream, of joint measurement, and of command sink; `async_chunking.nodes`
+# has the code of each. 'measured' is the joints themselves, whatever topics they come from.
+STREAMS = ('joint_state', 'float64_multi_array', 'measured')
+SOURCES = ('joint_state', 'unitree_low_state', 'unitree_hand_state', 'unitree_motor_states')
+SINKS = (
+    'float64_multi_array', 'joint_state', 'joint_trajectory', 'interbotix_group',
+    'interbotix_single', 'gripper_command', 'unitree_arm_sdk', 'unitree_hand',
+    'unitree_motor_cmds',
+)  # fmt: skip
+BY_MOTOR = {'unitree_low_state', 'unitree_hand_state', 'unitree_motor_states'} | {
+    'unitree_arm_sdk', 'unitree_hand', 'unitree_motor_cmds',
+}  # fmt: skip
+
+
+class Stream(Settings):
+    """A topic that becomes one entry of the observation.
+
+    Attributes:
+        topic: Relative to the robot's namespace; empty for the kind 'measured'.
+        kind: Of message.
+        size: Numbers in it.
+    """
+
+    topic: str = ''
+    kind: Literal[STREAMS]
+    size: int = Field(ge=1)
+
+    @model_validator(mode='after')
+    def _named(self) -> Stream:
+        if bool(self.topic) == (self.kind == 'measured'):
+            msg = f'a stream of kind {self.kind} {"has no" if self.topic else "needs a"} topic'
+            raise ValueError(msg)
+        return self
+
+
+class Scale(Settings):
+    """Two positions of a joint in our units, and what the driver calls them.
+
+    Attributes:
+        ours: [rad, m, or a share of the range].
+        driver: In the driver's unit.
+    """
+
+    ours: tuple[float, float]
+    driver: tuple[float, float]
+
+    @model_validator(mode='after')
+    def _apart(self) -> Scale:
+        if self.ours[0] == self.ours[1] or self.driver[0] == self.driver[1]:
+            msg = f'the two positions must differ: ours {self.ours}, driver {self.driver}'
+            raise ValueError(msg)
+        return self
+
+
+class Wire(Settings):
+    """A topic that holds some of the joints.
+
+    Attributes:
+        topic: Relative to the robot's namespace.
+        joints: Ours, in the order of the message.
+        names: The driver's names, if they differ.
+        motors: Places in the message, for drivers that count motors instead of naming them.
+        scales: Joint -> units, where the driver's differ.
+    """
+
+    topic: Name
+    joints: tuple[Name, ...] = Field(min_length=1)
+    names: tuple[Name, ...] | None = None
+    motors: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    scales: dict[Name, Scale] = Field(default_factory=dict)
+
+    @model_validator(mode='after')
+    def _fitting(self) -> Wire:
+        for key in ('names', 'motors'):
+            values = getattr(self, key)
+            if values is not None and len(set(values)) != len(self.joints):
+                msg = f'{self.topic}: {key} must hold {len(self.joints)} different values'
+                raise ValueError(msg)
+        for joint in set(self.scales) - set(self.joints):
+            msg = f'{self.topic}: scales name {joint}, which is not among its joints'
+            raise ValueError(msg)
+        return self
+
+    @property
+    def driver_names(self) -> tuple[str, ...]:
+        """Names in the message, in its order."""
+        return self.names or self.joints
+
+    @property
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gain and bias, each [joints]: driver's value = gain * ours + bias."""
+        gain, bias = np.ones(len(self.joints)), np.zeros(len(self.joints))
+        for joint, scale in self.scales.items():
+            (a, b), (x, y) = scale.ours, scale.driver
+            index = self.joints.index(joint)
+            gain[index] = (y - x) / (b - a)
+            bias[index] = x - gain[index] * a
+        return gain, bias
+
+    def _check_motors(self, kind: str) -> None:
+        if (self.motors is not None) != (kind in BY_MOTOR):
+            msg = f'{self.topic}: {kind} {"has no" if self.motors else "needs"} motors'
+            raise ValueError(msg)
+
+
+class Source(Wire):
+    """A topic on which some of the joints are measured.
+
+    The first source of a robot sets the pace: each of its messages makes a measurement, with the
+    newest value of the others.
+
+    Attributes:
+        kind: Of message.
+        max_age_s: An older value of a source that does not set the pace is not used [s].
+    """
+
+    kind: Literal[SOURCES] = 'joint_state'
+    max_age_s: Positive = 0.25
+
+    @model_validator(mode='after')
+    def _complete(self) -> Source:
+        self._check_motors(self.kind)
+        return self
+
+
+class Command(Wire):
+    """A topic on which some of the joints are commanded.
+
+    Attributes:
+        sink: Kind of message.
+        options: Of the sink; see its class in `async_chunking.nodes.sinks`.
+    """
+
+    sink: Literal[SINKS]
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode='after')
+    def _complete(self) -> Command:
+        self._check_motors(self.sink)
+        return self
+
+
+def check_partition(kind: str, wires: tuple[Wire, ...], joints: tuple[str, ...]) -> None:
+    """Refuse topics that leave a joint out, name one twice or name an unknown one.
+
+    Raises:
+        ValueError: The message names the joints.
+    """
+    found = [name for wire in wires for name in wire.joints]
+    wrong = set(found) ^ set(joints) or {name for name in joints if found.count(name) > 1}
+    if wrong:
+        msg = (
+            f'{kind} must name each joint once; check {", ".join(sorted(wrong))}. '
+            f'Joints: {", ".join(joints)}'
+        )
+        raise ValueError(msg)
