@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a description of a robot's nodes to actions of `ros2 launch`; needs the package launch_ros."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    Shutdown,
+    TimerAction,
+)
+from launch_ros.actions import Node
+
+from async_chunking.bags.topics import recorded_topics
+from async_chunking.bringup import Arguments, Bringup, NodeSpec, describe
+
+
+def robot_launch(robot: str) -> LaunchDescription:
+    """Return what `ros2 launch` starts for a robot; its arguments are those of `bringup`."""
+
+    def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        given = {name: context.launch_configurations[name] for name in Arguments.model_fields}
+        bringup = describe(robot, {name: text for name, text in given.items() if text != ''})
+        return [*_nodes(bringup), *_recorder(bringup), *_end(bringup.arguments)]
+
+    declared = [
+        DeclareLaunchArgument(
+            name,
+            default_value='' if field.default is None else str(field.default),
+            description=field.description or '',
+        )
+        for name, field in Arguments.model_fields.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def _nodes(bringup: Bringup) -> list[Node]:
+    return [_node(spec, bringup.arguments) for spec in bringup.nodes]
+
+
+def _node(spec: NodeSpec, arguments: Arguments) -> Node:
+    if spec.name == 'recorder' and shutil.which('ros2'):
+        # ros2 bag record writes the bag; ours only publishes what the robot is running.
+        spec = replace(spec, parameters={**spec.parameters, 'path': ''})
+    return Node(
+        package='async_chunking',
+        executable=spec.executable,
+        name=spec.name,
+        namespace=arguments.namespace,
+        parameters=[dict(spec.parameters)],
+        arguments=['--ros-args', '--log-level', arguments.log_level],
+        output='screen',
+        respawn=spec.respawn,
+        respawn_delay=0.5,
+        on_exit=None if spec.respawn else Shutdown(reason=f'{spec.name} ended'),
+    )
+
+
+def _recorder(bringup: Bringup) -> list[ExecuteProcess]:
+    arguments = bringup.arguments
+    if not (arguments.record and shutil.which('ros2')):
+        return []
+    root = f'/{arguments.namespace.strip("/")}'.rstrip('/')
+    topics = [
+        topic if topic.startswith('/') else f'{root}/{topic}'
+        for topic in recorded_topics(bringup.robot)
+    ]
+    command = ['ros2', 'bag', 'record', '-s', 'mcap', '-o', arguments.record, *topics]
+    return [ExecuteProcess(cmd=command, output='screen')]
+
+
+def _end(arguments: Arguments) -> list[TimerAction]:
+    if not arguments.duration:
+        return []
+    return [TimerAction(period=arguments.duration, actions=[Shutdown(reason='duration is over')])]
