@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of robot drivers: imported only when a robot needs them, refused with what to install."""
+"""Messages of robot drivers: imported when a robot needs them, refused with what to install."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from async_chunking.errors import AsyncChunkingError
 _ORIGIN = {
     'control_msgs': 'sudo apt install {apt}',
     'trajectory_msgs': 'sudo apt install {apt}',
-    'interbotix_xs_msgs': 'sudo apt install {apt}, or build interbotix_ros_core where apt lacks it',
+    'interbotix_xs_msgs': 'sudo apt install {apt}, or build interbotix_ros_core if apt lacks it',
     'unitree_hg': 'sudo apt install {apt}, or build unitree_ros2 where apt lacks it',
     'unitree_go': 'sudo apt install {apt}, or build unitree_ros2 where apt lacks it',
 }

@@ -21,7 +21,7 @@ class InterbotixSingleSink(OneWaySink):
 
     def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
         if len(command.joints) != 1:
-            msg = f'command {command.topic}: interbotix_single takes one joint, not {command.joints}'
+            msg = f'{command.topic}: interbotix_single is for one joint, not {command.joints}'
             raise AsyncChunkingError(msg)
         super().__init__(node, command, joint_names)
         self._message = self.message_type(name=command.driver_names[0])
