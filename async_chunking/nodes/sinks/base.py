@@ -55,7 +55,7 @@ class Sink(ABC):
     def send(self, command: np.ndarray, stamp_ns: int) -> None:
         """Publish the command [D] [rad, m]; runs in the command thread, so no waste here."""
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027
         """Let go of the robot, which is at rest; called once, after the last command."""
 
     @staticmethod
