@@ -127,7 +127,7 @@ def test_calls_are_as_listed(name: str, num_steps: int) -> None:
     listed = SAMPLERS[name].calls
     state = None
     for calls in (FIRST_CALLS.get(name, listed), listed):
-        before = strong.evaluations + weak.evaluations
+        before = strong.samples + weak.samples
         boundary = Boundary(plan(), 2, 2)
         generator = torch.Generator().manual_seed(0)
         policy = WithWeak(strong, weak)
@@ -135,7 +135,7 @@ def test_calls_are_as_listed(name: str, num_steps: int) -> None:
         values = {'n': num_steps or 5, 'k': getattr(sampler, 'iterations', 0)}
         values['N'] = getattr(sampler, 'samples', 0)
         expected = eval(calls.replace('·', '*'), values)
-        assert strong.evaluations + weak.evaluations - before == BATCH * expected
+        assert strong.samples + weak.samples - before == BATCH * expected
 
 
 def test_backward_passes_are_as_listed(name: str) -> None:

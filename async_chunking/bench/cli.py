@@ -14,6 +14,7 @@ from rich.console import Console
 
 from async_chunking.bench import report, sweep
 from async_chunking.bench.campaign import Campaign
+from async_chunking.bench.cost_command import cost
 from async_chunking.bench.kinetix.cli import app as kinetix
 from async_chunking.bench.rows import Shards, encode
 from async_chunking.bench.workers import cores
@@ -31,6 +32,7 @@ QUICK = {
 
 app = typer.Typer(help='Closed-loop benchmarks under delay.', no_args_is_help=True)
 app.add_typer(kinetix, name='kinetix')
+app.command()(cost)
 
 Rows = Annotated[
     Path | None, typer.Option(help='Keep rows here, and continue from those that are there.')

@@ -88,9 +88,14 @@ class FlowPolicy(ABC):
     def repeat(self, encoding: Encoding, samples: int) -> Encoding:
         """Return the encoding for `samples` draws of each element, adjacent to each other."""
         return pytree.tree_map(
-            lambda leaf: leaf.repeat_interleave(samples, 0) if isinstance(leaf, Tensor) else leaf,
+            lambda leaf: repeat_each(leaf, samples) if isinstance(leaf, Tensor) else leaf,
             encoding,
         )
+
+
+def repeat_each(values: Tensor, samples: int) -> Tensor:
+    """Return [B samples, ...] for [B, ...]; for a batch of one a view, as caches are large."""
+    return values[:, None].expand(-1, samples, *values.shape[1:]).flatten(0, 1)
 
 
 class CountingPolicy(FlowPolicy):
@@ -99,7 +104,6 @@ class CountingPolicy(FlowPolicy):
 
     Attributes:
         calls: Evaluations so far, of a whole batch each.
-        evaluations: The same, each element of a batch counted.
         samples: Evaluations so far, times the samples in each.
     """
 
@@ -110,7 +114,6 @@ class CountingPolicy(FlowPolicy):
         self.num_steps = policy.num_steps
         self.offers = policy.offers
         self.calls = 0
-        self.evaluations = 0
         self.samples = 0
 
     def encode(self, observation: Observation) -> Encoding:
@@ -120,7 +123,6 @@ class CountingPolicy(FlowPolicy):
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Pass through and count."""
         self.calls += 1
-        self.evaluations += len(actions)
         self.samples += len(actions)
         return self._policy.velocity(actions, flow_time, encoding)
 

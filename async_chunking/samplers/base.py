@@ -71,7 +71,7 @@ class Sampler(ABC):
         state: Any = None,
     ) -> Draw:
         """
-        Draw one chunk per batch element.
+        Draw one chunk per batch element. Called under `torch.no_grad`.
 
         Args:
             policy: Whose velocity to follow.
@@ -120,11 +120,20 @@ def integrate(velocity: Guide, start: Tensor, num_steps: int, held: int = 0) -> 
         for step in range(num_steps):
             x = torch.add(x, velocity(x, step / num_steps), alpha=length)
         return x
-    lengths = x.new_full((x.shape[1], 1), length)
-    lengths[:held] = 0.0
+    lengths = _lengths(num_steps, held, x.shape[1], x.dtype, x.device)
     for step in range(num_steps):
         x = torch.addcmul(x, velocity(x, step / num_steps), lengths)
     return x
+
+
+@functools.lru_cache(maxsize=256)
+def _lengths(
+    num_steps: int, held: int, horizon: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return the length of each row's steps [H, 1], 0 for those held; kept, like `_times`."""
+    lengths = torch.full((horizon, 1), 1 / num_steps, dtype=dtype, device=device)
+    lengths[:held] = 0.0
+    return lengths
 
 
 def put_first(rows: Tensor, chunk: Tensor) -> Tensor:

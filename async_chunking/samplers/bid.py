@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy
+from async_chunking.policies.base import Encoding, FlowPolicy, repeat_each
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Draw, Randomness, Sampler, normal, require
 from async_chunking.samplers.plain import Plain
@@ -74,7 +74,7 @@ class Bid(Sampler):
         generator: Randomness,
     ) -> Tensor:
         """Return the chunk [B, N, H, D] of every noise [B, N, H, D], drawn as one batch."""
-        many = replace(boundary, previous=boundary.previous.repeat_interleave(self.samples, dim=0))
+        many = replace(boundary, previous=repeat_each(boundary.previous, self.samples))
         encoding = policy.repeat(encoding, self.samples)
         drawn = inner.draw(policy, encoding, many, noises.flatten(0, 1), generator)
         return drawn.actions.unflatten(0, noises.shape[:2])

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch.nn import functional
 
 from async_chunking.chunk import Boundary
 from async_chunking.policies.base import Encoding, FlowPolicy
@@ -56,9 +56,10 @@ class Remac(Sampler):
             return Draw(integrate(velocity, noise, num_steps))
         if self.guidance is not None:
             velocity = self.guidance.guided(policy, velocity, boundary)
-        start = noise
-        if self.start == 'plan':
-            overlap = boundary.previous[:, : boundary.overlap(policy.horizon)]
-            start = put_first(overlap, torch.zeros_like(noise))
-        start = put_first(boundary.previous[:, : boundary.committed], start)
+        if self.start == 'plan':  # The overlap begins with the committed rows.
+            overlap = boundary.overlap(policy.horizon)
+            missing = policy.horizon - overlap
+            start = functional.pad(boundary.previous[:, :overlap], (0, 0, 0, missing))
+        else:
+            start = put_first(boundary.previous[:, : boundary.committed], noise)
         return Draw(integrate(velocity, start, num_steps, boundary.committed))

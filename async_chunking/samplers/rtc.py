@@ -116,12 +116,11 @@ def _vjp(
 ) -> Tensor:
     """Return v + scale J^T W (previous - x1) [B, H, D]; elements of a batch are independent."""
     with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        v = velocity(x, flow_time)
-    made = v.detach()
-    error = _error(x.detach(), made, flow_time, target, weights)
-    (pull,) = torch.autograd.grad(v, x, error)  # Through v alone: J = 1 + (1 - t) dv/dx.
-    return torch.add(made, torch.add(error, pull, alpha=1 - flow_time), alpha=scale)
+        leaf = x.detach().requires_grad_()
+        v = velocity(leaf, flow_time)
+    error = _error(x, v, flow_time, target, weights)
+    (pull,) = torch.autograd.grad(v, leaf, error)  # Through v alone: J = 1 + (1 - t) dv/dx.
+    return torch.add(v, torch.add(error, pull, alpha=1 - flow_time), alpha=scale)
 
 
 def _identity(

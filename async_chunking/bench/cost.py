@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a chunk costs: every sampler against `plain` on one policy, in one interleaved run.
+
+The velocity calls that a sampler makes are recorded first, by kind (batch, flow time per row,
+with a backward pass). In each round every sampler draws one chunk, and the same calls are made
+bare right after it, so that a change of the machine's speed meets both alike. The overhead is what
+a sampler takes beyond its bare calls.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from async_chunking.chunk import Boundary
+from async_chunking.policies.base import Encoding, FlowPolicy, Observation
+from async_chunking.policies.weak import WithWeak
+from async_chunking.samplers.base import normal
+from async_chunking.strategies import SAMPLERS
+
+Task = Callable[[], Any]
+
+Timer = Callable[[Task], float]
+"""Runs a task once and returns how long it took [ms]."""
+
+
+class Kind(NamedTuple):
+    """What makes one velocity call cost another time than a second one."""
+
+    batch: int
+    per_row: bool
+    gradient: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """
+    Of one sampler.
+
+    Attributes:
+        name: In `SAMPLERS`.
+        calls: Velocity evaluations for a chunk, a batch of N counted N times.
+        ms: Median time for a chunk [ms].
+        bare_ms: Median time of its calls alone [ms].
+        overhead: Median time beyond the calls, as a part of theirs.
+    """
+
+    name: str
+    calls: int
+    ms: float
+    bare_ms: float
+    overhead: float
+
+
+class Recorder(WithWeak):
+    """A policy that is its own weak one, and notes the kind of every call."""
+
+    def __init__(self, policy: FlowPolicy) -> None:
+        super().__init__(policy, policy)
+        self.strong = self.weak = _Noting(policy)
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Of the calls so far."""
+        return self.strong.kinds
+
+
+class _Noting(FlowPolicy):
+    def __init__(self, policy: FlowPolicy) -> None:
+        self.policy = policy
+        self.horizon, self.action_dim = policy.horizon, policy.action_dim
+        self.num_steps, self.offers = policy.num_steps, policy.offers
+        self.kinds: list[Kind] = []
+
+    def encode(self, observation: Observation) -> Encoding:
+        return self.policy.encode(observation)
+
+    def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
+        self.kinds.append(Kind(len(actions), flow_time.ndim == 2, actions.requires_grad))
+        return self.policy.velocity(actions, flow_time, encoding)
+
+    def repeat(self, encoding: Encoding, samples: int) -> Encoding:
+        return self.policy.repeat(encoding, samples)
+
+
+class Case:
+    """
+    A policy with a boundary half a chunk long, and the chunks drawn for it.
+
+    Args:
+        policy: To be measured.
+        observation: Of batch 1.
+        num_steps: Solver steps.
+        device: Where the policy is.
+    """
+
+    def __init__(
+        self,
+        policy: FlowPolicy,
+        observation: Observation,
+        num_steps: int,
+        device: torch.device | str = 'cpu',
+    ) -> None:
+        self.policy = policy
+        self.num_steps = num_steps
+        self.generator = torch.Generator(device).manual_seed(0)
+        like = torch.zeros(1, device=device)
+        shape = (1, policy.horizon, policy.action_dim)
+        self.noise = normal(shape, self.generator, like)
+        with torch.no_grad():
+            self.encoding = policy.encode(observation)
+        half = policy.horizon // 2
+        self.boundary = Boundary(self.noise[:, half:].contiguous(), max(half // 2, 1), half)
+
+    def drawing(self, name: str) -> tuple[Callable[[], Tensor], list[Kind]]:
+        """Return what draws a chunk with a sampler, and the kinds of its calls."""
+        sampler = SAMPLERS[name].load(num_steps=self.num_steps)
+        recorder, plain = Recorder(self.policy), WithWeak(self.policy, self.policy)
+        encodings = self.encoding, self.encoding
+        state = None
+
+        def draw(policy: FlowPolicy) -> Any:
+            with torch.no_grad():
+                return sampler.draw(
+                    policy, encodings, self.boundary, self.noise, self.generator, state
+                )
+
+        state = draw(recorder).state  # The second chunk of a stream is what it costs.
+        recorder.kinds.clear()
+        draw(recorder)
+        return lambda: draw(plain).actions, recorder.kinds
+
+    def calling(self, kind: Kind) -> Callable[[], Tensor]:
+        """Return what makes one velocity call of a kind."""
+        x = self.noise.repeat(kind.batch, 1, 1)
+        time = x.new_full(x.shape[: 1 + kind.per_row], 0.5)
+        encoding = self.policy.repeat(self.encoding, kind.batch)
+
+        def call() -> Tensor:
+            with torch.set_grad_enabled(kind.gradient):
+                start = x.detach().requires_grad_(kind.gradient)
+                v = self.policy.velocity(start, time, encoding)
+            return torch.autograd.grad(v, start, x)[0] if kind.gradient else v
+
+        return call
+
+
+def measure(
+    case: Case,
+    names: Sequence[str],
+    rounds: int,
+    timer: Timer,
+    prepare: Callable[[Task], Task] = lambda task: task,
+) -> list[Cost]:
+    """
+    Return the cost of each sampler.
+
+    Args:
+        case: What is sampled.
+        names: Of `SAMPLERS`.
+        rounds: How often each is timed, after one that is not.
+        timer: Times one task.
+        prepare: Done once with every task that is timed.
+    """
+    drawn = {name: case.drawing(name) for name in names}
+    call = {kind: case.calling(kind) for kind in {k for _, kinds in drawn.values() for k in kinds}}
+    pairs = {}
+    for name, (draw, kinds) in drawn.items():
+        calls = [call[kind] for kind in kinds]
+        pairs[name] = prepare(draw), prepare(lambda calls=calls: [one() for one in calls])
+    times: dict[str, list[list[float]]] = {name: [] for name in names}
+    for count in range(rounds + 1):
+        for name, pair in pairs.items():
+            taken = []
+            for task in pair:
+                call[drawn[name][1][0]]()  # So that both find the caches warm.
+                taken.append(timer(task))
+            if count > 0:
+                times[name].append(taken)
+    return [_cost(name, drawn[name][1], times[name]) for name in names]
+
+
+def _cost(name: str, kinds: Sequence[Kind], times: Sequence[Sequence[float]]) -> Cost:
+    whole, bare = zip(*times, strict=True)
+    return Cost(
+        name,
+        sum(kind.batch for kind in kinds),
+        statistics.median(whole),
+        statistics.median(bare),
+        statistics.median(w / b - 1 for w, b in times),
+    )

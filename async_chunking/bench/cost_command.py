@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`async-chunking bench cost`: what every sampler costs, on a small policy and on a large one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    import torch
+
+    from async_chunking.bench.cost import Case, Cost, Task
+    from async_chunking.bench.tables import Table
+
+QUICK = ('plain', 'rtc', 'rtc_identity', 'paint', 'paint_slide', 'bid', 'tt_rtc', 'remac', 'vlash')
+
+
+def cost(
+    on: Annotated[
+        Literal['both', 'mixer', 'expert'],
+        typer.Option(help='The shipped mixer, or an action expert of 300 M random weights.'),
+    ] = 'both',
+    quick: Annotated[
+        bool, typer.Option('--quick', help='Fewer samplers, steps and rounds; under a minute.')
+    ] = False,
+    policy: Annotated[str, typer.Option(help='The mixer: a folder or a shipped name.')] = (
+        'viperx_slalom'
+    ),
+    steps: Annotated[int, typer.Option(min=1, help='Solver steps n.')] = 5,
+    rounds: Annotated[int, typer.Option(min=0, help='Repetitions; 0 for the default.')] = 0,
+    threads: Annotated[int, typer.Option(min=1, help='Threads of torch on the CPU.')] = 1,
+    clock: Annotated[
+        Literal['wall', 'cpu'],
+        typer.Option(help='Wall time, or CPU time: for a machine that is busy with other work.'),
+    ] = 'wall',
+    device: Annotated[str, typer.Option(help="'cpu', 'cuda', or both where there is CUDA.")] = '',
+    json_file: Annotated[Path | None, typer.Option('--json', help='Write the numbers.')] = None,
+) -> None:
+    """Time a chunk of every sampler against `plain`, and against its bare policy calls."""
+    import torch
+
+    from async_chunking.bench.capture import CLOCKS, captured, timer
+    from async_chunking.bench.cost import measure
+    from async_chunking.strategies import SAMPLERS
+
+    torch.set_num_threads(threads)
+    console, numbers = Console(), []
+
+    def prepare(task: Task) -> Task:
+        return captured(task, case.generator) if place.type == 'cuda' else task
+
+    names = list(QUICK if quick else SAMPLERS)
+    devices = [device] if device else ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
+    for place in map(torch.device, devices):
+        for size in ('mixer', 'expert') if on == 'both' else (on,):
+            case, title = _case(size, policy, 2 if quick and size == 'expert' else steps, place)
+            times = rounds or {'mixer': 100, 'expert': 3}[size] // (3 if quick else 1)
+            title += f', {place.type}, n = {case.num_steps}, {times} rounds, {clock} time'
+            title += f', {threads} threads' if place.type == 'cpu' else ', CUDA graph'
+            costs = measure(case, names, times, timer(CLOCKS[clock], place), prepare)
+            console.print(_table(title, costs).rich())
+            numbers.append({'title': title, 'costs': [vars(c) for c in costs]})
+    if json_file:
+        json_file.write_text(json.dumps(numbers, indent=1) + '\n', encoding='utf-8')
+
+
+def _case(size: str, policy: str, steps: int, device: torch.device) -> tuple[Case, str]:
+    """Return what is measured, and its name."""
+    import torch
+
+    from async_chunking.bench.cost import Case
+    from async_chunking.bench.expert import Expert, ExpertShape
+    from async_chunking.policies.directory import PolicyDirectory
+    from async_chunking.policies.shipped import policy_directory
+    from async_chunking.policies.typical import typical_observations
+
+    if size == 'expert':
+        expert = Expert(ExpertShape(), device=device)
+        title = f'expert: {expert.parameters / 1e6:.0f} M random weights, {expert.dtype}'
+        return Case(expert, {'seed': torch.zeros(1)}, steps, device), title
+    mixer = PolicyDirectory(policy_directory(policy)).load('flow', device)
+    observation = typical_observations(mixer, 1, torch.Generator().manual_seed(0))
+    observation = {name: values.to(device) for name, values in observation.items()}
+    weights = sum(p.numel() for p in mixer.network.parameters())
+    return Case(mixer, observation, steps, device), f'{policy}: {weights / 1e6:.2f} M weights'
+
+
+def _table(title: str, costs: list[Cost]) -> Table:
+    """Return the costs as a table."""
+    from async_chunking.bench.tables import Table
+
+    plain = next(c.ms for c in costs if c.name == 'plain')
+    rows = tuple(
+        (
+            c.name,
+            str(c.calls),
+            f'{c.ms:.1f}',
+            f'{c.ms / plain:.2f}',
+            f'{c.bare_ms:.1f}',
+            f'{100 * c.overhead:+.1f} %',
+        )
+        for c in costs
+    )
+    columns = ('sampler', 'calls', 'ms', '× plain', 'bare calls ms', 'overhead')
+    return Table(title, columns, rows)
