@@ -73,7 +73,7 @@ def _chunk(boundary: Boundary, joint: int, color: str, named: bool) -> list[go.S
     return [
         go.Scatter(x=around, y=between, fill='toself', fillcolor=MISMATCH, opacity=0.3,
                    line={'width': 0}, mode='lines', hoverinfo='skip', showlegend=named,
-                   name='disagreement with the old plan (CON)'),
+                   name='disagreement with the old plan'),
         go.Scatter(x=times, y=values, mode='lines+markers', marker={'size': 3}, opacity=0.6,
                    line={'color': color, 'width': 1}, showlegend=named, name='a chunk'),
         go.Scatter(x=times[played], y=values[played], line={'color': color, 'width': 5},

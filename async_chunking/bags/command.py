@@ -20,6 +20,7 @@ from async_chunking.bags.table import as_data, show, show_runs, write_csv, write
 from async_chunking.bags.window import Window, cut, typical_runs, typical_ticks
 from async_chunking.safety import Limits
 
+_WIDTH = 120  # Where the output is not a terminal.
 _FEW = 20  # So many runs are listed one by one without being asked for.
 
 
@@ -49,6 +50,8 @@ def report(
     with 2 if nothing could.
     """
     console, complaints = Console(), Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
     bags = _read(find(recordings), _limits(robot), workers or None, complaints)
     found = [run for bag in bags for run in bag.runs]
     problems = [problem for bag in bags for problem in bag.problems]

@@ -125,6 +125,6 @@ def _legend() -> list[Line2D | Patch]:
         Line2D([], [], color=INK, lw=1.6, label='commands as sent'),
         Line2D([], [], color=chunk, lw=3.2, label='chunk, played part'),
         Line2D([], [], color=chunk, lw=1.0, marker='.', ms=4, alpha=0.7, label='the rest of it'),
-        Patch(color=MISMATCH, alpha=0.3, lw=0, label='disagreement with the old plan (CON)'),
+        Patch(color=MISMATCH, alpha=0.3, lw=0, label='disagreement with the old plan'),
         Patch(color='#e6e9ed', label='request to takeover'),
     ]
