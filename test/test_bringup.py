@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A robot is described as data, and what cannot work is refused before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from async_chunking import bringup
+from async_chunking.bringup import Arguments, describe, parse
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.parameters import PARAMETERS
+from async_chunking.settings import validated
+
+
+def nodes(robot: str = 'viperx', **given: object) -> dict[str, bringup.NodeSpec]:
+    return {node.name: node for node in describe(robot, given).nodes}
+
+
+def test_a_simulated_robot_is_four_nodes_each_a_process() -> None:
+    found = nodes(strategy='naive', delay_ms='120')
+    assert sorted(found) == ['delay_monitor', 'executor', 'policy', 'sim']
+    assert found['executor'].parameters['strategy'] == 'naive'
+    assert found['policy'].parameters['delay_ms'] == '120'
+    # Only what may die without harm to the stream is started again.
+    assert {name for name, node in found.items() if node.respawn} == {'policy', 'delay_monitor'}
+
+
+def test_every_parameter_is_one_that_its_node_declares() -> None:
+    for node in nodes(record='/tmp/never').values():
+        known = PARAMETERS[node.executable]
+        values = {k: v for k, v in node.parameters.items() if k != 'use_sim_time'}
+        assert set(values) <= set(known.model_fields)
+        validated(known, values, node.name)
+
+
+def test_hardware_has_no_simulation_node() -> None:
+    found = nodes(sim='false')
+    assert 'sim' not in found
+    assert found['executor'].parameters['sim'] is False
+
+
+def test_recording_adds_a_recorder_that_starts_first(tmp_path: Path) -> None:
+    described = describe('viperx', {'record': str(tmp_path / 'bag')})
+    assert described.nodes[0].name == 'recorder'
+    assert described.nodes[0].parameters['path'] == str(tmp_path / 'bag')
+
+
+def test_words_become_arguments() -> None:
+    assert parse(['strategy:=paint+a2c2', 'namespace:=']) == {
+        'strategy': 'paint+a2c2', 'namespace': '',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['strategy=naive'], "'strategy=naive' is not name:=value. Names: strategy, delay_ms"),
+        (['seed:=1', 'seed:=2'], "argument 'seed' is given twice: 1 and 2"),
+    ],
+)
+def test_words_that_are_no_arguments_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(AsyncChunkingError) as error:
+        parse(words)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('robot', 'given', 'message'),
+    [
+        ('viperz', {}, "unknown robot 'viperz'. Did you mean 'viperx'?"),
+        ('viperx', {'strategi': 'naive'}, "unknown key 'strategi'. Did you mean 'strategy'?"),
+        ('viperx', {'strategy': 'naiv'}, "unknown strategy 'naiv'. Did you mean 'naive'?"),
+        ('viperx', {'strategy': 'sync+ensemble'}, 'sets the merger twice: wait and ensemble'),
+        ('viperx', {'delay_ms': 'soon'}, 'delay_ms'),
+        ('viperx', {'delay_ms': '-5'}, 'delay_ms'),
+        ('viperx', {'duration': '-1'}, 'duration'),
+        ('viperx', {'sim': 'perhaps'}, 'sim'),
+        ('viperx', {'log_level': 'loud'}, 'log_level'),
+        ('viperx', {'policy_path': '/nowhere'}, "unknown policy '/nowhere'"),
+        ('viperx', {'execution_horizon': '17'}, 'execution_horizon must be 1 to the horizon 16'),
+        ('viperx', {'params_file': '/no.yaml'}, '/no.yaml: No such file or directory'),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_name(
+    robot: str, given: dict[str, str], message: str
+) -> None:
+    with pytest.raises(AsyncChunkingError) as error:
+        describe(robot, given)
+    assert message in str(error.value)
+
+
+def test_a_policy_of_another_robot_is_refused_with_both_numbers() -> None:
+    with pytest.raises(AsyncChunkingError, match='7 action dimensions, robot franka has 8 joints'):
+        describe('franka', {'policy_path': 'viperx_slalom'})
+
+
+def test_a_parameter_file_overrides_and_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / 'params.yaml'
+    path.write_text('executor: {ros__parameters: {hold_timeout_s: 2}}')
+    assert nodes(params_file=str(path))['executor'].parameters['hold_timeout_s'] == 2
+
+    for text, message in (
+        ('executr: {ros__parameters: {}}', "unknown node 'executr'. Did you mean 'executor'?"),
+        ('executor: {hold_timeout_s: 2}', 'executor must hold ros__parameters and nothing else'),
+        (
+            'executor: {ros__parameters: {hold_timeout: 2}}',
+            "unknown parameter 'hold_timeout'. Did you mean 'hold_timeout_s'?",
+        ),
+        ('executor: {ros__parameters: {hold_timeout_s: -2}}', 'hold_timeout_s = -2'),
+        ('[1, 2]', 'expected node names with ros__parameters below them'),
+        ('a: [', 'this is not YAML'),
+    ):
+        path.write_text(text)
+        with pytest.raises(AsyncChunkingError) as error:
+            nodes(params_file=str(path))
+        assert message in str(error.value)
+        assert str(path) in str(error.value)
+
+
+def test_every_argument_is_described() -> None:
+    assert all(field.description for field in Arguments.model_fields.values())
