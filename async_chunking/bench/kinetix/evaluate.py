@@ -75,11 +75,12 @@ def evaluate(level: Level, policy: FlowPolicy, cell: Cell, rollouts: int) -> lis
     previous, memory = _draw(policy, Plain(), observations, running, nothing, generators, None)
     now = 0
     while now < MAX_STEPS and len(running):
-        calls, boundary = counted.calls, Boundary(previous, delay, length)
+        samples, boundary = counted.samples, Boundary(previous, delay, length)
         actions, memory = _draw(
             counted, sampler, observations, running, boundary, generators, memory
         )
-        results.cycle(running, actions[:, :delay] - previous[:, :delay], counted.calls - calls)
+        calls = (counted.samples - samples) // len(running)
+        results.cycle(running, actions[:, :delay] - previous[:, :delay], calls)
         played = torch.cat([previous[:, :delay], actions[:, delay:length]], dim=1).numpy()
         for row in range(min(length, MAX_STEPS - now)):
             command = np.zeros((rollouts, policy.action_dim), np.float32)
