@@ -40,8 +40,8 @@ class UnitreeArmSink(OneWaySink):
         state_topic: str = 'lowstate'
         kp: float | tuple[float, ...] = 60.0
         kd: float | tuple[float, ...] = 1.5
-        ramp_s: float = Field(2.0, gt=0.0)
-        rate_hz: float = Field(50.0, gt=0.0)
+        ramp_s: float = Field(2.0, ge=0.1)
+        rate_hz: float = Field(50.0, ge=10.0)
 
     message_type = message_class('unitree_hg/msg/LowCmd')
 
@@ -55,8 +55,8 @@ class UnitreeArmSink(OneWaySink):
                 setattr(motor, name, gain)
         for motor in self._motors:
             motor.mode = 1
-        self._step = 1.0 / (self.options.ramp_s * self.options.rate_hz)
-        self._weight, self._known = 0.0, False
+        self._ramp = round(self.options.ramp_s * self.options.rate_hz)  # Ticks.
+        self._taken, self._known = 0, False
         state = message_class('unitree_hg/msg/LowState')
         node.create_subscription(
             state, self.options.state_topic, self._on_state, qos_profile_sensor_data
@@ -73,16 +73,16 @@ class UnitreeArmSink(OneWaySink):
             return
         for motor, value in zip(self._motors, self._values(command).tolist(), strict=True):
             motor.q = value
-        self._publish(min(self._weight + self._step, 1.0))
+        self._publish(min(self._taken + 1, self._ramp))
 
     def release(self) -> None:
         """Hand the arms back while they rest."""
-        while self._weight > 0.0:
-            self._publish(max(self._weight - self._step, 0.0))
+        while self._taken:
+            self._publish(self._taken - 1)
             time.sleep(1.0 / self.options.rate_hz)
 
-    def _publish(self, weight: float) -> None:
-        self._weight = weight
-        self._message.motor_cmd[_WEIGHT].q = weight
+    def _publish(self, taken: int) -> None:
+        self._taken = taken
+        self._message.motor_cmd[_WEIGHT].q = taken / self._ramp
         self._message.crc = checksum(self._message)
         self._publisher.publish(self._message)

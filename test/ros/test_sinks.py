@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What sinks publish, field by field. Messages that no package index has are looked like here."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from async_chunking.embodiment import Command, load
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.settings import SettingsError
+
+JOINTS = ('a', 'b', 'c')
+
+
+def look_alike(name: str, /, **defaults):
+    """Return a class like a generated message: known fields only, defaults made anew."""
+
+    def init(self, **fields):
+        unknown = set(fields) - set(defaults)
+        assert not unknown, f'{name} has no {unknown}'
+        for key, default in defaults.items():
+            made = default() if callable(default) else default
+            object.__setattr__(self, key, fields.get(key, made))
+
+    def guard(self, key, value):
+        assert key in defaults, f'{name} has no field {key}'
+        object.__setattr__(self, key, value)
+
+    return type(name, (), {'__init__': init, '__setattr__': guard})
+
+
+HgMotor = look_alike('MotorCmd', mode=0, q=0.0, dq=0.0, tau=0.0, kp=0.0, kd=0.0, reserve=0)
+GripperCommand = look_alike('GripperCommand')
+GripperCommand.Goal = look_alike(
+    'Goal', command=lambda: look_alike('Command', position=0.0, max_effort=0.0)()
+)
+FOREIGN = {
+    'interbotix_xs_msgs.msg': {
+        'JointGroupCommand': look_alike('JointGroupCommand', name='', cmd=list),
+        'JointSingleCommand': look_alike('JointSingleCommand', name='', cmd=0.0),
+    },
+    'control_msgs.action': {'GripperCommand': GripperCommand},
+    'unitree_hg.msg': {
+        'MotorCmd': HgMotor,
+        'LowCmd': look_alike(
+            'LowCmd', mode_pr=0, mode_machine=0, motor_cmd=lambda: [HgMotor() for _ in range(35)],
+            reserve=lambda: [0] * 4, crc=0,
+        ),
+        'LowState': look_alike('LowState', mode_machine=0, motor_state=list),
+        'HandCmd': look_alike('HandCmd', motor_cmd=list, reserve=lambda: [0] * 4),
+        'HandState': look_alike('HandState', motor_state=list),
+    },
+    'unitree_go.msg': {
+        'MotorCmd': look_alike('MotorCmd', mode=0, q=0.0, dq=0.0, tau=0.0, kp=0.0, kd=0.0),
+        'MotorCmds': look_alike('MotorCmds', cmds=list),
+        'MotorStates': look_alike('MotorStates', states=list),
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def foreign(monkeypatch):
+    """Install the look-alikes while a test runs."""
+    own = 'async_chunking.nodes.sinks.'
+    for name, content in FOREIGN.items():
+        package = name.split('.')[0]
+        for full in (package, name):
+            monkeypatch.setitem(sys.modules, full, ModuleType(full))
+        vars(sys.modules[name]).update(content)
+    for kind in ('interbotix_group', 'interbotix_single', 'gripper_command', 'unitree_arm_sdk',
+                 'unitree_hand', 'unitree_motor_cmds'):  # fmt: skip
+        monkeypatch.delitem(sys.modules, own + kind, raising=False)
+    yield
+    for name in [name for name in sys.modules if name.startswith(own)]:
+        if name.removeprefix(own) not in ('base',):
+            sys.modules.pop(name)
+
+
+class FakeNode:
+    """Keeps what is published and who subscribes."""
+
+    def __init__(self):
+        self.sent, self.topics, self.subscribed = [], [], {}
+
+    def create_publisher(self, message_type, topic, qos):
+        self.topics.append((topic, message_type.__name__))
+        return SimpleNamespace(publish=self.sent.append)
+
+    def create_subscription(self, message_type, topic, callback, qos):
+        self.subscribed[topic] = callback
+
+
+def make(kind, node, joints=JOINTS, **fields):
+    from async_chunking.nodes.sinks import sink_class
+
+    command = Command(topic='t', sink=kind, joints=joints, **fields)
+    return sink_class(kind)(node, command, JOINTS)
+
+
+def test_joint_trajectory_is_stamped():
+    node = FakeNode()
+    sink = make('joint_trajectory', node, ('c', 'a'), names=('x', 'y'), options={'lead_s': 0.03})
+    sink.send(np.array([1.0, 2.0, 3.0]), 5_000_000_007)
+    (message,) = node.sent
+    assert (message.header.stamp.sec, message.header.stamp.nanosec) == (5, 7)
+    assert list(message.joint_names) == ['x', 'y']
+    (point,) = message.points
+    assert list(point.positions) == [3.0, 1.0]
+    assert (point.time_from_start.sec, point.time_from_start.nanosec) == (0, 30_000_000)
+    np.testing.assert_array_equal(sink.positions(message), [3.0, 1.0])
+
+
+def test_interbotix(foreign):
+    node = FakeNode()
+    arm = make('interbotix_group', node, ('a', 'b'))
+    scale = {'c': {'ours': (0.0, 1.0), 'driver': (-0.6213, 1.4910)}}
+    gripper = make('interbotix_single', node, ('c',), names=('gripper',), scales=scale)
+    command = np.array([0.25, -0.5, 1.0])
+    arm.send(command, 0)
+    gripper.send(command, 0)
+    group, single = node.sent
+    assert (group.name, list(group.cmd)) == ('arm', [0.25, -0.5])
+    assert single.name == 'gripper'
+    assert single.cmd == pytest.approx(1.4910)
+    np.testing.assert_array_equal(command, [0.25, -0.5, 1.0])
+
+
+def test_gripper_command_is_sent_on_change_only(foreign, monkeypatch):
+    goals = []
+    client = SimpleNamespace(server_is_ready=lambda: True, send_goal_async=goals.append)
+    monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: client)
+    sink = make('gripper_command', FakeNode(), ('c',))
+    for value in (0.04, 0.03, 0.02, 0.016, 0.014, 0.02, 0.024, 0.026, 0.03):
+        sink.send(np.array([0.0, 0.0, value]), 0)
+    assert [goal.command.position for goal in goals] == [0.04, 0.0, 0.04]
+    assert goals[0].command.max_effort == 20.0
+
+
+def test_gripper_command_waits_for_the_server(foreign, monkeypatch):
+    goals, ready = [], []
+    client = SimpleNamespace(server_is_ready=lambda: bool(ready), send_goal_async=goals.append)
+    monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: client)
+    sink = make('gripper_command', FakeNode(), ('c',))
+    sink.send(np.array([0.0, 0.0, 0.04]), 0)
+    assert not goals
+    ready.append(True)
+    sink.send(np.array([0.0, 0.0, 0.04]), 0)
+    assert len(goals) == 1
+
+
+def slow_crc(words):
+    """Return CRC-32/MPEG-2 bit by bit."""
+    crc = 0xFFFFFFFF
+    for word in words:
+        for bit in range(31, -1, -1):
+            top = (crc >> 31) ^ (word >> bit & 1)
+            crc = (crc << 1 & 0xFFFFFFFF) ^ (0x04C11DB7 if top else 0)
+    return crc
+
+
+def test_mpeg2_known_answer():
+    from async_chunking.nodes.sinks.unitree_crc import mpeg2
+
+    assert mpeg2(b'123456789') == 0x0376E6E7
+    assert slow_crc([0x31323334]) == mpeg2(b'1234')
+
+
+def test_unitree_arm_ramps_in_and_out(foreign, monkeypatch):
+    from async_chunking.nodes.sinks.unitree_crc import _LAYOUT, checksum
+
+    node = FakeNode()
+    options = {'ramp_s': 0.1, 'rate_hz': 50.0, 'kp': (60.0, 40.0), 'kd': 1.5}
+    sink = make('unitree_arm_sdk', node, ('a', 'b'), motors=(22, 28), options=options)
+    weights = []
+    monkeypatch.setattr(
+        sink._publisher, 'publish', lambda m: weights.append(round(m.motor_cmd[29].q, 6))
+    )
+    command = np.array([0.5, -0.5, 0.0])
+    sink.send(command, 0)
+    assert not weights  # It is not known yet which machine it is.
+    node.subscribed['lowstate'](FOREIGN['unitree_hg.msg']['LowState'](mode_machine=5))
+    for _ in range(7):
+        sink.send(command, 0)
+    assert weights == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0]
+    message = sink._message
+    assert message.mode_machine == 5
+    assert [message.motor_cmd[i].q for i in (22, 28, 15)] == [0.5, -0.5, 0.0]
+    assert [message.motor_cmd[i].kp for i in (22, 28, 15)] == [60.0, 40.0, 0.0]
+    assert [message.motor_cmd[i].mode for i in (22, 28, 15)] == [1, 1, 0]
+    fields = [message.mode_pr, message.mode_machine]
+    for m in message.motor_cmd:
+        fields += [m.mode, m.q, m.dq, m.tau, m.kp, m.kd, m.reserve]
+    words = np.frombuffer(_LAYOUT.pack(*fields, *message.reserve), dtype='<u4').tolist()
+    assert len(words) == 250
+    assert message.crc == checksum(message) == slow_crc(words)
+    weights.clear()
+    monkeypatch.setattr('time.sleep', lambda _: None)
+    sink.release()
+    assert weights == [0.8, 0.6, 0.4, 0.2, 0.0]
+
+
+def test_unitree_hand(foreign):
+    node = FakeNode()
+    sink = make('unitree_hand', node, ('a', 'b', 'c'), motors=(2, 0, 1))
+    sink.send(np.array([0.1, 0.2, 0.3]), 0)
+    (message,) = node.sent
+    assert [motor.q for motor in message.motor_cmd] == [0.2, 0.3, 0.1]
+    assert [motor.mode for motor in message.motor_cmd] == [0x10, 0x11, 0x12]
+    assert (message.motor_cmd[0].kp, message.motor_cmd[0].kd) == (1.5, 0.2)
+
+
+def test_inspire_hands_share_a_topic(foreign):
+    node = FakeNode()
+    sink = make('unitree_motor_cmds', node, ('a', 'b', 'c'), motors=(0, 6, 11))
+    sink.send(np.array([0.1, 0.2, 0.3]), 0)
+    (message,) = node.sent
+    assert [cmd.q for cmd in message.cmds] == [0.1, *[1.0] * 5, 0.2, *[1.0] * 4, 0.3]
+
+
+@pytest.mark.parametrize('name', ['franka', 'panda', 'viperx_bimanual', 'g1', 'g1_inspire'])
+def test_hardware_sinks_of_packaged_robots(foreign, monkeypatch, name):
+    from async_chunking.nodes.sinks import sink_class
+
+    monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: SimpleNamespace())
+    robot, node = load(name), FakeNode()
+    for command in robot.commands:
+        sink_class(command.sink)(node, command, robot.joint_names)
+
+
+def test_missing_messages_name_the_package(monkeypatch):
+    from async_chunking.nodes.sinks import sink_class
+
+    if importlib.util.find_spec('interbotix_xs_msgs'):
+        pytest.skip('interbotix_xs_msgs is installed here')
+    monkeypatch.setenv('ROS_DISTRO', 'kilted')
+    with pytest.raises(AsyncChunkingError, match='apt install ros-kilted-interbotix-xs-msgs'):
+        sink_class('interbotix_group')
+
+
+def test_unknown_option_is_refused():
+    with pytest.raises(SettingsError, match=r"command t: unknown key 'led_s'\. Did you mean"):
+        make('joint_trajectory', FakeNode(), options={'led_s': 1.0})

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The robots' descriptions: those that come with the package, and those that cannot work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from async_chunking.action_modes import ActionModes
+from async_chunking.embodiment import load
+from async_chunking.settings import SettingsError
+from async_chunking.wiring import Command, Scale
+
+CONFIG = Path(__file__).parent.parent / 'config'
+ROBOTS = sorted(path.stem for path in CONFIG.glob('*.yaml'))
+
+TOY = {
+    'name': 'toy',
+    'control_rate_hz': 50.0,
+    'joints': [
+        {'name': n, 'lower': -1.0, 'upper': 1.0, 'velocity': 1.0, 'acceleration': 5.0}
+        for n in ('a', 'b')
+    ],
+    'observations': {'observation.state': {'kind': 'measured', 'size': 2}},
+    'commands': [{'topic': 'c', 'sink': 'joint_state', 'joints': ['a', 'b']}],
+    'policy': {'path': 'p', 'policy_rate_hz': 10.0, 'execution_horizon': 4},
+}
+
+
+def write(path: Path, **changes) -> str:
+    path.write_text(yaml.safe_dump({**TOY, **changes}))
+    return str(path)
+
+
+@pytest.mark.parametrize('name', ROBOTS)
+@pytest.mark.parametrize('sim', [False, True])
+def test_packaged_robot(name, sim):
+    robot = load(name, sim)
+    names = robot.joint_names
+    assert robot.name == name
+    assert sorted(j for s in robot.sources for j in s.joints) == sorted(names)
+    assert robot.observations['observation.state'].size == len(names)
+    assert robot.groups == () or {g.source for g in robot.groups}
+    assert len(robot.limits) == len(names)
+
+
+@pytest.mark.parametrize('name', ['viperx', 'viperx_bimanual', 'franka', 'humanoid'])
+def test_simulation_needs_no_foreign_messages(name):
+    own = {'float64_multi_array', 'joint_state', 'joint_trajectory'}
+    robot = load(name, sim=True)
+    assert {command.sink for command in robot.commands} <= own
+    assert {source.kind for source in robot.sources} == {'joint_state'}
+
+
+def test_franka_is_wired_to_its_driver():
+    robot = load('franka')
+    assert robot.control_rate_hz == 50.0
+    assert robot.policy.policy_rate_hz == 15.0
+    assert robot.limits.jerk[0] == 5000.0
+    assert [(c.topic, c.sink) for c in robot.commands] == [
+        ('fr3_arm_controller/joint_trajectory', 'joint_trajectory'),
+        ('franka_gripper/gripper_action', 'gripper_command'),
+    ]
+    assert robot.sources[0].topic == 'franka/joint_states'
+
+
+def test_panda_extends_franka():
+    panda, franka = load('panda'), load('franka')
+    assert panda.policy == franka.policy
+    assert panda.simulation is None
+    assert panda.joints[3].upper == -0.0698
+    assert panda.limits.acceleration[1] == 7.5
+
+
+@pytest.mark.parametrize(
+    ('name', 'namespace', 'close', 'open_', 'finger'),
+    [
+        ('viperx_bimanual', 'follower', 0.6197, 1.6214, (0.0440, 0.0579)),
+        ('viperx_bimanual_puppet', 'puppet', -0.6213, 1.4910, (0.01844, 0.05800)),
+    ],
+)
+def test_aloha_presets(name, namespace, close, open_, finger):
+    robot = load(name)
+    assert len(robot.joints) == 14
+    assert robot.joint_names[6] == 'left_gripper'
+    assert [c.topic for c in robot.commands] == [
+        f'{namespace}_{side}/commands/{kind}'
+        for side in ('left', 'right')
+        for kind in ('joint_group', 'joint_single')
+    ]
+    gain, bias = robot.commands[1].affine
+    assert bias[0] == pytest.approx(close)
+    assert gain[0] + bias[0] == pytest.approx(open_)
+    gain, bias = robot.sources[0].affine
+    assert (bias[6], gain[6] + bias[6]) == pytest.approx(finger)
+    assert robot.sources[0].driver_names[6] == 'left_finger'
+
+
+def test_humanoid_has_the_order_of_groot():
+    robot = load('humanoid')
+    assert robot.policy.policy_rate_hz == 20.0
+    assert robot.joint_names[:3] == (
+        'right_shoulder_pitch_joint', 'right_shoulder_roll_joint', 'right_shoulder_yaw_joint',
+    )  # fmt: skip
+    assert [name.split('_')[1] for name in robot.joint_names[7:]] == [
+        'pinky', 'ring', 'middle', 'index', 'thumb', 'thumb',
+    ]  # fmt: skip
+
+
+def test_dex3_right_hand_mirrors_left():
+    joints = {joint.name: joint for joint in load('g1').joints}
+    for name, joint in joints.items():
+        if name.startswith('left_hand'):
+            mirrored = joints[name.replace('left', 'right')]
+            assert (joint.lower, joint.upper) == (-mirrored.upper, -mirrored.lower)
+
+
+def test_scale():
+    scale = Scale(ours=(0.0, 1.0), driver=(2.0, 4.0))
+    command = Command(topic='t', sink='joint_state', joints=('a', 'b'), scales={'b': scale})
+    gain, bias = command.affine
+    np.testing.assert_array_equal(gain * [0.5, 0.5] + bias, [0.5, 3.0])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            {'commands': [{'topic': 'c', 'sink': 'joint_state', 'joints': ['a']}]},
+            r'commands must name each joint once; check b\. Joints: a, b',
+        ),
+        (
+            {'joint_states': [{'topic': 's', 'joints': ['a']}]},
+            'joint_states must name each joint once; check b',
+        ),
+        (
+            {'groups': [{'name': 'g', 'joints': ['a', 'b', 'c'], 'source': 's'}]},
+            'groups must name each joint once; check c',
+        ),
+        (
+            {'joints': [{**TOY['joints'][0], 'lower': 2.0}, TOY['joints'][1]]},
+            r'lower 2\.0 must be below upper 1\.0',
+        ),
+        (
+            {'control_rate_hz': 5.0},
+            r'policy_rate_hz 10\.0 must be at most control_rate_hz 5\.0',
+        ),
+        (
+            {'groups': [{'name': 'g', 'joints': ['a', 'b'], 'source': 's', 'mode': 'torque'}]},
+            "'absolute', 'delta' or 'velocity'",
+        ),
+        (
+            {'commands': [{'topic': 'c', 'sink': 'unitree_arm_sdk', 'joints': ['a', 'b']}]},
+            'unitree_arm_sdk needs motors',
+        ),
+        (
+            {'observations': {'observation.state': {'kind': 'joint_state', 'size': 2}}},
+            'a stream of kind joint_state needs a topic',
+        ),
+    ],
+)
+def test_refused(tmp_path, changes, message):
+    path = write(tmp_path / 'toy.yaml', **changes)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load(path)
+    assert 'toy.yaml' in str(caught.value)
+
+
+def test_extends_merges_groups_and_replaces_lists(tmp_path):
+    base = write(tmp_path / 'base.yaml')
+    path = tmp_path / 'other.yaml'
+    path.write_text(yaml.safe_dump({'extends': base, 'policy': {'execution_horizon': 2}}))
+    assert load(str(path)).policy.execution_horizon == 2
+    assert load(str(path)).policy.policy_rate_hz == 10.0
+
+
+def test_extends_in_a_circle_is_refused(tmp_path):
+    path = tmp_path / 'a.yaml'
+    path.write_text(yaml.safe_dump({'extends': str(path)}))
+    with pytest.raises(SettingsError, match='circle'):
+        load(str(path))
+
+
+def test_action_modes_by_hand():
+    modes = ActionModes(('absolute', 'delta', 'velocity'), period=0.1)
+    measured = np.array([9.0, 1.0, 2.0])
+    actions = np.array([[0.5, 0.5, 1.0], [0.6, 0.25, -2.0]])
+    positions = modes.to_positions(actions, measured)
+    np.testing.assert_allclose(positions, [[0.5, 1.5, 2.1], [0.6, 1.25, 1.9]])
+    np.testing.assert_allclose(modes.to_actions(positions, measured), actions)
+    assert modes.to_actions(np.empty((0, 3)), measured).shape == (0, 3)
+    assert not modes.trivial
