@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from async_chunking.parameters import PARENT_VARIABLE
 from async_chunking.ros_environment import environment
 
 _PATIENCE = (8.0, 3.0)  # Seconds from SIGINT to SIGTERM, and from there to SIGKILL.
+_RECORDER_PATIENCE = 30.0  # [s].
 _BACK_OFF = (
     0.5  # Between two starts of a node that dies, doubled each time up to ten times it [s].
 )
@@ -52,20 +54,31 @@ class Processes:
     def __enter__(self) -> Processes:
         for name in self._nodes:
             self._start(name)
+            self._await_recording(name)
         return self
+
+    def _await_recording(self, name: str) -> None:
+        """Let a recorder make its folder before there is something to record."""
+        path = self._nodes[name].parameters.get('path')
+        deadline = time.monotonic() + _RECORDER_PATIENCE
+        while path and not os.path.exists(path) and time.monotonic() < deadline:
+            if self._running[name].poll() is not None:
+                return
+            time.sleep(0.02)
 
     def __exit__(self, *_: object) -> None:
         self.stop(list(self._running))
         self._folder.cleanup()
 
     def look_after(self) -> str:
-        """Start again what died and may; return which node ended the run, empty while none did."""
+        """Start again what died and may; return which node ended the run, if one did."""
         for name, process in list(self._running.items()):
             if process.poll() is None:
                 continue
             if not self._nodes[name].respawn:
-                return f'{name} ended with status {process.returncode}'
-            if name not in self._again:
+                if self._nodes[name].essential:
+                    return f'{name} ended with status {process.returncode}'
+            elif name not in self._again:
                 wait = _BACK_OFF * min(2 ** self.restarts[name], 10)
                 self._again[name] = time.monotonic() + wait
             elif time.monotonic() >= self._again[name]:
@@ -73,6 +86,11 @@ class Processes:
                 self.restarts[name] += 1
                 self._start(name)
         return ''
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a node, 0 while it is not running."""
+        process = self._running.get(name)
+        return process.pid if process is not None and process.poll() is None else 0
 
     def stop(self, names: Sequence[str]) -> None:
         """End nodes: SIGINT, so that they bring the robot to rest, then less and less polite."""
@@ -113,7 +131,5 @@ class Processes:
 
 def _signal(process: subprocess.Popen, number: int) -> None:
     if process.poll() is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            pass

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole robot as real processes over DDS, with a hostile peer, a dying policy and an operator."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from async_chunking.bringup import describe
+from async_chunking.executor import Outcome, Phase
+
+pytest.importorskip('rclpy', reason='ROS 2 is not here: `make setup`')
+pytest.importorskip('async_chunking.msg', reason='the messages are not built: `make setup`')
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from std_srvs.srv import Trigger
+
+from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep
+from async_chunking.processes import Processes
+
+LIMITS = describe('viperx', {}).robot.limits
+PERIOD = 0.02
+PATIENCE = 90.0
+# Commands travel as float32: what a rounding can add to a second difference.
+SLACK = 4.0 * 2.0**-22 / PERIOD**2
+
+
+class Robot:
+    """A running robot as a peer on the network sees it."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self.context = rclpy.Context()
+        rclpy.init(args=[], context=self.context)
+        self.node = rclpy.create_node('peer', context=self.context)
+        self.steps: list[ControlStep] = []
+        self.requests: list[ChunkRequest] = []
+        self.counts: dict[str, str] = {}
+        self.node.create_subscription(ControlStep, 'control_step', self.steps.append, 1000)
+        self.node.create_subscription(ChunkRequest, 'chunk_request', self.requests.append, 100)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnosed, 100)
+        self.chunks = self.node.create_publisher(ActionChunk, 'action_chunk', 10)
+        self.parameters = self.node.create_client(SetParameters, 'executor/set_parameters')
+        self.reset = self.node.create_client(Trigger, 'executor/reset')
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if 'executor' in status.name:
+                self.counts = {item.key: item.value for item in status.values}
+
+    def until(self, holds: Callable[[], object], what: str) -> None:
+        """Spin until a predicate holds, looking after the processes as `up` does."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            assert time.monotonic() < deadline, f'after {PATIENCE} s still not: {what}'
+            assert self.processes.look_after() == ''
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def executing(self) -> bool:
+        return bool(self.steps) and self.steps[-1].phase == Phase.EXECUTING
+
+    def count(self, name: str) -> int:
+        return int(self.counts.get(name, 0))
+
+    def set_strategy(self, name: str) -> SimpleNamespace:
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=name)
+        request = SetParameters.Request(parameters=[Parameter(name='strategy', value=value)])
+        return self.call(self.parameters, request).results[0]
+
+    def call(self, client, request):  # noqa: ANN001, ANN201
+        self.until(client.service_is_ready, f'service {client.srv_name}')
+        future = client.call_async(request)
+        self.until(future.done, f'an answer of {client.srv_name}')
+        return future.result()
+
+
+@pytest.fixture(scope='module')
+def robot(ros_domain_id, tmp_path_factory) -> Iterator[Robot]:
+    """Run one robot for all tests of this file."""
+    path = tmp_path_factory.mktemp('robot') / 'params.yaml'
+    path.write_text(
+        'executor: {ros__parameters: {hold_timeout_s: 3.0, request_timeout_s: 0.5}}\n'
+        'sim: {ros__parameters: {pause_s: 0.1}}\n'
+    )
+    described = describe('viperx', {'params_file': str(path), 'log_level': 'warn'})
+    with Processes(described.nodes, '', 'warn') as processes:
+        robot = Robot(processes)
+        robot.until(robot.executing, 'a chunk is executed')
+        yield robot
+        robot.executor.shutdown()
+        robot.node.destroy_node()
+        robot.context.shutdown()
+
+
+def runs(steps: list[ControlStep]) -> list[list[ControlStep]]:
+    """Split steps by run."""
+    found: dict[int, list[ControlStep]] = {}
+    for step in steps:
+        found.setdefault(step.run_id, []).append(step)
+    return list(found.values())
+
+
+def assert_within_limits(steps: list[ControlStep]) -> None:
+    """Assert the limits on the commands as they came over the wire."""
+    for run in runs(steps):
+        sent = [step for step in run if not step.missed]
+        command = np.array([step.command for step in sent], dtype=np.float64)
+        assert (command >= LIMITS.lower - 1e-6).all()
+        assert (command <= LIMITS.upper + 1e-6).all()
+        ticks = np.array([step.tick for step in sent])
+        velocity = np.diff(command, axis=0) / PERIOD
+        together = np.diff(ticks) == 1
+        assert (np.abs(velocity[together]) <= LIMITS.velocity + SLACK * PERIOD).all()
+        acceleration = np.diff(velocity, axis=0) / PERIOD
+        together = together[1:] & together[:-1]
+        assert (np.abs(acceleration[together]) <= LIMITS.acceleration + SLACK).all()
+
+
+def test_the_stream_has_every_tick_once_and_keeps_the_limits(robot: Robot) -> None:
+    start = len(robot.steps)
+    robot.until(lambda: len(robot.steps) >= start + 150, '150 more ticks')
+    steps = robot.steps[start:]
+    for run in runs(steps):
+        assert [step.tick for step in run] == list(range(run[0].tick, run[0].tick + len(run)))
+        deadlines = np.diff([step.deadline_ns for step in run])
+        np.testing.assert_array_equal(deadlines, 20_000_000)  # Absolute: no drift at all.
+    assert any(step.took_over for step in steps)
+    assert_within_limits(steps)
+
+
+@pytest.mark.parametrize(
+    ('outcome', 'changes'),
+    [
+        (Outcome.NOT_FINITE, {'actions': [float('nan')] * 112}),
+        (Outcome.OVER_LIMITS, {'actions': [50.0] * 112}),
+        (Outcome.WRONG_SIZE, {'columns': 8}),
+        (Outcome.WRONG_SIZE, {'rows': 3}),
+        (Outcome.WRONG_JOINTS, {'joint_names': list('abcdefg')}),
+        (Outcome.FUTURE, {'tick': 10**12}),
+        (Outcome.UNREQUESTED, {'tick': -5}),
+        (Outcome.UNREQUESTED, {'request_id': 4_000_000}),
+        (Outcome.WRONG_RUN, {'run_id': 1}),
+    ],
+)
+def test_a_bad_chunk_is_counted_by_name_and_moves_nothing(
+    robot: Robot, outcome: Outcome, changes: dict
+) -> None:
+    name = outcome.name.lower()
+    robot.until(lambda: name in robot.counts, 'diagnostics')
+    before, start = robot.count(name), len(robot.steps)
+
+    def attack() -> bool:
+        """Answer each new request at once, before the policy can."""
+        if robot.requests:
+            request = robot.requests.pop()
+            robot.requests.clear()
+            chunk = ActionChunk(
+                run_id=request.run_id, request_id=request.request_id, tick=request.tick,
+                rows=16, columns=7, actions=[0.03] * 112, joint_names=request.joint_names,
+            )  # fmt: skip
+            for field, value in changes.items():
+                setattr(chunk, field, value)
+            robot.chunks.publish(chunk)
+        return robot.count(name) > before
+
+    robot.until(attack, f'{name} is counted')
+    robot.until(robot.executing, 'the robot goes on')
+    assert_within_limits(robot.steps[start:])
+
+
+def test_a_killed_policy_is_started_again_and_the_robot_goes_on(robot: Robot) -> None:
+    start = len(robot.steps)
+    victim = robot.processes.pid('policy')
+    os.kill(victim, signal.SIGKILL)
+    robot.until(lambda: robot.processes.pid('policy') not in (victim, 0), 'a new policy')
+    robot.until(
+        lambda: any(step.phase == Phase.HOLDING for step in robot.steps[start:]), 'a hold'
+    )
+
+    # The simulated robot gives its episode up and asks for a new run, or an operator resets.
+    def recovered() -> bool:
+        if robot.steps[-1].phase == Phase.STOPPED:
+            robot.call(robot.reset, Trigger.Request())
+        return robot.executing()
+
+    robot.until(recovered, 'chunks are executed again')
+    steps = robot.steps[start:]
+    for run in runs(steps):
+        assert [step.tick for step in run] == list(range(run[0].tick, run[0].tick + len(run)))
+    assert_within_limits(steps)
+
+
+def test_a_strategy_is_changed_at_run_time_and_a_wrong_one_refused(robot: Robot) -> None:
+    assert robot.set_strategy('ensemble').successful
+    robot.until(lambda: robot.steps[-1].strategy == 'ensemble', 'the strategy in force')
+    robot.until(lambda: robot.requests and robot.requests[-1].strategy == 'ensemble', 'a request')
+
+    refused = robot.set_strategy('ensembel')
+    assert not refused.successful
+    assert "unknown strategy 'ensembel'. Did you mean 'ensemble'?" in refused.reason
+    refused = robot.set_strategy('sync+ensemble')
+    assert not refused.successful
+    assert 'sets the merger twice' in refused.reason
+    refused = robot.set_strategy('bid_full+remac')
+    assert not refused.successful
+    assert robot.set_strategy('naive').successful
+    robot.until(lambda: robot.steps[-1].strategy == 'naive', 'the old strategy')
+
+
+def test_a_frozen_policy_ends_in_a_safe_stop_that_a_service_resets(robot: Robot) -> None:
+    frozen = robot.processes.pid('policy')
+
+    def stopped() -> bool:
+        """Freeze the policy; an episode that ends just then begins a new run, which has no plan."""
+        robot.until(robot.executing, 'chunks are executed')
+        os.kill(frozen, signal.SIGSTOP)
+        ended = (Phase.STOPPED, Phase.WAITING_FIRST)
+        try:
+            robot.until(lambda: robot.steps[-1].phase in ended, 'the end of the plan')
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        return robot.steps[-1].phase == Phase.STOPPED
+
+    assert any(stopped() for _ in range(10))
+    still = [step for step in robot.steps[-20:] if step.phase == Phase.STOPPED]
+    assert all(list(step.command) == list(still[0].command) for step in still)
+    before = robot.count('stopped')
+    time.sleep(0.2)
+    assert robot.steps[-1].phase == Phase.STOPPED  # Latched: the policy alone does not wake it.
+    assert robot.count('stopped') >= before
+    answer = robot.call(robot.reset, Trigger.Request())
+    assert answer.success, answer.message
+    robot.until(robot.executing, 'chunks are executed again')
