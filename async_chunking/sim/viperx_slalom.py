@@ -12,10 +12,10 @@ Seen from above; the belt runs towards -y and changes its speed without notice::
         +-------------------------------------- y
 
 Why delay hurts here. The joint positions do not tell the side that was chosen for the next post,
-until the arm has moved aside, and never the pace. So two chunks drawn one after the other may pass a
-post on different sides, and an execution that goes from one to the other in mid-way runs into it.
-Three posts in a row give three occasions. Reacting late, in contrast, costs little: the belt changes
-its speed by at most 4 cm/s, which makes a centimetre in a quarter of a second.
+until the arm has moved aside, and never the pace. So two chunks drawn one after the other may pass
+a post on different sides, and an execution that goes from one to the other in mid-way hits it.
+Three posts in a row give three occasions. Reacting late, in contrast, costs little: the belt
+changes its speed by at most 4 cm/s, which makes a centimetre in a quarter of a second.
 """
 
 from __future__ import annotations
