@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from async_chunking.settings import SettingsError, unknown
 
 if TYPE_CHECKING:
     from async_chunking.sim.task import Task
+
+# Pictures are rendered off screen; mujoco reads this when it is imported.
+os.environ.setdefault('MUJOCO_GL', 'egl')
 
 # Name -> 'module:Class' below this package, imported only when it is used.
 TASKS: dict[str, str] = {
