@@ -10,7 +10,7 @@ what it describes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,9 @@ class Arguments(Settings):
     )
     delay_ms: str = Field(
         '0', description='Latency on purpose [ms]: 120, 120±30, uniform:90:150 …'
+    )
+    embodiment: str = Field(
+        '', description='A variant of the robot, such as panda, or the path of a YAML file'
     )
     sim: bool = Field(True, description='Simulate the robot instead of talking to its driver')
     params_file: str = Field('', description='YAML of node parameters that override the defaults')
@@ -72,13 +75,15 @@ class NodeSpec:
         executable: Of the package, `<name>_node`.
         name: Of the node.
         parameters: All that differ from the defaults.
-        respawn: Start it again when it dies; the others end the run.
+        respawn: Start it again when it dies.
+        essential: The run ends when it dies and is not started again.
     """
 
     executable: str
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     respawn: bool = False
+    essential: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
         AsyncChunkingError: Anything that cannot work, before a process is started.
     """
     arguments = validated(Arguments, dict(given), 'arguments')
+    robot = arguments.embodiment or robot
     description = load(robot, sim=arguments.sim)
     if arguments.sim and description.simulation is None:
         msg = f'robot {robot} has no simulation; start it with sim:=false'
@@ -178,7 +184,7 @@ def _nodes(
     ]
     if arguments.record:
         recording = {'path': str(Path(arguments.record).expanduser().resolve())}
-        specs.insert(0, NodeSpec('recorder_node', 'recorder', common | recording))
+        specs.insert(0, NodeSpec('recorder_node', 'recorder', common | recording, essential=False))
     if arguments.sim:
         playing = {
             'seed': arguments.seed, 'episodes': arguments.episodes,
@@ -222,4 +228,4 @@ def _changed(node: NodeSpec, changed: Mapping[str, Mapping[str, Any]], path: str
         {key: value for key, value in values.items() if key in known},
         f'{path}: {node.name}',
     )
-    return NodeSpec(node.executable, node.name, values, node.respawn)
+    return replace(node, parameters=values)
