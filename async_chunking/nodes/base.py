@@ -6,9 +6,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
@@ -174,8 +175,8 @@ class RobotNode(LifecycleNode):
         self.destroy_node()
 
 
-def run(make: Callable[[], RobotNode]) -> int:
-    """Run a node until SIGINT or SIGTERM; return the exit status.
+def run(make: Callable[[], RobotNode]) -> NoReturn:
+    """Run a node until SIGINT or SIGTERM, then end the process; status 1 if the node failed.
 
     Signals do not shut ROS down at once, so that a robot can be brought to rest first.
     """
@@ -198,4 +199,6 @@ def run(make: Callable[[], RobotNode]) -> int:
     node.end()
     executor.shutdown()
     rclpy.try_shutdown()
-    return 1 if node.failure else 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if node.failure else 0)  # Taking torch apart, as Python would, takes seconds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
@@ -31,12 +32,19 @@ def robot_launch(robot: str) -> LaunchDescription:
     declared = [
         DeclareLaunchArgument(
             name,
-            default_value='' if field.default is None else str(field.default),
+            default_value=_text(field.default),
             description=field.description or '',
         )
         for name, field in Arguments.model_fields.items()
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def _text(default: object) -> str:
+    """Return a default as one would type it; empty leaves the choice to the robot."""
+    if default is None:
+        return ''
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _nodes(bringup: Bringup) -> list[Node]:
@@ -47,18 +55,25 @@ def _node(spec: NodeSpec, arguments: Arguments) -> Node:
     if spec.name == 'recorder' and shutil.which('ros2'):
         # ros2 bag record writes the bag; ours only publishes what the robot is running.
         spec = replace(spec, parameters={**spec.parameters, 'path': ''})
+    ending = OpaqueFunction(function=_end_with, args=[spec.name])
     return Node(
         package='async_chunking',
         executable=spec.executable,
         name=spec.name,
         namespace=arguments.namespace,
         parameters=[dict(spec.parameters)],
-        arguments=['--ros-args', '--log-level', arguments.log_level],
+        ros_arguments=['--log-level', arguments.log_level],
         output='screen',
         respawn=spec.respawn,
         respawn_delay=0.5,
-        on_exit=None if spec.respawn else Shutdown(reason=f'{spec.name} ended'),
+        sigterm_timeout='8',  # The robot is brought to rest first.
+        on_exit=[ending] if spec.essential and not spec.respawn else None,
     )
+
+
+def _end_with(context: LaunchContext, name: str) -> list[Shutdown]:
+    """End everything because a node ended, unless that is going on already."""
+    return [] if context.is_shutdown else [Shutdown(reason=f'{name} ended')]
 
 
 def _recorder(bringup: Bringup) -> list[ExecuteProcess]:
@@ -70,7 +85,8 @@ def _recorder(bringup: Bringup) -> list[ExecuteProcess]:
         topic if topic.startswith('/') else f'{root}/{topic}'
         for topic in recorded_topics(bringup.robot)
     ]
-    command = ['ros2', 'bag', 'record', '-s', 'mcap', '-o', arguments.record, *topics]
+    path = str(Path(arguments.record).expanduser().resolve())
+    command = ['ros2', 'bag', 'record', '-s', 'mcap', '-o', path, '--topics', *topics]
     return [ExecuteProcess(cmd=command, output='screen')]
 
 
