@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ros2 launch async_chunking viperx_bimanual.launch.py strategy:=naive; --show-args lists the rest."""
 
-from async_chunking.nodes.launching import robot_launch_description
+from async_chunking.nodes.launching import robot_launch
 
 
 def generate_launch_description():
     """Return the nodes of two ViperX as in ALOHA."""
-    return robot_launch_description('viperx_bimanual')
+    return robot_launch('viperx_bimanual')
