@@ -216,6 +216,7 @@ class TestStages:
         assert f'kinetix/{LEVEL}' in call('tables', '--out', str(out))
         assert out.exists()
 
+    @pytest.mark.slow  # It compiles the physics at full size.
     def test_cropping_leaves_the_motion_alone(self):
         import jax
 
