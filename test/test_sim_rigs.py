@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plants and slaloms of the other rigs: kinematics, what drivers refuse, experts that succeed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import mujoco
+import numpy as np
+import pytest
+
+from async_chunking.embodiment import load
+from async_chunking.sim import make_task
+from async_chunking.sim.episodes import record
+from async_chunking.sim.franka_catch import FrankaPlant
+from async_chunking.sim.plant import load_model
+from async_chunking.sim.reach import Reach
+
+TASKS = ('viperx_bimanual_carry', 'franka_catch', 'humanoid_place')
+
+
+@pytest.fixture(scope='module', params=TASKS)
+def task(request):
+    return make_task(request.param)
+
+
+def test_franka_kinematics_known_answer():
+    """At the usual home pose the flange is where the published kinematics put it."""
+    model = load_model('franka')
+    data = mujoco.MjData(model)
+    home = [0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4]
+    data.qpos[:7] = home
+    mujoco.mj_kinematics(model, data)
+    # Fingers 0.1034 m below the flange, which is 0.306891 m forward, 0.590282 m up.
+    np.testing.assert_allclose(data.site('tip').xpos, [0.306891, 0.0, 0.486882], atol=2e-4)
+    np.testing.assert_allclose(data.site('tip').xmat.reshape(3, 3)[:, 2], [0, 0, -1], atol=1e-6)
+
+
+def test_gr1_arm_length():
+    """At zero the arm hangs down: shoulder to wrist is the sum of the published offsets."""
+    model = load_model('gr1_arm')
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    shoulder = data.body('right_upper_arm_roll_link').xpos
+    wrist = data.body('right_hand_pitch_link').xpos
+    expected = [0.0, -0.04 - 0.0010503, -0.0709 - 0.1786 - 0.05945 - 0.19115]
+    np.testing.assert_allclose(wrist - shoulder, expected, atol=1e-5)
+
+
+def test_models_keep_the_limits_of_the_description(task):
+    robot, model = load(task.embodiment), task.plant.model
+    for joint in robot.joints:
+        if joint.upper == 1.0 and 'gripper' in joint.name:
+            continue  # A share of the finger's range.
+        low, high = model.joint(joint.name).range
+        assert low <= joint.lower + 1e-3, joint.name
+        assert high >= joint.upper - 1e-3, joint.name
+
+
+def test_reach_finds_points_and_keeps_the_orientation():
+    model = load_model('franka')
+    rest = np.array([0.0, -0.2, 0.0, -2.5, 0.0, 2.3, np.pi / 4])
+    names = load('franka').joint_names[:7]
+    reach = Reach(model, 'tip', names, rest, upright=True)
+    data = mujoco.MjData(model)
+    for point in ([0.48, -0.3, 0.06], [0.52, 0.3, 0.1], [0.4, 0.0, 0.3]):
+        data.qpos[:7] = reach(np.array(point))
+        mujoco.mj_kinematics(model, data)
+        np.testing.assert_allclose(data.site('tip').xpos, point, atol=1e-4)
+        down = data.site('tip').xmat.reshape(3, 3)[2, 2]
+        assert down < -0.99
+
+
+def test_experts_succeed(task):
+    solved = [record(task, 7, attempt, 0.0) is not None for attempt in range(20)]
+    assert np.mean(solved) >= 0.95
+
+
+def test_experts_stay_within_the_limits(task):
+    limits = load(task.embodiment).limits
+    episode = record(task, 0, 0, 0.0)
+    speed = np.abs(np.diff(episode.actions, axis=0)) * task.policy_rate_hz
+    assert (speed <= limits.velocity).all()
+    assert (episode.actions >= limits.lower).all()
+    assert (episode.actions <= limits.upper).all()
+
+
+def test_an_episode_is_fixed_by_its_seed(task):
+    first, second = (record(task, 3, 1, 0.005) for _ in range(2))
+    np.testing.assert_array_equal(first.actions, second.actions)
+    frames = round(first.success_seconds * task.policy_rate_hz)
+    assert frames <= len(first.actions) <= frames + task.policy_rate_hz
+
+
+def test_going_straight_on_hits_a_post(task):
+    """The task cannot be solved by ignoring the posts."""
+    failures = set()
+    for attempt in range(6):
+        task.reset(np.random.default_rng(attempt))
+        expert = task.expert(np.random.default_rng(attempt))
+        expert._lane = lambda y, middle=task.course.lane: middle
+        done = False
+        while not done:
+            _, done, _ = task.step(expert.action())
+        failures.add(task.failure)
+    assert 'hit a post' in failures
+
+
+def franka_plant(rate=50.0):
+    robot = load('franka')
+    plant = FrankaPlant(robot.limits, load_model('franka'), robot.joint_names, rate)
+    pose = np.array([0.0, -0.2, 0.0, -2.5, 0.0, 2.3, 0.785, 0.01])
+    plant.reset(pose)
+    return robot.limits, plant, pose
+
+
+@pytest.mark.parametrize('rate', [50.0, 100.0])
+def test_franka_aborts_on_a_discontinuity(rate):
+    limits, plant, pose = franka_plant(rate)
+    steps = round(rate / 50.0)  # How often a command is seen.
+    for _ in range(20):
+        pose[0] += 0.9 * limits.velocity[0] / 50.0
+        for _ in range(steps):
+            plant.step(pose)
+    assert not plant.fault
+    pose[0] += 0.1
+    plant.step(pose)
+    assert plant.fault == 'joint_motion_generator_velocity_discontinuity at fr3_joint1'
+    stopped = plant.positions
+    for _ in range(50):
+        plant.step(pose)
+    np.testing.assert_allclose(plant.positions, stopped, atol=0.05)
+
+
+def test_franka_moves_again_after_a_reset():
+    _, plant, pose = franka_plant()
+    plant.step(pose + 0.5)
+    assert plant.fault
+    plant.reset(pose)
+    assert not plant.fault
+
+
+def test_interbotix_follows_any_command():
+    task = make_task('viperx_bimanual_carry')
+    task.reset(np.random.default_rng(0))
+    wild = task.plant.positions
+    wild[0] += 0.5
+    for _ in range(60):
+        task.plant.step(wild)
+    assert not task.plant.fault
+    assert task.plant.positions[0] == pytest.approx(wild[0], abs=0.05)
+
+
+def test_grippers_count_from_closed_to_open():
+    task = make_task('viperx_bimanual_carry')
+    task.reset(np.random.default_rng(0))
+    command = task.plant.positions
+    command[[6, 13]] = 1.0, 0.0
+    for _ in range(100):
+        task.plant.step(command)
+    assert task.plant.positions[[6, 13]] == pytest.approx([1.0, 0.0], abs=0.03)
+    finger = task.plant.data.joint('left_left_finger').qpos[0]
+    assert finger == pytest.approx(0.057, abs=0.002)
+
+
+def test_arms_that_part_lose_the_tray():
+    task = make_task('viperx_bimanual_carry')
+    task.reset(np.random.default_rng(0))
+    command = task.plant.positions
+    command[0] += 0.3
+    done = False
+    while not done:
+        _, done, _ = task.step(command)
+    assert task.failure == 'lost the tray'
+
+
+def test_pictures_show_the_scene(tmp_path):
+    """In a process of its own: a graphics library that fails may take the process with it."""
+    image = pytest.importorskip('PIL.Image')
+    words = ['franka_catch', str(tmp_path / 'a.png'), '--seconds', '0.1', '--size', '64', '48']
+    command = [sys.executable, '-m', 'async_chunking.sim.picture', *words]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=300)
+    if done.returncode:
+        pytest.skip(f'no off-screen rendering here: {done.stderr[-200:]!r}')
+    picture = np.asarray(image.open(tmp_path / 'a.png'))
+    assert picture.shape == (48, 64, 3)
+    assert picture.std() > 20.0
