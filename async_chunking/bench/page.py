@@ -7,7 +7,6 @@ named `family/level` belongs to a family, whose levels are pooled.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -110,14 +109,14 @@ class Section:
             if tests:
                 table = tables.comparison(tests, reference, '')
                 yield f'Solved more than {reference} [points], and p:\n\n{table.markdown()}'
-        if any(_is_known(p.consistency) for p in main):
+        if any(p.consistency.known for p in main):
             labels = ('delay [steps]', 'CON [rad]')
             yield self._figure(single, f'{name}-con', _steps, _consistency, labels)
             shown = tables.by_delay(main, '', report.consistency, calls=False)
             yield 'CON [mrad]:\n\n' + shown.markdown()
         shown = tables.by_delay(main, '', report.completion_time, calls=False)
         yield 'Completion time of the solved episodes, ATR [s]:\n\n' + shown.markdown()
-        if any(_is_known(p.command_jerk) for p in main):
+        if any(p.command_jerk.known for p in main):
             shown = tables.by_delay(main, '', report.seam_jump, calls=False)
             yield 'Jump of the plan where a chunk takes over [mrad]:\n\n' + shown.markdown()
             shown = tables.by_delay(main, '', report.command_jerk, calls=False)
@@ -245,7 +244,3 @@ def _success(point: Point) -> Interval:
 
 def _consistency(point: Point) -> Interval:
     return point.consistency
-
-
-def _is_known(interval: Interval) -> bool:
-    return not math.isnan(interval.value)

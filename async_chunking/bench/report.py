@@ -22,7 +22,8 @@ def show(console: Console, rows: Sequence[Row], skipped: Sequence[Skipped]) -> N
     for (task, horizon, execution_horizon), found in _sections(points(rows)):
         where = f'{task}, H = {horizon}, s = {execution_horizon}'
         console.print(tables.by_delay(found, f'Solved [%], {where}', solved).rich())
-        console.print(tables.by_delay(found, f'CON [mrad], {where}', consistency).rich())
+        if any(point.consistency.known for point in found):
+            console.print(tables.by_delay(found, f'CON [mrad], {where}', consistency).rich())
         conditions = {point.condition for point in found}
         tests = {
             key: test for key, test in paired(rows, REFERENCE).items() if key[0] in conditions

@@ -32,6 +32,11 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.value)
+
     def scaled(self, factor: float) -> Interval:
         """Return it in another unit."""
         return Interval(*(factor * part for part in self))
