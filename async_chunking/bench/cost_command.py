@@ -76,15 +76,14 @@ def _case(size: str, policy: str, steps: int, device: torch.device) -> tuple[Cas
     from async_chunking.bench.expert import Expert, ExpertShape
     from async_chunking.policies.directory import PolicyDirectory
     from async_chunking.policies.shipped import policy_directory
-    from async_chunking.policies.typical import typical_observations
 
     if size == 'expert':
         expert = Expert(ExpertShape(), device=device)
         title = f'expert: {expert.parameters / 1e6:.0f} M random weights, {expert.dtype}'
         return Case(expert, {'seed': torch.zeros(1)}, steps, device), title
     mixer = PolicyDirectory(policy_directory(policy)).load('flow', device)
-    observation = typical_observations(mixer, 1, torch.Generator().manual_seed(0))
-    observation = {name: values.to(device) for name, values in observation.items()}
+    features = mixer.architecture.observation
+    observation = {name: torch.zeros(1, size, device=device) for name, size in features}
     weights = sum(p.numel() for p in mixer.network.parameters())
     return Case(mixer, observation, steps, device), f'{policy}: {weights / 1e6:.2f} M weights'
 

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where noise acts, on policies of which it is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from analytic import Analytic, Gaussian, Linear
+from torch import Tensor
+
+from async_chunking.probe import Influence, influence
+from async_chunking.probe_command import drawing, figure, summary
+
+OBSERVATION = {'observation.state': torch.zeros(4, 2)}
+
+
+class FromNeighbour(Analytic):
+    """Every action row is the noise of the row before it: v = shift(noise) - noise at t = 0."""
+
+    def flow(self, x: Tensor, time: Tensor, state: Tensor) -> Tensor:
+        return x.roll(1, 1) - x
+
+
+def measured(policy: Analytic, num_steps: int = 0) -> Influence:
+    return influence(policy, OBSERVATION, torch.Generator().manual_seed(0), num_steps)
+
+
+def test_rows_that_do_not_mix() -> None:
+    """v = 0: the chunk is the noise; a row drawn anew changes it by sqrt(2) RMS, and no other."""
+    found = measured(Linear(0.0))
+    assert found.matrix == pytest.approx(np.sqrt(2) * np.eye(8), abs=0.5)
+    assert not found.matrix[~np.eye(8, dtype=bool)].any()
+    assert found.within(0) == 1
+    assert found.prefix(3) == 1
+
+
+def test_action_rows_go_down_and_noise_rows_across() -> None:
+    found = measured(FromNeighbour(), num_steps=1)
+    assert found.matrix.argmax(1).tolist() == [7, 0, 1, 2, 3, 4, 5, 6]
+    assert found.within(0) == pytest.approx(0)
+    assert found.within(1) == pytest.approx(7 / 8)
+    assert found.prefix(1) == pytest.approx(0)
+
+
+def test_smooth_chunks_mix_more() -> None:
+    locality = [measured(Gaussian(width)).within(1) for width in (0.5, 1.5, 4.0)]
+    assert locality == sorted(locality, reverse=True)
+
+
+def test_uniform_is_the_share_of_the_band() -> None:
+    found = Influence(np.eye(8))
+    assert found.uniform(0) == pytest.approx(1 / 8)
+    assert found.uniform(1) == pytest.approx((6 * 3 + 2 * 2) / 64)
+    assert Influence(np.full((8, 8), 0.2)).prefix(2) == pytest.approx(2 / 8)
+
+
+def test_drawing_and_words(tmp_path: Path) -> None:
+    found = Influence(np.diag([4.0, 2.0, 1.0, 4.0]))
+    lines = drawing(found).splitlines()
+    assert lines[1:] == ['  0 ██      ', '  1   ▒▒    ', '  2     ░░  ', '  3       ██']
+    assert summary(found)[0].startswith(' 100% of what moves an action row is noise within ±0')
+    long = drawing(Influence(np.eye(50))).splitlines()
+    assert len(long) == 1 + 25
+    assert [int(line.split()[0]) for line in long[1:3]] == [0, 2]
+    figure(found, 'a policy', tmp_path / 'probe.png')
+    assert (tmp_path / 'probe.png').read_bytes().startswith(b'\x89PNG')
