@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -31,6 +32,7 @@ from async_chunking.parameters import RecorderParameters
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _DISCOVERY = 0.1  # How often new topics are looked for [s].
+_NICENESS = 10
 _DEPTH = 1000  # Messages of a topic that may wait to be received.
 
 
@@ -170,7 +172,8 @@ def _time(duration: Duration) -> QosTime:
 
 
 def main() -> int:
-    """Run the node."""
+    """Run the node, after everything else that wants the processor."""
+    os.nice(_NICENESS)
     return run(RecorderNode)
 
 
