@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from async_chunking.bags.benchmark import bench_report
 from async_chunking.bench import report, sweep
 from async_chunking.bench.campaign import Campaign
 from async_chunking.bench.cost_command import cost
@@ -33,6 +34,7 @@ QUICK = {
 app = typer.Typer(help='Closed-loop benchmarks under delay.', no_args_is_help=True)
 app.add_typer(kinetix, name='kinetix')
 app.command()(cost)
+app.command('report')(bench_report)
 
 Rows = Annotated[
     Path | None, typer.Option(help='Keep rows here, and continue from those that are there.')
