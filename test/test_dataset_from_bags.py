@@ -135,3 +135,29 @@ def test_nothing_is_overwritten(tmp_path: Path):
         convert([tmp_path / 'bag'], ROBOT, tmp_path, '')
     with pytest.raises(BagError, match='does not exist'):
         convert([tmp_path / 'nothing'], ROBOT, tmp_path / 'data', '')
+
+
+def test_joints_of_several_drivers_are_joined_in_our_units(tmp_path: Path):
+    record(tmp_path / 'bag')
+    half = {'right': {'ours': (0.0, 1.0), 'driver': (0.0, -2.0)}}
+    content = ROBOT.model_dump() | {
+        'observations': {'observation.state': {'kind': 'measured', 'size': 2}},
+        'joint_states': [
+            {'topic': 'toy/joint_states', 'joints': ['left'], 'names': ['left']},
+            {'topic': 'scene2', 'joints': ['right']},
+        ],
+        'commands': [
+            {'topic': 'go', 'sink': 'float64_multi_array', 'joints': ['left', 'right'],
+             'scales': half},
+        ],
+    }  # fmt: skip
+    robot = Embodiment.model_validate(content)
+    with pytest.raises(DatasetError, match='nothing was recorded of scene2'):
+        convert([tmp_path / 'bag'], robot, tmp_path / 'none', '')
+    content['joint_states'] = [
+        {'topic': 'joint_states', 'joints': ['right', 'left'], 'scales': half}
+    ]
+    convert([tmp_path / 'bag'], Embodiment.model_validate(content), tmp_path / 'data', '')
+    data = read_demonstrations(tmp_path / 'data')
+    np.testing.assert_allclose(data.observations['observation.state'][3], [3.0, 1.5])
+    np.testing.assert_allclose(data.actions[3], [4.0, 2.0])

@@ -31,6 +31,7 @@ from async_chunking.dataset.writing import (
     write,
 )
 from async_chunking.embodiment import Embodiment
+from async_chunking.wiring import Wire
 
 _STALE = 0.5  # An observation or a command older than this is no longer one [s].
 _EPISODE = 'episode'
@@ -89,7 +90,7 @@ def describe(robot: Embodiment, instruction: str) -> Description:
     """Return what all demonstrations of a robot have in common."""
     names = {
         name: robot.joint_names
-        if stream.kind == 'joint_state'
+        if stream.kind in ('joint_state', 'measured')
         else tuple(f'{stream.topic}_{i}' for i in range(stream.size))
         for name, stream in robot.observations.items()
     }
@@ -140,14 +141,27 @@ def _cut(
         raise DatasetError(msg)
     times = commands[0] + np.round(np.arange(frames) * period).astype(np.int64)
     features = {
-        name: _newest(series, times, f'{path}: {name}') for name, series in observed.items()
+        name: _joined(observed, robot.sources, robot, times, path)
+        if stream.kind == 'measured'
+        else _newest(observed[name], times, f'{path}: {name}')
+        for name, stream in robot.observations.items()
     }
-    action = np.empty((frames, len(robot.joint_names)))
-    for command in robot.commands:
-        columns = [robot.joint_names.index(name) for name in command.joints]
-        series = commanded[command.topic]
-        action[:, columns] = _newest(series, times + int(period / 2), f'{path}: {command.topic}')
+    action = _joined(commanded, robot.commands, robot, times + int(period / 2), path)
     return Demonstration({**features, 'action': action})
+
+
+def _joined(
+    series: Mapping[str, Series], wires: Sequence[Wire], robot: Embodiment, times: np.ndarray,
+    path: Path,
+) -> np.ndarray:
+    """Return all joints at some times [n, D], from the topics that hold some of them each."""
+    joints = np.empty((len(times), len(robot.joint_names)))
+    for wire in wires:
+        columns = [robot.joint_names.index(name) for name in wire.joints]
+        gain, bias = wire.affine
+        values = _newest(series[wire.topic], times, f'{path}: {wire.topic}')
+        joints[:, columns] = (values - bias) / gain
+    return joints
 
 
 def _newest(series: Series, times: np.ndarray, what: str) -> np.ndarray:
@@ -176,15 +190,29 @@ def _numbers(message: Any, joints: Sequence[str]) -> np.ndarray:
     return np.asarray(message.data, dtype=np.float64)
 
 
-# Kind of stream or sink -> (type of message, its numbers).
+def _last_point(message: Any, joints: Sequence[str]) -> np.ndarray:
+    del joints  # Unused.
+    return np.asarray(message.points[-1].positions, dtype=np.float64)
+
+
+def _command(message: Any, joints: Sequence[str]) -> np.ndarray:
+    del joints  # Unused.
+    return np.atleast_1d(np.asarray(message.cmd, dtype=np.float64))
+
+
+# Kind of stream, source or sink -> (type of message, its numbers).
 _KINDS: dict[str, tuple[str, Callable[[Any, Sequence[str]], np.ndarray]]] = {
     'joint_state': ('sensor_msgs/msg/JointState', _positions),
     'float64_multi_array': ('std_msgs/msg/Float64MultiArray', _numbers),
+    'joint_trajectory': ('trajectory_msgs/msg/JointTrajectory', _last_point),
+    'interbotix_group': ('interbotix_xs_msgs/msg/JointGroupCommand', _command),
+    'interbotix_single': ('interbotix_xs_msgs/msg/JointSingleCommand', _command),
 }
 
 
 def _check_kinds(robot: Embodiment) -> None:
-    kinds = [(s.topic, s.kind) for s in robot.observations.values()]
+    kinds = [(s.topic, s.kind) for s in robot.observations.values() if s.kind != 'measured']
+    kinds += [(s.topic, s.kind) for s in robot.sources]
     kinds += [(c.topic, c.sink) for c in robot.commands]
     for topic, kind in kinds:
         if kind not in _KINDS:
@@ -199,13 +227,24 @@ def _read(
 ) -> tuple[dict[str, Series], dict[str, Series], list[tuple[int, dict]]]:
     """Return the series of each observation and command topic, and what is told of episodes."""
     store = own_store()
-    observed = {name: Series() for name in robot.observations}
+    observed = {
+        key: Series()
+        for name, stream in robot.observations.items()
+        for key in (
+            [s.topic for s in robot.sources] if stream.kind == 'measured' else [name]
+        )
+    }  # fmt: skip
     commanded = {command.topic: Series() for command in robot.commands}
     wanted: dict[str, list[tuple[Series, str, Sequence[str]]]] = defaultdict(list)
     for name, stream in robot.observations.items():
-        wanted[stream.topic].append((observed[name], stream.kind, robot.joint_names))
+        if stream.kind != 'measured':
+            wanted[stream.topic].append((observed[name], stream.kind, robot.joint_names))
+    for source in robot.sources:
+        if source.topic in observed:
+            wanted[source.topic].append((observed[source.topic], source.kind, source.driver_names))
     for command in robot.commands:
-        wanted[command.topic].append((commanded[command.topic], command.sink, command.joints))
+        series = commanded[command.topic]
+        wanted[command.topic].append((series, command.sink, command.driver_names))
     told = []
 
     def known(topic: Topic) -> str:
