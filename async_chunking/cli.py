@@ -21,11 +21,11 @@ from async_chunking.errors import AsyncChunkingError
 
 # name: (module, function or Typer application in it, one line of help)
 COMMANDS = {
-    'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies under delay, in closed loop.'),
+    'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies, in closed loop.'),
     'dataset': ('async_chunking.dataset.command', 'app', 'Make and check demonstrations.'),
     'demo': ('async_chunking.demo', 'demo', 'Run the simulated ViperX; print a table.'),
     'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
-    'probe': ('async_chunking.probe_command', 'probe', 'Measure where noise moves actions.'),
+    'probe': ('async_chunking.bench.probe_command', 'probe', 'Measure where noise acts.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),
     'strategies': ('async_chunking.catalogue', 'strategies', 'Show every strategy.'),
     'train': ('async_chunking.training.command', 'train', 'Train a policy by a recipe.'),

@@ -11,8 +11,8 @@ import torch
 from analytic import Analytic, Gaussian, Linear
 from torch import Tensor
 
-from async_chunking.probe import Influence, influence
-from async_chunking.probe_command import drawing, figure, summary
+from async_chunking.bench.probe import Influence, influence
+from async_chunking.bench.probe_command import drawing, figure, summary
 
 OBSERVATION = {'observation.state': torch.zeros(4, 2)}
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from async_chunking.bench.probe import Influence
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.probe import Influence
 
 SHADES = ' ░▒▓█'
 EPISODES = 4
@@ -33,9 +33,9 @@ def probe(
     """Measure how much each row of noise moves each row of actions; PAINT rests on it."""
     import torch
 
+    from async_chunking.bench.probe import influence
     from async_chunking.policies.checkpoint import load_policy
     from async_chunking.policies.sidecar import read_sidecar
-    from async_chunking.probe import influence
 
     path = _checkpoint(checkpoint)
     policy = load_policy(path)
