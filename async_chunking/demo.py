@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from async_chunking.bringup import describe
-from async_chunking.up import markdown, print_table, run, write_json
+from async_chunking.up import Interrupts, run, show
 
 
 def demo(
@@ -42,12 +42,11 @@ def demo(
         'simulated robot, each its own process'
     )
     figures = []
-    for number, cell in enumerate(cells, 1):
-        console.print(f'{number}/{len(cells)} {cell["strategy"]}, {cell["delay_ms"]} ms')
-        figures.append(run(robot, cell, console, quiet=True))
-    if as_markdown:
-        typer.echo(markdown(figures))
-    else:
-        print_table(figures)
-    if json_path is not None:
-        write_json(figures, json_path)
+    with Interrupts() as stopped:
+        for number, cell in enumerate(cells, 1):
+            console.print(f'{number}/{len(cells)} {cell["strategy"]}, {cell["delay_ms"]} ms')
+            found = run(robot, cell, console, stopped, quiet=True)
+            figures += [found] if found else []
+            if stopped():
+                break
+    show(figures, figures, json_path, as_markdown)

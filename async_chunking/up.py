@@ -42,14 +42,17 @@ def up(
 ) -> None:
     """Start a robot, watch it until Ctrl-C or `duration`, and print how well it went."""
     given = parse(words or [])
-    figures = run(robot, given, Console(stderr=True))
-    print_table([figures])
-    if json_path is not None:
-        write_json(figures, json_path)
+    with Interrupts() as stopped:
+        figures = run(robot, given, Console(stderr=True), stopped)
+    show([figures] if figures else [], figures, json_path)
 
 
 def run(
-    robot: str, given: Mapping[str, Any], console: Console, quiet: bool = False
+    robot: str,
+    given: Mapping[str, Any],
+    console: Console,
+    stopped: Callable[[], bool],
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """
     Run a robot until it is interrupted, or its duration or its episodes are over.
@@ -58,16 +61,18 @@ def run(
         robot: Name of a file in config/, or the path of one.
         given: Fields of `bringup.Arguments`. Without `record` the recording is thrown away.
         console: Shows the progress.
+        stopped: Whether to end now, from `Interrupts`.
         quiet: Keep what the nodes print off the terminal; it is shown if they fail.
 
     Returns:
-        The figures of everything that was recorded, by name, and `latency_ms` as given.
+        The figures of everything that was recorded, by name, and `latency_ms` as given; empty if
+        it was stopped before the first command.
 
     Raises:
         AsyncChunkingError: Something cannot work.
         RunError: A process that is needed ended, or nothing moved in time.
     """
-    with tempfile.TemporaryDirectory(prefix='async_chunking_') as folder, _Interrupts() as stopped:
+    with tempfile.TemporaryDirectory(prefix='async_chunking_') as folder:
         bag = Path(given.get('record') or Path(folder, 'bag')).expanduser().resolve()
         if bag.exists():
             msg = f'record: {bag} exists already; choose another folder'
@@ -75,19 +80,22 @@ def run(
         bringup = describe(robot, {**given, 'record': str(bag)})
         with Path(folder, 'log').open('w+b') as log:
             try:
-                _watch(bringup, console, stopped, log.fileno() if quiet else None)
+                ticks = _watch(bringup, console, stopped, log.fileno() if quiet else None)
             except RunError as error:
                 log.seek(0)
                 tail = log.read().decode(errors='replace')[-3000:]
                 msg = f'{error}\n{tail}'.rstrip()
                 raise RunError(msg) from None
+        if not ticks:
+            return {}
         figures = overview(bag, bringup.robot.limits)
         return {'latency_ms': bringup.arguments.delay_ms, **figures}
 
 
 def _watch(
     bringup: Bringup, console: Console, stopped: Callable[[], bool], output: int | None
-) -> None:
+) -> int:
+    """Run until it is over; return how many ticks were seen."""
     from async_chunking.nodes.watch import Watch
 
     arguments = bringup.arguments
@@ -123,11 +131,12 @@ def _watch(
                     if arguments.episodes and len(sight.episodes) >= arguments.episodes:
                         break
             nodes.stop([node.name for node in bringup.nodes if node.name not in _LAST])
+        return watch.sight.ticks
     finally:
         watch.close()
 
 
-class _Interrupts:
+class Interrupts:
     """Turns SIGINT and SIGTERM into a question, `stopped()`, while the context lasts."""
 
     def __enter__(self) -> Callable[[], bool]:
@@ -174,10 +183,26 @@ def table(runs: Sequence[Mapping[str, Any]]) -> Table:
     return shown
 
 
-def print_table(runs: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table; at its full width where the output is not a terminal."""
+def show(
+    runs: Sequence[Mapping[str, Any]],
+    content: Any,
+    json_path: Path | None,
+    as_markdown: bool = False,
+) -> None:
+    """
+    Print the table of some runs, and write figures as JSON.
+
+    The table has its full width where the output is not a terminal.
+    """
     console = Console()
-    Console(width=None if console.is_terminal else 140).print(table(runs))
+    if not runs:
+        console.print('stopped before the first command: there is nothing to show')
+    elif as_markdown:
+        typer.echo(markdown(runs))
+    else:
+        Console(width=None if console.is_terminal else 140).print(table(runs))
+    if runs and json_path is not None:
+        write_json(content, json_path)
 
 
 def markdown(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -53,7 +53,9 @@ class RobotNode(LifecycleNode):
         self._configured = False
         for key, field in self.Parameters.model_fields.items():
             # Dynamic typing, so that 50 serves as 50.0; the model checks the value.
-            described = ParameterDescriptor(description=field.description or '', dynamic_typing=True)
+            described = ParameterDescriptor(
+                description=field.description or '', dynamic_typing=True
+            )
             self.declare_parameter(key, field.default, described)
         for key in self._parameter_overrides:
             if key not in self.Parameters.model_fields and not key.startswith(_STANDARD):
@@ -73,6 +75,9 @@ class RobotNode(LifecycleNode):
 
     def deactivate(self) -> None:
         """End, leaving the robot in a safe state."""
+
+    def cleanup(self) -> None:
+        """Give back what `configure` took, except for topics, services and timers."""
 
     def check(self, parameters: Any) -> None:
         """Refuse parameters that the model alone cannot judge, by raising."""
@@ -148,6 +153,7 @@ class RobotNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Destroy what `configure` made."""
         self._configured = False
+        self.cleanup()
         self._destroy_entities()
         return TransitionCallbackReturn.SUCCESS
 
@@ -172,6 +178,8 @@ class RobotNode(LifecycleNode):
         """Deactivate if active, and destroy the node."""
         if self._state_machine.current_state[1] == 'active':
             self.trigger_deactivate()
+        if self._configured:
+            self.cleanup()
         self.destroy_node()
 
 
@@ -182,6 +190,8 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
     """
     if PARENT_VARIABLE in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # It died before that.
+            return 0
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: stopped.append(number))
