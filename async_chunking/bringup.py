@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Which processes with which parameters make a robot: data, used by launch files and the command line.
+Which processes with which parameters make a robot: data, for launch files and command line.
 
 `describe` turns the name of a robot and `name:=value` arguments into nodes, and refuses whatever
 cannot work before anything starts. It knows no ROS; `ros2 launch` and `async-chunking up` start
@@ -29,8 +29,8 @@ from async_chunking.strategies import check, resolve
 class Arguments(Settings):
     """What launch files and `async-chunking up` take as `name:=value`.
 
-    The description of a field is what `--help` and `ros2 launch --show-args` say. An empty string or
-    None leaves a value to the robot's description or the parameter file.
+    The description of a field is what `--help` and `ros2 launch --show-args` say. An empty string
+    or None leaves a value to the robot's description or the parameter file.
     """
 
     strategy: str = Field(
@@ -174,7 +174,8 @@ def _nodes(
     executor = {
         'strategy': arguments.strategy, 'horizon': policy.horizon, 'execution_horizon': interval,
         'policy_rate_hz': description.policy.policy_rate_hz, 'policy_path': path,
-        'offers': ' '.join(sorted(policy.offers)), 'realtime_priority': arguments.realtime_priority,
+        'offers': ' '.join(sorted(policy.offers)),
+        'realtime_priority': arguments.realtime_priority,
     }  # fmt: skip
     drawing = {'policy_path': path, 'delay_ms': arguments.delay_ms, 'seed': arguments.seed}
     specs = [

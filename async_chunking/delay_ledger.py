@@ -55,7 +55,12 @@ class DelayLedger:
         self._open: dict[int, _Open] = {}
 
     def request(
-        self, run_id: int, request_id: int, tick: int, control_rate_hz: float, policy_rate_hz: float
+        self,
+        run_id: int,
+        request_id: int,
+        tick: int,
+        control_rate_hz: float,
+        policy_rate_hz: float,
     ) -> bool:
         """Note a request; return whether it begins a new run."""
         begins = run_id != self._run_id
@@ -68,7 +73,12 @@ class DelayLedger:
         return begins
 
     def answer(
-        self, run_id: int, request_id: int, observation_age: float, waiting: float, inference: float
+        self,
+        run_id: int,
+        request_id: int,
+        observation_age: float,
+        waiting: float,
+        inference: float,
     ) -> None:
         """Note the durations that came with a chunk."""
         found = self._open.get(request_id) if run_id == self._run_id else None

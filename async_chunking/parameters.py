@@ -21,7 +21,9 @@ RUNTIME: dict[str, Any] = {'runtime': True}
 class NodeParameters(Settings):
     """What every node of a robot has."""
 
-    embodiment: str = Field('viperx', description='Robot: a name in config/ or the path of a YAML file')
+    embodiment: str = Field(
+        'viperx', description='Robot: a name in config/ or the path of a YAML file'
+    )
     sim: bool = Field(True, description='Topics of the simulated robot, not those of the driver')
     autostart: bool = Field(False, description='Configure and activate without being asked')
 
@@ -29,21 +31,29 @@ class NodeParameters(Settings):
 class ExecutorParameters(NodeParameters):
     """Parameters of the executor node."""
 
-    strategy: str = Field('naive', description='Name, or names joined by +', json_schema_extra=RUNTIME)
+    strategy: str = Field(
+        'naive', description='Name, or names joined by +', json_schema_extra=RUNTIME
+    )
     horizon: int = Field(16, ge=1, description='Rows of a chunk [steps]')
     execution_horizon: int = Field(8, ge=1, description='Rows between two requests [steps]')
     policy_rate_hz: float = Field(50.0, gt=0.0, description='Rows of a chunk per second [Hz]')
     offers: str = Field('', description='What strategies may rely on, names separated by spaces')
     policy_path: str = Field('', description='Folder of checkpoints; only correctors need it here')
     request_timeout_s: float = Field(1.0, gt=0.0, description='Ask again after this [s]')
-    hold_timeout_s: float = Field(10.0, ge=0.0, description='A longer hold becomes a safe stop [s]')
+    hold_timeout_s: float = Field(
+        10.0, ge=0.0, description='A longer hold becomes a safe stop [s]'
+    )
     blend_s: float = Field(0.5, ge=0.0, description='The first chunk is blended in over this [s]')
     limit_tolerance: float = Field(
-        0.1, ge=0.0, description='Chunks farther outside the position limits are rejected [share of range]'
+        0.1,
+        ge=0.0,
+        description='Chunks farther outside the position limits are rejected [share of range]',
     )
     stale_s: float = Field(0.5, gt=0.0, description='Older joint positions are not trusted [s]')
     displaced: float = Field(
-        0.05, gt=0.0, description='A reset starts from the measured pose if it is off by this share of range'
+        0.05,
+        gt=0.0,
+        description='A reset starts from the measured pose if it is off by this share of range',
     )
     realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO priority, 0 for none')
     lock_memory: bool = Field(False, description='Keep all memory in RAM')
@@ -54,7 +64,9 @@ class PolicyParameters(NodeParameters):
 
     policy_path: str = Field('', description='Folder of checkpoints')
     delay_ms: str = Field(
-        '0', description='Least response time, see async_chunking.latency [ms]', json_schema_extra=RUNTIME
+        '0',
+        description='Least response time, see async_chunking.latency [ms]',
+        json_schema_extra=RUNTIME,
     )
     seed: int = Field(0, ge=0, description='Of the noise that chunks are drawn from')
     threads: int = Field(1, ge=1, description='CPU threads of the inference')
@@ -70,7 +82,9 @@ class PolicyParameters(NodeParameters):
 class DelayMonitorParameters(NodeParameters):
     """Parameters of the delay monitor node."""
 
-    estimator: Literal[tuple(ESTIMATORS)] = Field('maximum', description='How the estimate is formed')
+    estimator: Literal[tuple(ESTIMATORS)] = Field(
+        'maximum', description='How the estimate is formed'
+    )
     window: int = Field(10, ge=1, description='Measurements that are remembered [samples]')
     quantile: float = Field(0.95, ge=0.0, le=1.0, description='For the estimator quantile')
     warmup: int = Field(1, ge=0, description='First chunks of a run that are left out [samples]')
@@ -82,11 +96,17 @@ class SimParameters(NodeParameters):
     seed: int = Field(0, ge=0, description='Of the first episode; each further one adds 1')
     episodes: int = Field(0, ge=0, description='Episodes to play, 0 for no end')
     pause_s: float = Field(0.5, ge=0.0, description='Rest between two episodes [s]')
-    rate_hz: float = Field(100.0, gt=0.0, description='Simulation steps and joint_states per second [Hz]')
-    real_time_factor: float = Field(
-        1.0, ge=0.0, description='Pace against the wall clock; other than 1 needs use_sim_time; 0 is free'
+    rate_hz: float = Field(
+        100.0, gt=0.0, description='Simulation steps and joint_states per second [Hz]'
     )
-    lock_step: bool = Field(True, description='With use_sim_time, wait for the command of every tick')
+    real_time_factor: float = Field(
+        1.0,
+        ge=0.0,
+        description='Pace against the wall clock; other than 1 needs use_sim_time; 0 is free',
+    )
+    lock_step: bool = Field(
+        True, description='With use_sim_time, wait for the command of every tick'
+    )
 
 
 class RecorderParameters(NodeParameters):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings from YAML: read safely, checked by a pydantic model, refused with file, key and choices."""
+"""Settings from YAML: read safely, checked by a model, refused with file, key and choices."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _sentence(model: type[pydantic.BaseModel], detail: Mapping[str, Any]) -> str
 
 
 def _keys_at(model: Any, path: list[str]) -> list[str]:
-    """Return the keys that the model allows at a place; list indices and dict keys are stepped over."""
+    """Return the keys that the model allows at a place, stepping over indices and dict keys."""
     for part in path:
         fields = getattr(model, 'model_fields', {})
         if part in fields:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ros2 launch async_chunking viperx_bimanual.launch.py strategy:=naive; --show-args lists the rest."""
+"""Two ViperX: `ros2 launch async_chunking viperx_bimanual.launch.py strategy:=paint`."""
 
 from async_chunking.nodes.launching import robot_launch
 

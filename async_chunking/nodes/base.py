@@ -30,9 +30,8 @@ _STANDARD = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 class RobotNode(LifecycleNode):
     """A lifecycle node of a robot.
 
-    Subclasses name their `Parameters` and override `configure`, `activate`, `deactivate`, `check` and
-    `apply`. A mistake of the user raises an `AsyncChunkingError` there: it is logged and the
-    transition fails.
+    Subclasses name their `Parameters` and override the methods from `configure` to `apply`. What
+    a user did wrong raises an `AsyncChunkingError` there: it is logged, the transition fails.
 
     Args:
         name: Of the node, unless remapped.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command thread: drives the core executor, one tick per deadline, and nothing else.
 
-Everything that may take long (deserialising, checking and refining chunks, logging) happens in other
-threads; what they have for this one comes through a queue and is taken between two ticks.
+Everything that may take long (deserialising, checking and refining chunks, logging) happens in
+other threads; what they have for this one comes through a queue and is taken between two ticks.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class CommandLoop:
     def reset(self, displaced: np.ndarray, timeout: float = 2.0) -> int | None:
         """Begin a new run, and leave a safe stop if there is one.
 
-        It goes on from the last command, so that the stream stays continuous; but from the measured
+        It goes on from the last command, so that the stream is continuous; but from the measured
         pose if the robot is not where it was told to be.
 
         Args:
@@ -157,7 +157,11 @@ class CommandLoop:
             self._pace.restart()
             while not self._halted:
                 due = self._pace.wait(_WAIT)
-                if due is None or not self._ready():
+                if not self._ready():
+                    continue
+                if due is None:  # The clock of a simulation stands still.
+                    self._run_errands()
+                    self._halted |= self._resting
                     continue
                 self._tick(due.deadline_ns, due.missed)
                 garbage.tick()
@@ -184,8 +188,7 @@ class CommandLoop:
     def _tick(self, deadline_ns: int, missed: int) -> None:
         skipping = self._executor
         skipped = [skipping.skip() for _ in range(missed)]
-        for _ in range(min(len(self._errands), _ERRANDS_PER_TICK)):
-            self._errands.popleft()()
+        self._run_errands()
         executor = self._executor
         executor.delay = self._inputs.delay
         executor.set_behaviour(self._inputs.behaviour)
@@ -202,6 +205,10 @@ class CommandLoop:
         if self._resting and np.array_equal(step.command, self._last):
             self._halted = True
         self._last = step.command
+
+    def _run_errands(self) -> None:
+        for _ in range(min(len(self._errands), _ERRANDS_PER_TICK)):
+            self._errands.popleft()()
 
     def _rest(self) -> None:
         self._executor.stop()

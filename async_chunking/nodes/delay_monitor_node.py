@@ -20,7 +20,7 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class DelayMonitorNode(RobotNode):
     """Listens to executor and policy; owns no clock.
 
-    The first chunks of a run are left out once there are others: they pay for what happens only once.
+    The first chunks of a run are left out once there are others: they pay for what happens once.
     """
 
     Parameters = DelayMonitorParameters

@@ -28,7 +28,9 @@ class Diagnostics:
     def __init__(self, node: Node, hardware: str) -> None:
         self._node = node
         self._hardware = hardware
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', QoSProfile(depth=1))
+        self._publisher = node.create_publisher(
+            DiagnosticArray, '/diagnostics', QoSProfile(depth=1)
+        )
 
     def publish(self, level: bytes, message: str, values: Mapping[str, object]) -> None:
         """Publish one status; numbers are written with as many digits as they need."""

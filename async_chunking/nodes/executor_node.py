@@ -21,7 +21,7 @@ from async_chunking.msg import ActionChunk, ControlStep, DelayEstimate
 from async_chunking.msg import ChunkRequest as ChunkRequestMsg
 from async_chunking.nodes import convert, diagnostics
 from async_chunking.nodes.base import RobotNode, run
-from async_chunking.nodes.clock import sim_pace
+from async_chunking.nodes.clock import ClockPace
 from async_chunking.nodes.command_loop import CommandLoop, Inputs
 from async_chunking.nodes.control_step import ControlStepWriter
 from async_chunking.nodes.observations import Observations
@@ -46,8 +46,8 @@ def behaviour(parameters: ExecutorParameters) -> Behaviour:
 class ExecutorNode(RobotNode):
     """Wires the command loop to topics, parameters and a reset service.
 
-    The command thread calls `command`, `report` and `ask`; all other methods run in the thread that
-    spins. What goes from here to there goes through `Inputs` or the loop's queue.
+    The command thread calls `command`, `report` and `ask`; all other methods run in the thread
+    that spins. What goes from here to there goes through `Inputs` or the loop's queue.
     """
 
     Parameters = ExecutorParameters
@@ -85,7 +85,7 @@ class ExecutorNode(RobotNode):
         robot, names = self.embodiment, self.embodiment.joint_names
         period_ns = round(1e9 / robot.control_rate_hz)
         simulated = self.get_parameter('use_sim_time').value
-        self._pace = sim_pace(self, period_ns) if simulated else SteadyPace(period_ns)
+        self._pace = ClockPace(self, period_ns) if simulated else SteadyPace(period_ns)
         self._wall_ns = self._pace.now_ns if simulated else time.time_ns
         self._inputs = Inputs(None, None, behaviour(self.parameters))
         streams = {_MEASURED: Stream(kind='measured', size=len(names))}
@@ -97,7 +97,9 @@ class ExecutorNode(RobotNode):
         self._sinks = [sink_class(c.sink)(self, c, names) for c in robot.commands]
         self._writer = ControlStepWriter(names)
         self._steps = self.create_publisher(ControlStep, 'control_step', QoSProfile(depth=100))
-        self._requests = self.create_publisher(ChunkRequestMsg, 'chunk_request', QoSProfile(depth=2))
+        self._requests = self.create_publisher(
+            ChunkRequestMsg, 'chunk_request', QoSProfile(depth=2)
+        )
         self.create_subscription(ActionChunk, 'action_chunk', self._on_chunk, QoSProfile(depth=2))
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(DelayEstimate, 'delay_estimate', self._on_delay, latched)
@@ -123,6 +125,10 @@ class ExecutorNode(RobotNode):
         self._diagnose()
         self._loop = None
 
+    def cleanup(self) -> None:
+        """Stop listening to a clock."""
+        self._pace.close()
+
     def apply(self, parameters: ExecutorParameters) -> None:
         """Change the strategy at the next chunk boundary."""
         self._inputs.behaviour = behaviour(parameters)
@@ -146,7 +152,9 @@ class ExecutorNode(RobotNode):
         del request  # Empty.
         age = self._measured_age()
         if self._loop is None or self._loop.executor is None:
-            response.message = 'the executor is not active, or no joint positions were measured yet'
+            response.message = (
+                'the executor is not active, or no joint positions were measured yet'
+            )
         elif not age <= self.parameters.stale_s:
             response.message = f'the newest joint positions are {age:.2f} s old; is the driver up?'
         else:
@@ -154,12 +162,16 @@ class ExecutorNode(RobotNode):
             displaced = self.parameters.displaced * (limits.upper - limits.lower)
             run_id = self._loop.reset(displaced)
             response.success = run_id is not None
-            response.message = f'run {run_id}' if response.success else 'the command thread is stuck'
+            response.message = (
+                f'run {run_id}' if response.success else 'the command thread is stuck'
+            )
         return response
 
     def _measured_age(self) -> float:
         sample = self._observations.latest(_MEASURED)
-        return float('nan') if sample is None else (self._pace.now_ns() - sample.received_ns) * 1e-9
+        return (
+            float('nan') if sample is None else (self._pace.now_ns() - sample.received_ns) * 1e-9
+        )
 
     # --- command thread -------------------------------------------------------------------------
 
@@ -200,7 +212,11 @@ class ExecutorNode(RobotNode):
         values: dict[str, Any] = {outcome.name.lower(): 0 for outcome in Outcome} | counters
         executor = loop.executor
         if executor is not None:
-            values |= {'run_id': executor.run_id, 'tick': executor.tick, 'phase': executor.phase.name}
+            values |= {
+                'run_id': executor.run_id,
+                'tick': executor.tick,
+                'phase': executor.phase.name,
+            }
             values['strategy'] = executor.behaviour.name
         values['delay'] = self._inputs.delay
         values['measured_age_s'] = round(self._measured_age(), 4)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a description of a robot's nodes to actions of `ros2 launch`; needs the package launch_ros."""
+"""From a description of a robot's nodes to actions of `ros2 launch`; needs launch_ros."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -19,6 +18,7 @@ from launch_ros.actions import Node
 
 from async_chunking.bags.topics import recorded_topics
 from async_chunking.bringup import Arguments, Bringup, NodeSpec, describe
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 
 def robot_launch(robot: str) -> LaunchDescription:

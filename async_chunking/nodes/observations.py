@@ -20,8 +20,8 @@ from async_chunking.nodes.streams import KINDS, History, Sample, StreamError
 class Observations:
     """Subscribes to streams and remembers them.
 
-    Best effort, so that reliable and best-effort drivers are both heard. Streams that share a topic
-    and a kind share a subscription.
+    Best effort, so that reliable and best-effort drivers are both heard. Streams that share a
+    topic and a kind share a subscription.
 
     Args:
         node: Subscribes; its thread fills the histories.

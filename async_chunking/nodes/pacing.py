@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command thread waits on: absolute deadlines on a steady clock, or a simulation's clock."""
+"""What a command thread waits on: absolute deadlines on a steady or a simulated clock."""
 
 from __future__ import annotations
 
@@ -46,6 +46,9 @@ class Pace(ABC):
     @abstractmethod
     def wait(self, timeout: float) -> Due | None:
         """Sleep until the next tick is due; None if it is not within `timeout` [s, wall time]."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give back what the clock needs; most need nothing."""
 
     def restart(self) -> None:
         """Let the grid begin now, and forget what was missed."""
@@ -152,7 +155,7 @@ class Garbage:
         gc.unfreeze()
 
     def tick(self) -> None:
-        """Collect the youngest generation now and then; to be called when a tick's work is done."""
+        """Collect the youngest generation now and then; call it when a tick's work is done."""
         self._ticks += 1
         if self._ticks % self._every == 0:
             gc.collect(1 if self._ticks % (20 * self._every) == 0 else 0)

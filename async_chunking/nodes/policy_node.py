@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy node: answers the executor's requests; may be killed and started again at any time."""
+"""The policy node: answers the executor's requests; may be killed and restarted at any time."""
 
 from __future__ import annotations
 
@@ -52,13 +52,17 @@ class PolicyNode(RobotNode):
         self._latency = parse_latency(self.parameters.delay_ms)
         self._rng = np.random.default_rng(self.parameters.seed)
         robot = self.embodiment
-        directory = PolicyDirectory(policy_directory(self.parameters.policy_path or robot.policy.path))
+        directory = PolicyDirectory(
+            policy_directory(self.parameters.policy_path or robot.policy.path)
+        )
         self._responder = Responder(directory, self.parameters.seed)
         zeros = {name: np.zeros(stream.size) for name, stream in robot.observations.items()}
         self._responder.warm_up(_WARM_UP, zeros)
         self._observations = Observations(self, robot.observations, robot, self._now_ns)
         self._chunks = self.create_publisher(ActionChunk, 'action_chunk', QoSProfile(depth=2))
-        self.create_subscription(ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=2))
+        self.create_subscription(
+            ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=2)
+        )
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._last_refusal = ''
         self.create_timer(1.0, self._diagnose)
@@ -155,9 +159,7 @@ class PolicyNode(RobotNode):
         answer = self._responder.answer(
             dataclasses.replace(request, boundary=boundary), observation
         )
-        return dataclasses.replace(
-            answer, actions=modes.to_positions(answer.actions, measured)
-        )
+        return dataclasses.replace(answer, actions=modes.to_positions(answer.actions, measured))
 
     def _missing(self, samples: dict[str, Sample | None], now_ns: int) -> str:
         """Return why there is no complete observation; empty if there is one."""
@@ -180,7 +182,9 @@ class PolicyNode(RobotNode):
     # --- diagnostics ----------------------------------------------------------------------------
 
     def _diagnose(self) -> None:
-        values = {name: self._counters[name] for name in ('answered', 'refused', 'overridden', 'failed')}
+        values = {
+            name: self._counters[name] for name in ('answered', 'refused', 'overridden', 'failed')
+        }
         faults = {f'faults {name}': count for name, count in self._observations.faults.items()}
         level, message = diagnostics.OK, 'active' if self._active else 'inactive'
         if self._last_refusal:

@@ -36,9 +36,9 @@ _EPISODES = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class SimNode(RobotNode):
     """Runs the task of the robot's description in a thread of its own.
 
-    On the wall clock the simulation steps faster than commands come, and each step takes the newest
-    one, as a driver does. With use_sim_time it publishes /clock, steps once a tick, and (lock_step)
-    waits for that tick's command; `real_time_factor` sets the pace.
+    On the wall clock the simulation steps faster than commands come, and each step takes the
+    newest one, as a driver does. With use_sim_time it publishes /clock, steps once a tick, and
+    (lock_step) waits for that tick's command; `real_time_factor` sets the pace.
     """
 
     Parameters = SimParameters
@@ -72,7 +72,9 @@ class SimNode(RobotNode):
         for command in robot.commands:
             sink = sink_class(command.sink)
             callback = partial(self._on_command, command, sink, command.affine)
-            self.create_subscription(sink.message_type, command.topic, callback, QoSProfile(depth=10))
+            self.create_subscription(
+                sink.message_type, command.topic, callback, QoSProfile(depth=10)
+            )
         self._joints = [
             (source, self.create_publisher(JointState, source.topic, QoSProfile(depth=10)))
             for source in robot.sources[::-1]  # The first sets the pace of measurements.
@@ -81,7 +83,9 @@ class SimNode(RobotNode):
             Float64MultiArray, 'environment_state', QoSProfile(depth=10)
         )
         self._episodes = self.create_publisher(String, 'episode', _EPISODES)
-        self._clock_topic = self.create_publisher(Clock, '/clock', CLOCK_QOS) if self._simulated else None
+        self._clock_topic = (
+            self.create_publisher(Clock, '/clock', CLOCK_QOS) if self._simulated else None
+        )
         self._reset = self.create_client(Trigger, 'executor/reset')
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._counts = {'episodes': 0, 'successes': 0, 'bad_commands': 0}
@@ -126,7 +130,7 @@ class SimNode(RobotNode):
     def _simulate(self) -> None:
         factor = self.parameters.real_time_factor
         pace = SteadyPace(round(self._period_ns / factor)) if factor else None
-        now_ns, behind = 0, False
+        now_ns = 0
         if pace:
             pace.restart()
         while self._active:
@@ -141,12 +145,12 @@ class SimNode(RobotNode):
             for _ in range(passed):
                 now_ns += self._period_ns
                 self._step()
+            # A command is waited for only if the tick before had one.
+            waits = self._simulated and self.parameters.lock_step and self._arrived.is_set()
             self._arrived.clear()
             self._show(now_ns)
-            if self._simulated and self.parameters.lock_step and not behind:
-                behind = not self._arrived.wait(_LOCK_STEP_PATIENCE)
-            elif self._arrived.is_set():
-                behind = False
+            if waits:
+                self._arrived.wait(_LOCK_STEP_PATIENCE)
 
     def _step(self) -> None:
         outcome = self._stage.step()
@@ -183,7 +187,11 @@ class SimNode(RobotNode):
             self._clock_topic.publish(clock)
 
     def _show_joints(
-        self, source: Source, publisher: Any, positions: np.ndarray, velocities: np.ndarray,
+        self,
+        source: Source,
+        publisher: Any,
+        positions: np.ndarray,
+        velocities: np.ndarray,
         stamp: int,
     ) -> None:
         """Publish some of the joints in the driver's words."""
@@ -209,7 +217,9 @@ class SimNode(RobotNode):
         }
         self._episodes.publish(String(data=json.dumps(content)))
         ended = 'solved' if outcome.success else outcome.failure
-        self.get_logger().info(f'episode {outcome.episode}: {ended} after {outcome.duration:.2f} s')
+        self.get_logger().info(
+            f'episode {outcome.episode}: {ended} after {outcome.duration:.2f} s'
+        )
 
     def _diagnose(self) -> None:
         self._diagnostics.publish(diagnostics.OK, self._stage.act.value, self._counts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A task on stage: episode after episode, whoever sends the commands. Knows no ROS and no clock."""
+"""A task on stage: episode after episode, whoever commands. Knows no ROS and no clock."""
 
 from __future__ import annotations
 
