@@ -259,3 +259,20 @@ def test_the_library_agrees_with_what_is_read(tmp_path):
         raw = [m for c, _, m in reader.messages() if c.topic == '/wanted']
     (bag,) = find([path])
     assert [m.data for m in bag.messages(lambda topic: topic.name == '/wanted')] == raw
+
+
+def test_a_database_whose_recorder_was_killed_keeps_its_journal(tmp_path):
+    """SQLite in write-ahead mode: the newest messages are in a second file."""
+    live = write(tmp_path / 'live', range(10), StoragePlugin.SQLITE3) / 'live.db3'
+    database = sqlite3.connect(live)
+    database.execute('PRAGMA journal_mode = WAL')
+    database.execute('PRAGMA wal_autocheckpoint = 0')
+    for number in range(10, 20):
+        row = (1, 2000 + number, message(number))
+        database.execute('INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)', row)
+    database.commit()
+    killed = tmp_path / 'killed'
+    shutil.copytree(live.parent, killed)
+    database.close()
+    (killed / 'metadata.yaml').unlink()
+    assert read(killed)[0] == list(range(20))

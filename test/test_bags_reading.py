@@ -338,3 +338,25 @@ def test_answers_that_did_not_take_over_are_not_kept(tmp_path):
     run = scripted_run()
     figures, _ = figures_of(write_changed(tmp_path / 'bag', run, spoil))
     assert 0 < figures['seams'] < metrics.summarize(run)['seams']
+
+
+@pytest.mark.parametrize('distro', [Stores.ROS2_HUMBLE, Stores.ROS2_JAZZY, Stores.ROS2_KILTED])
+@pytest.mark.parametrize('storage', list(StoragePlugin))
+def test_the_definitions_of_every_distribution_are_read(tmp_path, monkeypatch, distro, storage):
+    store = get_typestore(distro)
+    for name in ('ControlStep', 'ChunkRequest', 'ActionChunk'):
+        text = (Path(__file__).parents[1] / 'msg' / f'{name}.msg').read_text()
+        store.register(get_types_from_msg(text, f'async_chunking/msg/{name}'))
+    run = scripted_run(ticks=100)
+    # Ours must not be asked for.
+    monkeypatch.setattr(reading, 'own_store', lambda: pytest.fail('definitions were not used'))
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=storage) as writer:
+        connections = {
+            kind: writer.add_connection(f'/{topic}', kind, typestore=store)
+            for kind, topic in TOPICS.items()
+        }
+        for kind, stamp, data in serialize(run):
+            writer.write(connections[kind], stamp, data)
+    figures, problems = figures_of(tmp_path / 'bag')
+    assert problems == []
+    assert_equal(metrics.summarize(run), figures)
