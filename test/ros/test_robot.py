@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole robot as real processes over DDS, with a hostile peer, a dying policy and an operator."""
+"""A robot as real processes over DDS, with a hostile peer, a dying policy and an operator."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Robot:
         request = SetParameters.Request(parameters=[Parameter(name='strategy', value=value)])
         return self.call(self.parameters, request).results[0]
 
-    def call(self, client, request):  # noqa: ANN001, ANN201
+    def call(self, client, request):
         self.until(client.service_is_ready, f'service {client.srv_name}')
         future = client.call_async(request)
         self.until(future.done, f'an answer of {client.srv_name}')
@@ -152,6 +152,7 @@ def test_the_stream_has_every_tick_once_and_keeps_the_limits(robot: Robot) -> No
         (Outcome.UNREQUESTED, {'tick': -5}),
         (Outcome.UNREQUESTED, {'request_id': 4_000_000}),
         (Outcome.WRONG_RUN, {'run_id': 1}),
+        (Outcome.REFUSED, {'refusal': 'not today'}),
     ],
 )
 def test_a_bad_chunk_is_counted_by_name_and_moves_nothing(
@@ -180,14 +181,34 @@ def test_a_bad_chunk_is_counted_by_name_and_moves_nothing(
     assert_within_limits(robot.steps[start:])
 
 
+def test_a_chunk_is_taken_once_and_never_after_a_newer_one(robot: Robot) -> None:
+    heard: list[ActionChunk] = []
+    subscription = robot.node.create_subscription(ActionChunk, 'action_chunk', heard.append, 10)
+
+    def replayed(name: str, back: int) -> Callable[[], bool]:
+        before = robot.count(name)
+
+        def replay() -> bool:
+            if len(heard) >= back and robot.executing():
+                run = [chunk for chunk in heard if chunk.run_id == robot.steps[-1].run_id]
+                taken = [c for c in run if c.request_id <= robot.steps[-1].request_id]
+                if len(taken) >= back:
+                    robot.chunks.publish(taken[-back])
+            return robot.count(name) > before
+
+        return replay
+
+    robot.until(replayed('duplicate', 1), 'duplicate is counted')
+    robot.until(replayed('out_of_order', 3), 'out_of_order is counted')
+    robot.node.destroy_subscription(subscription)
+
+
 def test_a_killed_policy_is_started_again_and_the_robot_goes_on(robot: Robot) -> None:
     start = len(robot.steps)
     victim = robot.processes.pid('policy')
     os.kill(victim, signal.SIGKILL)
     robot.until(lambda: robot.processes.pid('policy') not in (victim, 0), 'a new policy')
-    robot.until(
-        lambda: any(step.phase == Phase.HOLDING for step in robot.steps[start:]), 'a hold'
-    )
+    robot.until(lambda: any(step.phase == Phase.HOLDING for step in robot.steps[start:]), 'a hold')
 
     # The simulated robot gives its episode up and asks for a new run, or an operator resets.
     def recovered() -> bool:
@@ -223,7 +244,7 @@ def test_a_frozen_policy_ends_in_a_safe_stop_that_a_service_resets(robot: Robot)
     frozen = robot.processes.pid('policy')
 
     def stopped() -> bool:
-        """Freeze the policy; an episode that ends just then begins a new run, which has no plan."""
+        """Freeze the policy; an episode that ends just then begins a new run without a plan."""
         robot.until(robot.executing, 'chunks are executed')
         os.kill(frozen, signal.SIGSTOP)
         ended = (Phase.STOPPED, Phase.WAITING_FIRST)

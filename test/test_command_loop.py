@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command thread on a clock that the test holds in its hand, without ROS."""
+
+from __future__ import annotations
+
+import gc
+import queue
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from async_chunking.chunk import ActionChunk, ChunkRequest
+from async_chunking.correctors import Corrector
+from async_chunking.executor import Behaviour, ExecutorConfig, Phase, Step
+from async_chunking.mergers import Ensemble, Switch
+from async_chunking.nodes.command_loop import CommandLoop, Inputs
+from async_chunking.nodes.pacing import Due, Pace, SimPace, SteadyPace, prepare_thread
+from async_chunking.safety import Limits
+
+PERIOD = 20_000_000
+HOME = np.array([0.3, -0.2])
+NEAR = np.array([0.05, 0.05])
+
+
+class HandPace(Pace):
+    """Ticks are due when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(PERIOD)
+        self.due: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.now = 0
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def wait(self, timeout: float) -> Due | None:
+        try:
+            missed = self.due.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        self.now += PERIOD * (1 + missed)
+        return Due(self.now, missed)
+
+
+class Bench:
+    """Everything around the loop, and what came out of it."""
+
+    def __init__(self, hold_timeout_s: float = 0.2) -> None:
+        limits = Limits(np.full(2, -1.0), np.full(2, 1.0), np.full(2, 2.0), np.full(2, 10.0))
+        config = ExecutorConfig(
+            limits, ('a', 'b'), 16, 8, hold_timeout_s=hold_timeout_s, request_timeout_s=0.4
+        )
+        self.pace = HandPace()
+        self.inputs = Inputs(None, None, Behaviour('naive', Switch(), Corrector()))
+        self.loop = CommandLoop(config, self.pace, self.inputs, self)
+        self.commands: list[np.ndarray] = []
+        self.reports: list[tuple[int, Step, int]] = []
+        self.requests: list[ChunkRequest] = []
+        self.broken: Exception | None = None
+
+    def command(self, step: Step) -> None:
+        if self.broken:
+            raise self.broken
+        self.commands.append(step.command)
+
+    def report(self, step, deadline_ns, emitted_ns, executor) -> None:
+        self.reports.append((executor.run_id, step, deadline_ns))
+
+    def ask(self, request: ChunkRequest) -> None:
+        self.requests.append(request)
+
+    def tick(self, count: int = 1, missed: int = 0) -> None:
+        """Let ticks be due and wait until they were done."""
+        for _ in range(count):
+            want = len(self.reports) + 1 + missed
+            self.pace.due.put(missed)
+            self.until(lambda want=want: len(self.reports) >= want)
+
+    @staticmethod
+    def until(holds) -> None:
+        deadline = time.monotonic() + 30.0
+        while not holds():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    def answer(self, actions: np.ndarray) -> None:
+        request = self.requests[-1]
+        chunk = ActionChunk(request.run_id, request.request_id, request.tick, actions)
+        self.loop.deliver(chunk)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    bench.loop.start()
+    bench.inputs.measured = HOME
+    yield bench
+    bench.loop._halted = True
+    bench.loop._thread.join(timeout=10.0)
+
+
+def test_nothing_is_sent_before_a_pose_was_measured():
+    bench = Bench()
+    bench.loop.start()
+    for _ in range(3):
+        bench.pace.due.put(0)
+    bench.until(bench.pace.due.empty)
+    assert bench.loop.executor is None
+    bench.loop.stop()
+    assert (bench.commands, bench.reports) == ([], [])
+    assert not bench.loop._thread.is_alive()
+
+
+def test_every_tick_has_one_command_and_one_report_on_the_grid(bench):
+    bench.tick(20)
+    assert len(bench.commands) == len(bench.reports) == 20
+    assert [step.tick for _, step, _ in bench.reports] == list(range(20))
+    assert set(np.diff([deadline for _, _, deadline in bench.reports])) == {PERIOD}
+    np.testing.assert_array_equal(bench.commands, np.tile(HOME, (20, 1)))
+
+
+def test_a_missed_tick_is_reported_but_not_sent_afterwards(bench):
+    bench.tick(3)
+    bench.tick(missed=4)
+    steps = [step for _, step, _ in bench.reports]
+    assert [step.tick for step in steps] == list(range(8))
+    assert [step.missed for step in steps] == [False] * 3 + [True] * 4 + [False]
+    assert set(np.diff([deadline for _, _, deadline in bench.reports])) == {PERIOD}
+    assert len(bench.commands) == 4
+    assert bench.loop.counters['missed_ticks'] == 4
+
+
+def test_a_chunk_takes_over_and_a_strategy_changes_at_the_next_request(bench):
+    bench.tick(2)
+    bench.answer(np.tile(HOME + 0.1, (16, 1)))
+    bench.inputs.behaviour = Behaviour('ensemble', Ensemble(), Corrector())
+    bench.tick()
+    assert bench.reports[-1][1].took_over
+    assert bench.loop.executor.behaviour.name == 'naive'
+    bench.tick(8)
+    assert bench.requests[-1].strategy == 'ensemble'
+    assert bench.loop.executor.behaviour.name == 'ensemble'
+
+
+def test_the_delay_estimate_conditions_the_next_request(bench):
+    bench.tick()
+    bench.answer(np.tile(HOME, (16, 1)))
+    bench.inputs.delay = 5
+    bench.tick(9)
+    assert bench.requests[-1].boundary.delay == 5
+
+
+def test_a_reset_goes_on_from_the_last_command(bench):
+    bench.tick()
+    bench.answer(np.tile(HOME + 0.2, (16, 1)))
+    bench.tick(40)
+    last = bench.commands[-1]
+    assert bench.reports[-1][1].phase is Phase.STOPPED
+    bench.inputs.measured = last + 0.04  # Sagging, but near.
+    first_run = bench.loop.executor.run_id
+    run_id = bench.loop.reset(NEAR)
+    assert run_id not in (None, first_run)
+    bench.tick()
+    np.testing.assert_array_equal(bench.commands[-1], last)
+    assert bench.reports[-1][0] == run_id
+    assert (bench.reports[-1][1].tick, bench.requests[-1].request_id) == (0, 1)
+    assert bench.loop.counters['accepted'] == 1  # Counts of earlier runs are kept.
+
+
+def test_a_reset_of_a_robot_that_was_moved_begins_where_it_is(bench):
+    bench.tick()
+    moved = HOME + np.array([0.0, 0.3])
+    bench.inputs.measured = moved
+    assert bench.loop.reset(NEAR) is not None
+    bench.tick()
+    np.testing.assert_array_equal(bench.commands[-1], moved)
+
+
+def test_a_chunk_of_the_run_before_is_turned_away(bench):
+    bench.tick()
+    late = bench.requests[-1]
+    bench.loop.reset(NEAR)
+    bench.loop.deliver(ActionChunk(late.run_id, 1, late.tick, np.tile(HOME, (16, 1))))
+    bench.tick()
+    assert bench.loop.counters['wrong_run'] == 1
+    assert not bench.reports[-1][1].took_over
+
+
+def test_a_flood_of_chunks_does_not_hold_a_tick_up(bench):
+    bench.tick()
+    request = bench.requests[-1]
+    for _ in range(100):
+        bench.loop.deliver(ActionChunk(request.run_id, 77, request.tick, np.tile(HOME, (16, 1))))
+    bench.tick()
+    assert 0 < bench.loop.counters['unrequested'] < 100
+    bench.tick(10)
+    assert bench.loop.counters['unrequested'] == 100
+
+
+def test_stop_brings_a_moving_robot_to_rest_within_its_limits(bench):
+    bench.tick()
+    bench.answer(HOME + np.linspace(0.0, 0.5, 16)[:, None])
+    bench.tick(6)
+    assert np.abs(np.diff(bench.commands, axis=0)[-1]).max() > 0.01
+    for _ in range(100):
+        bench.pace.due.put(0)
+    bench.loop.stop()
+    motion = np.diff(bench.commands, axis=0)
+    assert (motion[-1] == 0.0).all()
+    assert np.abs(np.diff(motion, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
+    assert not bench.loop._thread.is_alive()
+
+
+def test_stop_ends_though_the_clock_stands_still(bench):
+    bench.tick(3)
+    begin = time.monotonic()
+    bench.loop.stop()
+    assert not bench.loop._thread.is_alive()
+    assert time.monotonic() - begin < 8.0
+
+
+def test_an_error_in_the_thread_is_kept_for_the_node_to_tell(bench):
+    bench.tick()
+    bench.broken = OSError('no such bus')
+    bench.pace.due.put(0)
+    bench.until(lambda: bench.loop.error is not None)
+    assert str(bench.loop.error) == 'no such bus'
+    assert gc.isenabled()
+
+
+def test_steady_deadlines_do_not_drift_and_a_late_one_skips_whole_periods():
+    pace = SteadyPace(2_000_000)
+    pace.restart()
+    first = pace.wait(1.0).deadline_ns
+    for _ in range(20):
+        time.sleep(0.001)
+        last = pace.wait(1.0)
+        assert (last.deadline_ns - first) % 2_000_000 == 0
+        assert pace.now_ns() >= last.deadline_ns
+    time.sleep(0.011)
+    late = pace.wait(1.0)
+    assert late.missed >= 4
+    assert late.deadline_ns == last.deadline_ns + (late.missed + 1) * 2_000_000
+
+
+def test_a_steady_pace_comes_back_before_a_deadline_that_is_far():
+    pace = SteadyPace(10_000_000_000)
+    pace.restart()
+    assert pace.wait(0.01) is None
+
+
+def test_a_simulated_clock_sets_the_pace_and_may_be_set_back():
+    pace = SimPace(20)
+    seen = []
+    for now in (100, 110, 120, 140, 205, 220, 7, 27, 47):
+        pace.feed(now)
+        seen.append(pace.wait(1.0))
+        assert pace.now_ns() == now
+    assert seen == [
+        None, None, Due(120, 0), Due(140, 0), Due(200, 2), Due(220, 0), None, Due(27, 0),
+        Due(47, 0),
+    ]  # fmt: skip
+    assert pace.wait(0.01) is None
+
+
+def test_who_wishes_nothing_is_denied_nothing():
+    denied = prepare_thread(0, lock_memory=False)
+    assert denied == []

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episode after episode: when does a task run, who is told, and what is thrown away?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip('mujoco', reason='the simulated robots need mujoco')
+
+from async_chunking.nodes.stage import Act, Stage
+
+
+class Task:
+    """Solved at its third step in every second episode, else failed at its fourth."""
+
+    control_rate_hz = 50.0
+
+    def __init__(self) -> None:
+        self.resets = 0
+        self.commands: list[float] = []
+
+    def reset(self, rng: np.random.Generator) -> dict:
+        self.resets += 1
+        self.ticks = 0
+        self.draw = rng.random()
+        return {'scene': self.resets}
+
+    def step(self, command: np.ndarray) -> tuple[dict, bool, bool]:
+        self.ticks += 1
+        self.commands.append(float(command[0]))
+        solved = self.resets % 2 == 1 and self.ticks >= 3
+        return {'scene': self.resets}, solved or self.ticks >= 4, solved
+
+    @property
+    def seconds(self) -> float:
+        return self.ticks / 50.0
+
+    success_seconds = 0.06
+    failure = 'too slow'
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task()
+
+
+def play(stage: Stage, until: Act, limit: int = 500) -> list:
+    """Step until an act begins; return the outcomes on the way."""
+    found = []
+    for _ in range(limit):
+        found.append(stage.step())
+        if stage.act is until:
+            return [outcome for outcome in found if outcome]
+    raise AssertionError(f'{until} did not come; now {stage.act}')
+
+
+def test_the_first_command_begins_the_episode(task):
+    stage = Stage(task, seed=7, episodes=0, pause_s=0.1)
+    for _ in range(50):
+        assert stage.step() is None
+    assert task.commands == []
+    stage.command(np.array([0.5]))
+    (outcome,) = play(stage, Act.PAUSING)
+    assert (outcome.episode, outcome.seed, outcome.success) == (0, 7, True)
+    assert outcome.duration == 0.06
+    assert task.commands == [0.5] * 3
+
+
+def test_a_new_scene_waits_for_a_new_run_and_for_its_first_command(task):
+    stage = Stage(task, seed=0, episodes=0, pause_s=0.1)
+    stage.command(np.array([1.0]))
+    play(stage, Act.RESETTING)
+    assert (task.resets, stage.observation) == (2, {'scene': 2})
+    stage.asked()
+    stage.command(np.array([2.0]))  # Meant for the scene before.
+    stage.answered(reset=True)
+    played = len(task.commands)
+    play(stage, Act.READY)
+    for _ in range(10):
+        stage.step()
+    assert (stage.act, len(task.commands)) == (Act.READY, played)
+    stage.command(np.array([3.0]))
+    (outcome,) = play(stage, Act.PAUSING)
+    assert task.commands[played:] == [3.0] * 4
+    assert (outcome.episode, outcome.success, outcome.failure) == (1, False, 'too slow')
+    assert outcome.duration == 0.08
+
+
+@pytest.mark.parametrize('refused', [True, False])
+def test_a_run_that_is_refused_or_never_answered_is_asked_for_again(task, refused):
+    stage = Stage(task, seed=0, episodes=0, pause_s=0.0)
+    stage.command(np.array([1.0]))
+    play(stage, Act.RESETTING)
+    stage.asked()
+    if refused:
+        stage.answered(reset=False)
+    play(stage, Act.RESETTING)
+    assert task.resets == 2
+
+
+def test_after_the_last_episode_the_scene_stays(task):
+    stage = Stage(task, seed=0, episodes=1, pause_s=0.1)
+    stage.command(np.array([1.0]))
+    assert len(play(stage, Act.FINISHED)) == 1
+    assert all(stage.step() is None for _ in range(100))
+    assert task.resets == 1
+
+
+def test_a_seed_fixes_every_scene(task):
+    def draws(seed: int) -> list[float]:
+        stage = Stage(task, seed, episodes=0, pause_s=0.0)
+        found = [task.draw]
+        stage.command(np.array([1.0]))
+        play(stage, Act.RESETTING)
+        return [*found, task.draw]
+
+    assert draws(3) == draws(3)
+    assert draws(3) != draws(4)
+    assert len(set(draws(3))) == 2
