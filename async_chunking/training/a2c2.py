@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from async_chunking.policies.checkpoint import save_weights
@@ -35,9 +36,9 @@ class A2C2Config(TrainConfig):
         hidden: Units of the two hidden layers.
     """
 
-    steps: int = 3000
-    batch_size: int = 32
-    weight_decay: float = 1e-3
+    steps: int = Field(default=2000, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    weight_decay: float = Field(default=1e-3, ge=0.0)
     hidden: tuple[int, int] = (256, 512)
 
     def debug(self) -> A2C2Config:

@@ -34,7 +34,6 @@ class ActConfig(TrainConfig):
         kl_weight: Of the divergence.
     """
 
-    batch_size: int = Field(default=128, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0.0)
     horizon: int = Field(default=16, ge=1)
     actions: Literal['absolute', 'relative'] = 'relative'

@@ -48,7 +48,7 @@ class TrainConfig(Settings):
     """
 
     steps: int = Field(default=4000, ge=1)
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=128, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0)
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=1e-2, ge=0.0)

@@ -61,9 +61,9 @@ class RemacConfig(TrainConfig):
         mask_weight, residual_weight: Of the two losses.
     """
 
-    steps: int = 2000
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
+    steps: int = Field(default=2000, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    weight_decay: float = Field(default=0.0, ge=0.0)
     rank: int = Field(default=4, ge=1)
     alpha: float = Field(default=8.0, gt=0.0)
     max_delay: int = Field(default=8, ge=0)

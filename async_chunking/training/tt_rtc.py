@@ -29,8 +29,8 @@ class TtRtcConfig(TrainConfig):
             ones more often, p(d) ~ exp(-d), as in its simulation.
     """
 
-    steps: int = 2000
-    learning_rate: float = 3e-4
+    steps: int = Field(default=1500, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0.0)
     max_delay: int = Field(default=8, ge=0)
     delays: Literal['uniform', 'exponential'] = 'uniform'
 

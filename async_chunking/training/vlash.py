@@ -32,8 +32,8 @@ class VlashConfig(TrainConfig):
             then has `batch_size` frames, each with `max_delay` + 1 chunks.
     """
 
-    steps: int = 2000
-    learning_rate: float = 3e-4
+    steps: int = Field(default=1500, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0.0)
     max_delay: int = Field(default=8, ge=0)
     shared: bool = False
 
