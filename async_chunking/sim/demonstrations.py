@@ -86,7 +86,7 @@ def describe(task: Task) -> Description:
         'observation.environment_state': task.environment_names,
         'action': task.plant.joints,
     }
-    return Description(task.embodiment, task.control_rate_hz, task.instruction, features)
+    return Description(task.embodiment, task.policy_rate_hz, task.instruction, features)
 
 
 def _demonstration(episode: Episode) -> Demonstration:
