@@ -7,6 +7,7 @@ from typing import Annotated
 
 import rich
 import typer
+from rich import box
 from rich.console import Group
 from rich.table import Table
 
@@ -30,7 +31,7 @@ def strategies(
         for line in (COLUMNS, ['---'] * len(COLUMNS), *lines):
             typer.echo(f'| {" | ".join(line)} |')
         return
-    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, no_wrap=column != 'needs')
     for line in lines:
