@@ -57,6 +57,9 @@ class Arguments(Settings):
     episodes: int = Field(0, ge=0, description='End after this many episodes; 0 is never')
     policy_path: str = Field('', description='Folder of checkpoints, or the name of a shipped one')
     execution_horizon: int | None = Field(None, ge=1, description='Rows between two requests')
+    camera_hz: float = Field(
+        0.0, ge=0.0, description='Pictures of the simulation per second, on front/image_raw'
+    )
     seed: int = Field(0, ge=0, description='Of the episodes and of the noise')
     realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the command thread')
 
@@ -189,7 +192,7 @@ def _nodes(
     if arguments.sim:
         playing = {
             'seed': arguments.seed, 'episodes': arguments.episodes,
-            'real_time_factor': arguments.real_time_factor,
+            'real_time_factor': arguments.real_time_factor, 'camera_hz': arguments.camera_hz,
         }  # fmt: skip
         specs.append(NodeSpec('sim_node', 'sim', common | playing))
     return tuple(specs)

@@ -104,6 +104,9 @@ class SimParameters(NodeParameters):
         ge=0.0,
         description='Pace against the wall clock; other than 1 needs use_sim_time; 0 is free',
     )
+    camera_hz: float = Field(
+        0.0, ge=0.0, description='Pictures on front/image_raw per second, 0 for none [Hz]'
+    )
     lock_step: bool = Field(
         True, description='With use_sim_time, wait for the command of every tick'
     )

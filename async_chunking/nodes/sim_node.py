@@ -20,6 +20,7 @@ from async_chunking.embodiment import Command, Source
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes import convert, diagnostics
 from async_chunking.nodes.base import RobotNode, run
+from async_chunking.nodes.camera import Camera
 from async_chunking.nodes.clock import CLOCK_QOS
 from async_chunking.nodes.pacing import SteadyPace
 from async_chunking.nodes.sinks import sink_class
@@ -46,6 +47,7 @@ class SimNode(RobotNode):
     def __init__(self) -> None:
         super().__init__('sim')
         self._thread: threading.Thread | None = None
+        self._camera: Camera | None = None
         self._active = False
 
     # --- lifecycle ------------------------------------------------------------------------------
@@ -96,10 +98,15 @@ class SimNode(RobotNode):
         self._active = True
         self._thread = threading.Thread(target=self._guarded, name='simulation', daemon=True)
         self._thread.start()
+        if self.parameters.camera_hz:
+            self._camera = Camera(self, self._task, self.parameters.camera_hz)
 
     def deactivate(self) -> None:
         """Stop."""
         self._active = False
+        if self._camera is not None:
+            self._camera.stop()
+            self._camera = None
         self._thread.join(timeout=5.0)
 
     # --- commands -------------------------------------------------------------------------------

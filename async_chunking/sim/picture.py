@@ -22,12 +22,14 @@ class Painter:
         task: Whose model has a camera `front`.
         width: [pixels].
         height: [pixels].
+        shadows: Draw them, which takes most of the time.
     """
 
-    def __init__(self, task: Task, width: int, height: int) -> None:
+    def __init__(self, task: Task, width: int, height: int, shadows: bool = True) -> None:
         self._plant = task.plant
         self._data = mujoco.MjData(task.plant.model)
         self._renderer = mujoco.Renderer(task.plant.model, height, width)
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
 
     def paint(self) -> np.ndarray:
         """Return the scene as it is now [height, width, 3], uint8."""
