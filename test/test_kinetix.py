@@ -126,6 +126,22 @@ def test_training_in_pieces_gives_the_same_policy(tmp_path):
         assert torch.equal(value, weights[1][name]), name
 
 
+def test_shipped_policies_are_small_and_load():
+    pytest.importorskip('torch')
+    from async_chunking.bench.kinetix.cli import SHIPPED
+    from async_chunking.policies.checkpoint import load_policy
+    from async_chunking.policies.sidecar import read_sidecar
+
+    found = sorted(SHIPPED.iterdir())
+    assert found
+    for folder in found:
+        assert folder.name in LEVELS
+        assert read_sidecar(folder / 'flow').task == f'kinetix/{folder.name}'
+        assert (folder / 'flow.safetensors').stat().st_size <= 2_000_000
+        policy = load_policy(folder / 'flow')
+        assert (policy.horizon, policy.action_dim, policy.num_steps) == (8, 6, 5)
+
+
 def test_only_what_was_played_on_every_level_is_pooled():
     from async_chunking.bench.kinetix.cli import on_all_levels
 
