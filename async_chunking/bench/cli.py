@@ -18,6 +18,7 @@ from async_chunking.bench.campaign import Campaign
 from async_chunking.bench.cost_command import cost
 from async_chunking.bench.kinetix.cli import app as kinetix
 from async_chunking.bench.rows import Shards, encode
+from async_chunking.bench.stream import stream
 from async_chunking.bench.workers import cores
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.storage import write_files
@@ -34,6 +35,7 @@ QUICK = {
 app = typer.Typer(help='Closed-loop benchmarks under delay.', no_args_is_help=True)
 app.add_typer(kinetix, name='kinetix')
 app.command()(cost)
+app.command()(stream)
 app.command('report')(bench_report)
 
 Rows = Annotated[
