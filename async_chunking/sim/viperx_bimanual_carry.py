@@ -15,9 +15,9 @@ from async_chunking.sim.viperx_kinematics import pointing_down
 
 APART = 0.80  # Between the bases, which face each other along x [m].
 GRASP = 0.03  # Half the distance between the grippers on the tray [m].
-SLIP = 0.03  # A grasp is lost when it is off by this [m].
-TRAY = (0.045, 0.022)  # Half the extents of tray and grippers, x and y [m].
-POST_RADIUS = 0.010  # [m]
+SLIP = 0.04  # A grasp is lost when it is off by this [m].
+TRAY = (0.042, 0.020)  # Half the extents of tray and grippers, x and y [m].
+POST_RADIUS = 0.008  # [m]
 FINGER = (0.021, 0.057)  # Closed, open [m].
 HOLD, RELEASE = 0.15, 0.5  # Gripper, 0 closed to 1 open.
 
