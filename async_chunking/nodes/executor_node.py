@@ -25,7 +25,7 @@ from async_chunking.nodes.clock import ClockPace
 from async_chunking.nodes.command_loop import CommandLoop, Inputs
 from async_chunking.nodes.control_step import ControlStepWriter
 from async_chunking.nodes.observations import Observations
-from async_chunking.nodes.pacing import SteadyPace
+from async_chunking.nodes.pacing import SteadyPace, raise_all_threads
 from async_chunking.nodes.sinks import sink_class
 from async_chunking.parameters import ExecutorParameters
 from async_chunking.policies.directory import PolicyDirectory
@@ -55,6 +55,7 @@ class ExecutorNode(RobotNode):
     def __init__(self) -> None:
         super().__init__('executor')
         self._loop: CommandLoop | None = None
+        self._refusal = ''  # What the policy said last when it could not serve a request.
 
     # --- lifecycle ------------------------------------------------------------------------------
 
@@ -111,6 +112,8 @@ class ExecutorNode(RobotNode):
     def activate(self) -> None:
         """Start the command thread; it begins to send when the joints were measured."""
         parameters = self.parameters
+        if parameters.realtime_priority > 1:
+            raise_all_threads(parameters.realtime_priority - 1)
         self._loop = CommandLoop(
             self._config, self._pace, self._inputs, self,
             parameters.realtime_priority, parameters.lock_memory,
@@ -122,7 +125,7 @@ class ExecutorNode(RobotNode):
         self._loop.stop()
         for sink in self._sinks:
             sink.release()
-        self._diagnose()
+        self._diagnostics.publish(diagnostics.OK, 'inactive', self._values(self._loop))
         self._loop = None
 
     def cleanup(self) -> None:
@@ -143,6 +146,7 @@ class ExecutorNode(RobotNode):
 
     def _on_chunk(self, message: ActionChunk) -> None:
         if self._loop is not None:
+            self._refusal = message.refusal or self._refusal
             self._loop.deliver(convert.chunk_value(message))
 
     def _on_delay(self, message: DelayEstimate) -> None:
@@ -202,14 +206,20 @@ class ExecutorNode(RobotNode):
             return
         if loop.error is not None:
             self.get_logger().fatal(f'the command thread ended: {loop.error!r}')
-            self.failure = str(loop.error)
+            self.failure = repr(loop.error)
         for sentence in loop.denied:
             self.get_logger().warning(sentence)
         loop.denied.clear()
         counters = loop.counters
         new, self._reported = counters - self._reported, counters
         level, message = self._state(loop, new)
-        values: dict[str, Any] = {outcome.name.lower(): 0 for outcome in Outcome} | counters
+        self._diagnostics.publish(level, message, self._values(loop))
+        if level != diagnostics.OK:
+            self.get_logger().warning(message, throttle_duration_sec=5.0)
+
+    def _values(self, loop: CommandLoop) -> dict[str, Any]:
+        """Return every counter by name, and where the run is."""
+        values: dict[str, Any] = {outcome.name.lower(): 0 for outcome in Outcome} | loop.counters
         executor = loop.executor
         if executor is not None:
             values |= {
@@ -221,9 +231,7 @@ class ExecutorNode(RobotNode):
         values['delay'] = self._inputs.delay
         values['measured_age_s'] = round(self._measured_age(), 4)
         values['joint_states_faults'] = self._observations.faults[_MEASURED]
-        self._diagnostics.publish(level, message, values)
-        if level != diagnostics.OK:
-            self.get_logger().warning(message, throttle_duration_sec=5.0)
+        return values
 
     @property
     def _joint_topics(self) -> str:
@@ -242,7 +250,8 @@ class ExecutorNode(RobotNode):
         for outcome in Outcome:
             if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
                 count = new[outcome.name.lower()]
-                return diagnostics.WARN, f'{outcome.name.lower()} ({count}): {outcome.value}'
+                why = self._refusal if outcome is Outcome.REFUSED else outcome.value
+                return diagnostics.WARN, f'{outcome.name.lower()} ({count}): {why}'
         if new['missed_ticks'] or new['starved_ticks']:
             return diagnostics.WARN, (
                 f'{new["missed_ticks"]} ticks missed, {new["starved_ticks"]} ticks without a plan'

@@ -7,13 +7,16 @@ import ctypes
 import gc
 import os
 import queue
+import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import NamedTuple
 
 _SPIN_NS = 60_000  # The kernel wakes a sleeper this much late at best.
 _MCL_CURRENT_AND_FUTURE = 3
 _PR_SET_TIMERSLACK = 29
+_SWITCH = 0.0005  # Python lets another thread run after this; 5 ms by default [s].
 
 
 class Due(NamedTuple):
@@ -122,6 +125,7 @@ def prepare_thread(priority: int, lock_memory: bool) -> list[str]:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    sys.setswitchinterval(_SWITCH)
     denied = []
     if priority:
         try:
@@ -132,6 +136,17 @@ def prepare_thread(priority: int, lock_memory: bool) -> list[str]:
         reason = os.strerror(ctypes.get_errno())
         denied.append(f'memory is not locked: {reason}; allow it with `ulimit -l unlimited`')
     return denied
+
+
+def raise_all_threads(priority: int) -> None:
+    """Give the threads that there are now a SCHED_FIFO priority, where the system permits.
+
+    Those that receive, and those of the middleware, hold locks that the command thread needs now
+    and then; preempted by other processes they would hold it up.
+    """
+    for thread in os.listdir('/proc/self/task'):
+        with suppress(OSError):  # It ended, or must not; the command thread will tell.
+            os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
 
 
 class Garbage:
