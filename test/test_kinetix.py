@@ -142,6 +142,18 @@ def test_shipped_policies_are_small_and_load():
         assert (policy.horizon, policy.action_dim, policy.num_steps) == (8, 6, 5)
 
 
+def test_the_command_line_reaches_it_in_either_environment():
+    from typer.testing import CliRunner
+
+    from async_chunking.cli import application
+
+    result = CliRunner().invoke(application('bench'), ['bench', 'kinetix', '--help'])
+    assert result.exit_code == 0
+    assert all(
+        word in result.output for word in ('expert', 'collect', 'train', 'evaluate', 'tables')
+    )
+
+
 def test_only_what_was_played_on_every_level_is_pooled():
     from async_chunking.bench.kinetix.cli import on_all_levels
 
