@@ -55,8 +55,18 @@ def play(stage: Stage, until: Act, limit: int = 500) -> list:
     raise AssertionError(f'{until} did not come; now {stage.act}')
 
 
-def test_the_first_command_begins_the_episode(task):
+def move(stage: Stage, position: float) -> None:
+    """Hold still as an executor without a plan does, then move."""
+    stage.command(np.array([position - 0.1]))
+    stage.step()
+    stage.command(np.array([position]))
+
+
+def test_the_first_command_that_moves_the_robot_begins_the_episode(task):
     stage = Stage(task, seed=7, episodes=0, pause_s=0.1)
+    for _ in range(50):
+        assert stage.step() is None
+    stage.command(np.array([0.4]))  # Waits for its policy.
     for _ in range(50):
         assert stage.step() is None
     assert task.commands == []
@@ -69,7 +79,7 @@ def test_the_first_command_begins_the_episode(task):
 
 def test_a_new_scene_waits_for_a_new_run_and_for_its_first_command(task):
     stage = Stage(task, seed=0, episodes=0, pause_s=0.1)
-    stage.command(np.array([1.0]))
+    move(stage, 1.0)
     play(stage, Act.RESETTING)
     assert (task.resets, stage.observation) == (2, {'scene': 2})
     stage.asked()
@@ -80,7 +90,7 @@ def test_a_new_scene_waits_for_a_new_run_and_for_its_first_command(task):
     for _ in range(10):
         stage.step()
     assert (stage.act, len(task.commands)) == (Act.READY, played)
-    stage.command(np.array([3.0]))
+    move(stage, 3.0)
     (outcome,) = play(stage, Act.PAUSING)
     assert task.commands[played:] == [3.0] * 4
     assert (outcome.episode, outcome.success, outcome.failure) == (1, False, 'too slow')
@@ -90,7 +100,7 @@ def test_a_new_scene_waits_for_a_new_run_and_for_its_first_command(task):
 @pytest.mark.parametrize('refused', [True, False])
 def test_a_run_that_is_refused_or_never_answered_is_asked_for_again(task, refused):
     stage = Stage(task, seed=0, episodes=0, pause_s=0.0)
-    stage.command(np.array([1.0]))
+    move(stage, 1.0)
     play(stage, Act.RESETTING)
     stage.asked()
     if refused:
@@ -101,7 +111,7 @@ def test_a_run_that_is_refused_or_never_answered_is_asked_for_again(task, refuse
 
 def test_after_the_last_episode_the_scene_stays(task):
     stage = Stage(task, seed=0, episodes=1, pause_s=0.1)
-    stage.command(np.array([1.0]))
+    move(stage, 1.0)
     assert len(play(stage, Act.FINISHED)) == 1
     assert all(stage.step() is None for _ in range(100))
     assert task.resets == 1
@@ -111,7 +121,7 @@ def test_a_seed_fixes_every_scene(task):
     def draws(seed: int) -> list[float]:
         stage = Stage(task, seed, episodes=0, pause_s=0.0)
         found = [task.draw]
-        stage.command(np.array([1.0]))
+        move(stage, 1.0)
         play(stage, Act.RESETTING)
         return [*found, task.draw]
 

@@ -12,6 +12,7 @@ from async_chunking.sim.task import Observation, Task
 
 _SHOW = 0.2  # A new scene stands still this long, so that its joint positions are known [s].
 _PATIENCE = 3.0  # The executor is asked again after this [s].
+_STILL = 1e-6  # Commands that differ by less do not move the robot [rad, m].
 _DISCARD = 0.04  # Commands that were meant for the last scene may arrive this late [s].
 
 
@@ -22,7 +23,7 @@ class Act(enum.Enum):
     RESETTING = 'a new run is due'
     AWAITING = 'the executor was asked to begin a new run'
     CLEARING = 'late commands are thrown away'
-    READY = 'the first command begins the episode'
+    READY = 'the first command that moves the robot begins the episode'
     RUNNING = 'the episode is played'
     PAUSING = 'the episode is over'
     FINISHED = 'all episodes were played'
@@ -60,6 +61,7 @@ class Stage:
         self._pause_s = pause_s
         self._episode = 0
         self._command: np.ndarray | None = None
+        self._held: np.ndarray | None = None
         self._set_scene(Act.READY)
 
     def command(self, values: np.ndarray) -> None:
@@ -77,18 +79,26 @@ class Stage:
     def step(self) -> Outcome | None:
         """Let one control period pass; return the outcome if an episode ended in it."""
         self._left -= 1
-        if self.act is Act.READY and self._command is not None:
+        if self.act is Act.READY and self._moves():
             self.act = Act.RUNNING
         elif self.act in (Act.SHOWING, Act.AWAITING) and self._left <= 0:
             self.act = Act.RESETTING
         elif self.act is Act.CLEARING and self._left <= 0:
-            self._command = None
+            self._command = self._held = None
             self.act = Act.READY
         elif self.act is Act.PAUSING and self._left <= 0:
             self._next()
         if self.act in (Act.RUNNING, Act.PAUSING, Act.FINISHED):
             return self._play()
         return None
+
+    def _moves(self) -> bool:
+        """Return whether the robot was told to move: one that waits for its policy holds still."""
+        if self._command is None:
+            return False
+        if self._held is None:
+            self._held = self._command
+        return bool(np.abs(self._command - self._held).max() > _STILL)
 
     def _play(self) -> Outcome | None:
         self.observation, over, solved = self._task.step(self._command)
@@ -109,7 +119,7 @@ class Stage:
     def _set_scene(self, act: Act) -> None:
         rng = np.random.default_rng([self._seed, self._episode])
         self.observation: Observation = self._task.reset(rng)
-        self._command = None
+        self._command = self._held = None
         self._enter(act)
 
     def _enter(self, act: Act) -> None:
