@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from rich.console import Console
 
 pytest.importorskip('rclpy')
 pytest.importorskip('rosbags')
@@ -13,7 +16,6 @@ pytest.importorskip('rosbags')
 from async_chunking.bags.definitions import own_store
 from async_chunking.bags.files import find
 from async_chunking.embodiment import load
-from async_chunking.up import run
 
 PERIOD = 0.02
 ROUNDING = 2.0**-22  # Of a float32 of up to 4.
@@ -33,11 +35,17 @@ def recorded_commands(path):
 @pytest.mark.parametrize('robot', ['viperx_bimanual', 'franka', 'humanoid'])
 def test_rig_runs_within_its_limits(robot, tmp_path):
     bag = tmp_path / 'bag'
-    given = {
-        'strategy': 'paint', 'delay_ms': '120', 'duration': '5', 'record': str(bag),
-        'log_level': 'warn',
-    }  # fmt: skip
-    figures = run(robot, given, Console(quiet=True), quiet=True)
+    words = [
+        'strategy:=paint', 'delay_ms:=120', 'duration:=5', f'record:={bag}', 'log_level:=warn',
+    ]  # fmt: skip
+    command = [sys.executable, '-m', 'async_chunking.cli', 'up', robot, *words]
+    json_path = tmp_path / 'figures.json'
+    done = subprocess.run(
+        [*command, '--json', str(json_path)],
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads(json_path.read_text())
     assert figures['ticks'] > 200
     assert figures['takeovers'] > 3
     limits = load(robot).limits
