@@ -120,7 +120,12 @@ class Plant:
         mujoco.mj_step(self.model, self.data, self._substeps)
 
     def site(self, name: str) -> np.ndarray:
-        """Return a site's position in the world [3] [m], a copy."""
+        """
+        Return a site's position in the world [3] [m], a copy.
+
+        MuJoCo integrates after it has placed the bodies, so this is where the site was one physics
+        step before `positions`.
+        """
         return self.data.site(name).xpos.copy()
 
     def _checked(self, values: np.ndarray) -> np.ndarray:
