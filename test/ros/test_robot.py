@@ -91,7 +91,7 @@ def robot(ros_domain_id, tmp_path_factory) -> Iterator[Robot]:
     """Run one robot for all tests of this file."""
     path = tmp_path_factory.mktemp('robot') / 'params.yaml'
     path.write_text(
-        'executor: {ros__parameters: {hold_timeout_s: 3.0, request_timeout_s: 0.5}}\n'
+        'executor: {ros__parameters: {hold_timeout_s: 0.6, request_timeout_s: 0.5}}\n'
         'sim: {ros__parameters: {pause_s: 0.1}}\n'
     )
     described = describe('viperx', {'params_file': str(path), 'log_level': 'warn'})
@@ -208,7 +208,9 @@ def test_a_killed_policy_is_started_again_and_the_robot_goes_on(robot: Robot) ->
     victim = robot.processes.pid('policy')
     os.kill(victim, signal.SIGKILL)
     robot.until(lambda: robot.processes.pid('policy') not in (victim, 0), 'a new policy')
-    robot.until(lambda: any(step.phase == Phase.HOLDING for step in robot.steps[start:]), 'a hold')
+    # An episode that ends just then begins a new run, which waits for its first chunk.
+    rest = (Phase.HOLDING, Phase.STOPPED, Phase.WAITING_FIRST)
+    robot.until(lambda: any(step.phase in rest for step in robot.steps[start:]), 'a rest')
 
     # The simulated robot gives its episode up and asks for a new run, or an operator resets.
     def recovered() -> bool:
