@@ -28,6 +28,7 @@ __all__ = [
     'Source', 'Stream', 'load',
 ]  # fmt: skip
 
+
 class Joint(Settings):
     """A joint and its limits.
 
@@ -133,10 +134,10 @@ class Embodiment(Settings):
         if twice:
             msg = f'joint {twice[0]} is listed twice'
             raise ValueError(msg)
-        check_partition('commands', self.commands, names)
-        check_partition('joint_states', self.sources, names)
+        check_partition('commands', (c.joints for c in self.commands), names)
+        check_partition('joint_states', (s.joints for s in self.sources), names)
         if self.groups:
-            check_partition('groups', self.groups, names)
+            check_partition('groups', (g.joints for g in self.groups), names)
         if self.policy.policy_rate_hz > self.control_rate_hz:
             msg = (
                 f'policy.policy_rate_hz {self.policy.policy_rate_hz} must be at most '

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -155,13 +156,13 @@ class Command(Wire):
         return self
 
 
-def check_partition(kind: str, wires: tuple[Wire, ...], joints: tuple[str, ...]) -> None:
-    """Refuse topics that leave a joint out, name one twice or name an unknown one.
+def check_partition(kind: str, parts: Iterable[tuple[str, ...]], joints: tuple[str, ...]) -> None:
+    """Refuse parts that leave a joint out, name one twice or name an unknown one.
 
     Raises:
         ValueError: The message names the joints.
     """
-    found = [name for wire in wires for name in wire.joints]
+    found = [name for part in parts for name in part]
     wrong = set(found) ^ set(joints) or {name for name in joints if found.count(name) > 1}
     if wrong:
         msg = (

@@ -151,7 +151,10 @@ def _cut(
 
 
 def _joined(
-    series: Mapping[str, Series], wires: Sequence[Wire], robot: Embodiment, times: np.ndarray,
+    series: Mapping[str, Series],
+    wires: Sequence[Wire],
+    robot: Embodiment,
+    times: np.ndarray,
     path: Path,
 ) -> np.ndarray:
     """Return all joints at some times [n, D], from the topics that hold some of them each."""

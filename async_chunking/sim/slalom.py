@@ -173,8 +173,8 @@ class SlalomExpert:
     """
     Follows a lane that swerves around each post, on a side and at a pace drawn beforehand.
 
-    It plans for a point that runs ahead of the measured one by the servos' lag and is drawn towards
-    it, so that it recovers from disturbances within the robot's limits.
+    It plans for a point that runs ahead of the measured one by the servos' lag and is drawn
+    towards it, so that it recovers from disturbances within the robot's limits.
 
     Attributes:
         mode: Side (-1 or 1) of each post, then pace (0 slow, 1 fast) on the way to each.

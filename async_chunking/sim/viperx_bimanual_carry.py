@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ViperX bimanual carry: two arms carry a tray past posts on a moving belt to a stand behind them."""
+"""ViperX bimanual carry: two arms carry a tray past posts on a moving belt to a stand."""
 
 from __future__ import annotations
 

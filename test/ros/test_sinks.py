@@ -37,7 +37,7 @@ def look_alike(name: str, /, **defaults):
 HgMotor = look_alike('MotorCmd', mode=0, q=0.0, dq=0.0, tau=0.0, kp=0.0, kd=0.0, reserve=0)
 GripperCommand = look_alike('GripperCommand')
 GripperCommand.Goal = look_alike(
-    'Goal', command=lambda: look_alike('Command', position=0.0, max_effort=0.0)()
+    'Goal', command=look_alike('Command', position=0.0, max_effort=0.0)
 )
 FOREIGN = {
     'interbotix_xs_msgs.msg': {
