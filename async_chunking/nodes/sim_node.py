@@ -174,7 +174,8 @@ class SimNode(RobotNode):
         response = future.result()
         self._stage.answered(response.success)
         if not response.success:
-            self.get_logger().warning(f'no new run: {response.message}')
+            sentence = f'no new run: {response.message}'
+            self.get_logger().warning(sentence, throttle_duration_sec=5.0)
 
     def _show(self, now_ns: int) -> None:
         """Publish joints, environment and clock."""

@@ -20,6 +20,8 @@ pytest.importorskip('async_chunking.msg', reason='the messages are not built: `m
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
@@ -50,7 +52,7 @@ class Robot:
         self.node.create_subscription(ChunkRequest, 'chunk_request', self.requests.append, 100)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnosed, 100)
         self.chunks = self.node.create_publisher(ActionChunk, 'action_chunk', 10)
-        self.parameters = self.node.create_client(SetParameters, 'executor/set_parameters')
+        self.transitions = self.node.create_client(ChangeState, 'executor/change_state')
         self.reset = self.node.create_client(Trigger, 'executor/reset')
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
@@ -74,10 +76,16 @@ class Robot:
     def count(self, name: str) -> int:
         return int(self.counts.get(name, 0))
 
+    def set(self, node: str, name: str, text: str) -> SimpleNamespace:
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+        client = self.node.create_client(SetParameters, f'{node}/set_parameters')
+        result = self.call(client, request).results[0]
+        self.node.destroy_client(client)
+        return result
+
     def set_strategy(self, name: str) -> SimpleNamespace:
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=name)
-        request = SetParameters.Request(parameters=[Parameter(name='strategy', value=value)])
-        return self.call(self.parameters, request).results[0]
+        return self.set('executor', 'strategy', name)
 
     def call(self, client, request):
         self.until(client.service_is_ready, f'service {client.srv_name}')
@@ -266,3 +274,42 @@ def test_a_frozen_policy_ends_in_a_safe_stop_that_a_service_resets(robot: Robot)
     answer = robot.call(robot.reset, Trigger.Request())
     assert answer.success, answer.message
     robot.until(robot.executing, 'chunks are executed again')
+
+
+def test_an_executor_that_was_taken_down_and_up_again_begins_a_new_run(robot: Robot) -> None:
+    robot.until(robot.executing, 'chunks are executed')
+    before = robot.steps[-1].run_id
+    for transition in (
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+        Transition.TRANSITION_CONFIGURE,
+    ):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert robot.call(robot.transitions, request).success
+    last = [step for step in robot.steps if step.run_id == before][-2:]
+    assert list(last[0].command) == list(last[1].command)  # At rest.
+    assert_within_limits([step for step in robot.steps if step.run_id == before])
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE))
+    assert robot.call(robot.transitions, request).success
+    robot.until(lambda: robot.steps[-1].run_id != before and robot.executing(), 'a new run')
+
+
+def test_the_latency_is_changed_at_run_time(robot: Robot) -> None:
+    def delays(count: int) -> list[int]:
+        start = len(robot.steps)
+
+        def taken() -> list[int]:
+            return [step.delay for step in robot.steps[start:] if step.took_over]
+
+        robot.until(lambda: len(taken()) >= count, f'{count} takeovers')
+        return taken()
+
+    assert robot.set('policy', 'delay_ms', '100').successful
+    delays(2)  # The chunks that were on their way.
+    assert min(delays(4)) >= 5
+    refused = robot.set('policy', 'delay_ms', 'quick')
+    assert not refused.successful
+    assert 'uniform:90:150' in refused.reason
+    refused = robot.set('executor', 'embodiment', 'franka')
+    assert not refused.successful
+    assert 'embodiment cannot be changed after configure' in refused.reason
