@@ -233,20 +233,16 @@ class ExecutorNode(RobotNode):
         values['joint_states_faults'] = self._observations.faults[_MEASURED]
         return values
 
-    @property
-    def _joint_topics(self) -> str:
-        return ', '.join(source.topic for source in self.embodiment.sources)
-
     def _state(self, loop: CommandLoop, new: Counter[str]) -> tuple[bytes, str]:
         """Return level and sentence for the last second."""
         executor = loop.executor
         if executor is None:
             why = self._observations.last_fault or 'no message'
-            return diagnostics.ERROR, f'waiting for {self._joint_topics}: {why}'
+            return diagnostics.ERROR, f'waiting for {self.embodiment.joint_topics}: {why}'
         if executor.phase is Phase.STOPPED:
             return diagnostics.ERROR, 'safe stop: the plan ran out for too long; call ~/reset'
         if self._measured_age() > self.parameters.stale_s:
-            return diagnostics.ERROR, f'{self._joint_topics} has gone silent'
+            return diagnostics.ERROR, f'{self.embodiment.joint_topics} has gone silent'
         for outcome in Outcome:
             if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
                 count = new[outcome.name.lower()]

@@ -165,7 +165,7 @@ class PolicyNode(RobotNode):
         """Return why there is no complete observation; empty if there is one."""
         oldest = self.parameters.max_observation_age_s
         for name, sample in samples.items():
-            topic = self.embodiment.observations[name].topic
+            topic = self.embodiment.observations[name].topic or self.embodiment.joint_topics
             if sample is None:
                 fault = self._observations.last_fault
                 return f'{name} ({topic}) was not received' + (f': {fault}' if fault else '')
