@@ -63,7 +63,9 @@ class Outcome(enum.Enum):
 
 # Counters of chunks that were turned away for what they are, not for being late.
 REJECTIONS = tuple(
-    outcome.name.lower() for outcome in Outcome if outcome not in (Outcome.ACCEPTED, Outcome.EXPIRED)
+    outcome.name.lower()
+    for outcome in Outcome
+    if outcome not in (Outcome.ACCEPTED, Outcome.EXPIRED)
 )
 
 

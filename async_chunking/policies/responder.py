@@ -49,7 +49,7 @@ class _Service:
 
 
 class Responder:
-    """Serves every strategy that a policy's checkpoints allow; each is loaded when first asked for.
+    """Serves every strategy that a policy's checkpoints allow; each is loaded when first asked.
 
     Args:
         directory: The policy's checkpoints.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launch files: each names a robot that exists; with the real launch_ros they describe nodes."""
+"""The launch files: each names a robot that exists; with launch_ros they describe nodes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ def test_a_launch_file_names_a_robot_that_exists(path: Path) -> None:
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
 def test_a_launch_file_describes_the_nodes_of_bringup(path: Path) -> None:
-    pytest.importorskip('launch_ros', reason='launch_ros is not on PyPI; source a ROS 2 installation')
-    from launch import LaunchContext
+    pytest.importorskip(
+        'launch_ros', reason='launch_ros is not on PyPI; source a ROS 2 installation'
+    )
     from launch.actions import DeclareLaunchArgument, OpaqueFunction
     from launch_ros.actions import Node
+
+    from launch import LaunchContext
 
     entities = runpy.run_path(str(path))['generate_launch_description']().entities
     declared = [e.name for e in entities if isinstance(e, DeclareLaunchArgument)]
