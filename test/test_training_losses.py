@@ -310,6 +310,24 @@ def test_the_head_learns_what_the_plan_lacks(data, bases):
     torch.testing.assert_close(recipe.losses(recipe.network, recipe.train, draws), by_hand)
 
 
+def test_the_head_corrects_the_chunk_that_is_nearest_to_the_demonstration(data, bases):
+    recipe = a2c2(data, bases)
+    draws = draw(recipe)
+    wanted = recipe.train.chunk(draws['frame'], 6)
+    seen = recipe.train.observation(draws['frame'])
+    errors = []
+    for sample in range(2):
+        one = {**draws, 'noise': draws['noise'][:, sample : sample + 1]}
+        planned, _, _ = recipe.rows(recipe.train, one)
+        network = recipe.policy.normalize(planned, seen) - recipe.policy.normalize(wanted, seen)
+        errors.append(network.square().sum((1, 2)))
+    planned, _, _ = recipe.rows(recipe.train, draws)
+    network = recipe.policy.normalize(planned, seen) - recipe.policy.normalize(wanted, seen)
+    assert (errors[0] < errors[1]).any()
+    assert (errors[0] > errors[1]).any()
+    torch.testing.assert_close(network.square().sum((1, 2)), torch.minimum(*errors))
+
+
 def test_the_corrector_computes_what_the_head_was_trained_to(data, bases, tmp_path):
     recipe = a2c2(data, bases)
     for parameter in recipe.network.parameters():

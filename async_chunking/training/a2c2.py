@@ -5,6 +5,11 @@ Recipe `a2c2`: a head that corrects each action as it is executed (arXiv 2509.23
 The frozen base draws a chunk from what was seen at a frame; for each of its rows the head sees
 what was seen when that row was due, the row, and its place in the chunk, and learns the difference
 to the demonstrated action. Every row of a chunk is used, instead of one drawn at random.
+
+Where things can be done in several ways, a chunk drawn at random often does them in another way
+than the demonstration, and the difference says nothing about a correction; a head that learns it
+pulls every plan towards the middle. So of some chunks the nearest to the demonstration is taken;
+`samples` = 1 is the paper's way.
 """
 
 from __future__ import annotations
@@ -34,16 +39,18 @@ class A2C2Config(TrainConfig):
 
     Attributes:
         hidden: Units of the two hidden layers.
+        samples: Chunks that the base draws, of which the nearest to the demonstration is taken.
     """
 
     steps: int = Field(default=2000, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     weight_decay: float = Field(default=1e-3, ge=0.0)
     hidden: tuple[int, int] = (256, 512)
+    samples: int = Field(default=8, ge=1)
 
     def debug(self) -> A2C2Config:
         """Return a configuration that runs in seconds and learns nothing."""
-        return self.shrunk(hidden=(8, 8))
+        return self.shrunk(hidden=(8, 8), samples=2)
 
 
 class A2C2Recipe(Recipe):
@@ -74,7 +81,7 @@ class A2C2Recipe(Recipe):
     ) -> Draws:
         """Draw frames and the noise of the base's chunks."""
         del progress  # Unused.
-        shape = (count, self.policy.horizon, self.policy.action_dim)
+        shape = (count, self.config.samples, self.policy.horizon, self.policy.action_dim)
         frame = windows.pick(count, generator)
         return {'frame': frame, 'noise': torch.randn(shape, generator=generator)}
 
@@ -90,13 +97,22 @@ class A2C2Recipe(Recipe):
         """Return planned and demonstrated chunks [b, H, D], and what was seen at each row."""
         frame, horizon = draws['frame'].cpu(), self.policy.horizon
         seen = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
+        wanted = windows.chunk(frame, horizon).to(self.device)
         with torch.no_grad():
-            velocity = field(self.policy, self.policy.encode(seen))
-            chunk = integrate(velocity, draws['noise'], self.policy.num_steps)
-            planned = self.policy.denormalize(chunk, seen)
+            planned = self.policy.denormalize(self._nearest(wanted, seen, draws['noise']), seen)
         due = windows.later(frame[:, None], torch.arange(horizon))
         later = {k: v.to(self.device) for k, v in windows.observation(due).items()}
-        return planned, windows.chunk(frame, horizon).to(self.device), later
+        return planned, wanted, later
+
+    def _nearest(self, wanted: Tensor, seen: dict[str, Tensor], noise: Tensor) -> Tensor:
+        """Draw chunks from noise [b, samples, H, D]; return the nearest to the wanted one."""
+        encoding = self.policy.repeat(self.policy.encode(seen), noise.shape[1])
+        velocity = field(self.policy, encoding)
+        chunks = integrate(velocity, noise.flatten(0, 1), self.policy.num_steps)
+        chunks = chunks.unflatten(0, noise.shape[:2])
+        target = self.policy.normalize(wanted, seen)
+        nearest = (chunks - target[:, None]).square().sum((2, 3)).argmin(1)
+        return chunks[torch.arange(len(chunks)), nearest]
 
     def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
         """Write the head."""
