@@ -23,13 +23,13 @@ from async_chunking.errors import AsyncChunkingError
 COMMANDS = {
     'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies, in closed loop.'),
     'dataset': ('async_chunking.dataset.command', 'app', 'Make and check demonstrations.'),
-    'demo': ('async_chunking.demo', 'demo', 'Run the simulated ViperX; print a table.'),
+    'demo': ('async_chunking.commands.demo', 'demo', 'Run the simulated ViperX; print a table.'),
     'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
     'probe': ('async_chunking.bench.probe_command', 'probe', 'Measure where noise acts.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),
-    'strategies': ('async_chunking.catalogue', 'strategies', 'Show every strategy.'),
+    'strategies': ('async_chunking.commands.catalogue', 'strategies', 'Show every strategy.'),
     'train': ('async_chunking.training.command', 'train', 'Train a policy by a recipe.'),
-    'up': ('async_chunking.up', 'up', 'Start a robot, watch it, say how well it went.'),
+    'up': ('async_chunking.commands.up', 'up', 'Start a robot, watch it, say how well it went.'),
     'version': ('async_chunking.cli', 'version', 'Show the version of the package.'),
 }
 

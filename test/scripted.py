@@ -9,7 +9,7 @@ from async_chunking.chunk import ActionChunk, ChunkRequest
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
 from async_chunking.mergers import MERGERS
-from async_chunking.record import Episode, Exchange, Run
+from async_chunking.metrics.record import Episode, Exchange, Run
 from async_chunking.safety import Limits
 
 HORIZON = 16

@@ -23,7 +23,7 @@ from async_chunking.bags.files import find
 from async_chunking.bags.reading import RunReader
 from async_chunking.bags.summary import summarize_bag
 from async_chunking.bags.writer import BagWriter
-from async_chunking.record import Run
+from async_chunking.metrics.record import Run
 
 PER_TICK = (
     'tick', 'phase', 'command', 'planned', 'measured', 'request_id', 'took_over', 'delay',

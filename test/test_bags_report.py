@@ -23,7 +23,7 @@ from async_chunking.bags.definitions import BagError
 from async_chunking.bags.export import write_run
 from async_chunking.bags.files import find
 from async_chunking.bags.folder import read_all
-from async_chunking.intervals import mcnemar, wilcoxon, wilson
+from async_chunking.metrics.intervals import mcnemar, wilcoxon, wilson
 
 
 @pytest.fixture(scope='module')

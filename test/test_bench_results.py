@@ -14,7 +14,7 @@ from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.rows import SCHEMA, Row, encode
 from async_chunking.bench.summary import Condition, Interval, paired, points
 from async_chunking.bench.sweep import Skipped
-from async_chunking.intervals import wilson
+from async_chunking.metrics.intervals import wilson
 
 
 def rows(strategy: str, delay: int, successes: int, con: float, **changes: object) -> list[Row]:

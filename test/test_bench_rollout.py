@@ -17,7 +17,7 @@ from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, Phase
 from async_chunking.mergers import MERGERS
 from async_chunking.metrics import summarize
-from async_chunking.record import Run
+from async_chunking.metrics.record import Run
 from async_chunking.samplers.base import Draw, Sampler, normal, sample_chunk
 from async_chunking.samplers.plain import Plain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from async_chunking.catalogue import COLUMNS, row, strategies
+from async_chunking.commands.catalogue import COLUMNS, row, strategies
 from async_chunking.strategies import SAMPLERS, STRATEGIES
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from async_chunking.intervals import mcnemar, mean_interval, wilcoxon, wilson
+from async_chunking.metrics.intervals import mcnemar, mean_interval, wilcoxon, wilson
 
 
 def test_wilson_interval_of_a_known_case():

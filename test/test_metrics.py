@@ -11,10 +11,10 @@ import pytest
 
 from async_chunking import metrics
 from async_chunking.executor import Phase
-from async_chunking.limit_use import limit_use
-from async_chunking.record import Episode, Exchange, Run
+from async_chunking.metrics.limit_use import limit_use
+from async_chunking.metrics.record import Episode, Exchange, Run
+from async_chunking.metrics.seams import consistency, seam_jumps, seams
 from async_chunking.safety import Limiter, Limits
-from async_chunking.seams import consistency, seam_jumps, seams
 
 PERIOD = 0.02
 

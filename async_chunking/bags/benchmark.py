@@ -25,7 +25,7 @@ from async_chunking.bags.export import TOPICS, serialize
 from async_chunking.bags.files import find
 from async_chunking.bags.folder import read_all
 from async_chunking.bags.writer import BagWriter
-from async_chunking.record import Exchange, Run
+from async_chunking.metrics.record import Exchange, Run
 
 _PERIOD = 0.02
 _HORIZON = 50

@@ -14,7 +14,7 @@ from async_chunking.bags.compare import StrategyReport
 from async_chunking.bags.figure import CHUNKS, INK, MISMATCH, joint_label, title, value_range
 from async_chunking.bags.summary import PERIOD_BINS, RunReport
 from async_chunking.bags.window import Boundary, Window
-from async_chunking.seams import Seam
+from async_chunking.metrics.seams import Seam
 
 PALETTE = ('#4f7cac', '#d1495b', '#2a9d8f', '#e9a13b', '#7a5195', '#6b705c')
 CAUSES = {'waiting': '#e9a13b', 'inference': '#4f7cac', 'transport': '#9aa5b1'}

@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from async_chunking.bags.summary import RunReport
-from async_chunking.intervals import PairedTest, mcnemar, mean_interval, wilcoxon, wilson
+from async_chunking.metrics.intervals import PairedTest, mcnemar, mean_interval, wilcoxon, wilson
 
 # Figures that are compared between strategies, by their path in a run's figures.
 TESTED = (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from async_chunking.bags.columns import Group
-from async_chunking.record import Exchange
+from async_chunking.metrics.record import Exchange
 
 
 class Rates(NamedTuple):

@@ -14,7 +14,7 @@ from async_chunking.bags.definitions import own_store
 from async_chunking.bags.reading import CHUNK, EPISODE_TOPIC, REQUEST, STEP, TEXT
 from async_chunking.bags.writer import BagWriter
 from async_chunking.metrics import late_chunks, rejected_chunks
-from async_chunking.record import Exchange, Run
+from async_chunking.metrics.record import Exchange, Run
 
 TOPICS = {
     REQUEST: 'chunk_request', CHUNK: 'action_chunk', STEP: 'control_step', TEXT: EPISODE_TOPIC,

@@ -22,7 +22,7 @@ from async_chunking.bags.exchanges import Exchanges, Rates
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Topic
 from async_chunking.bags.ticks import Ticks
-from async_chunking.record import Episode, Run
+from async_chunking.metrics.record import Episode, Run
 
 STEP = 'async_chunking/msg/ControlStep'
 REQUEST = 'async_chunking/msg/ChunkRequest'

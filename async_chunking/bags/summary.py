@@ -14,9 +14,9 @@ from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
 from async_chunking.bags.reading import RunKey, RunReader
 from async_chunking.metrics import Tally, sent_periods
-from async_chunking.record import Episode
+from async_chunking.metrics.record import Episode
+from async_chunking.metrics.seams import Seam
 from async_chunking.safety import Limits
-from async_chunking.seams import Seam
 
 PERIOD_BINS = np.linspace(0.0, 3.0, 121)  # In control periods; later ones count in the last bin.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from async_chunking.bags.columns import Group
 from async_chunking.bags.exchanges import Rates
-from async_chunking.record import Exchange, Run
+from async_chunking.metrics.record import Exchange, Run
 
 Columns = Mapping[str, np.ndarray]
 

@@ -12,7 +12,7 @@ from async_chunking.bags.compare import StrategyReport
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import RunReader
 from async_chunking.bags.summary import RunReport
-from async_chunking.record import Exchange, Run
+from async_chunking.metrics.record import Exchange, Run
 
 BOUNDARIES = 4  # In one window.
 

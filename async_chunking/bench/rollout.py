@@ -25,9 +25,9 @@ from torch.utils import _pytree as pytree
 
 from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Step
+from async_chunking.metrics.record import Exchange, Run
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.policies.weak import WithWeak
-from async_chunking.record import Exchange, Run
 from async_chunking.samplers.base import Sampler, sample_chunk
 
 Observation = Mapping[str, np.ndarray]

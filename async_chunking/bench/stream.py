@@ -28,9 +28,9 @@ from rich.progress import track
 from rich.table import Table
 
 from async_chunking.bringup import NodeSpec
+from async_chunking.commands.up import write_json
 from async_chunking.processes import Processes
 from async_chunking.ros_environment import environment
-from async_chunking.up import write_json
 
 PERIOD_MS = 20.0
 ROUNDS = 3

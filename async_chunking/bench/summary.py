@@ -12,7 +12,7 @@ import numpy as np
 
 from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.rows import Row
-from async_chunking.intervals import PairedTest, mcnemar, mean_interval, wilson
+from async_chunking.metrics.intervals import PairedTest, mcnemar, mean_interval, wilson
 from async_chunking.strategies import STRATEGIES
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.summary import Condition, Interval, Point, strategy_order
-from async_chunking.intervals import PairedTest
+from async_chunking.metrics.intervals import PairedTest
 
 NOTHING = '–'
 Key = TypeVar('Key')

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from async_chunking.executor import REJECTIONS, Phase
-from async_chunking.limit_use import LimitUse, derivative, limit_use, worse
-from async_chunking.record import Episode, Exchange, Run
+from async_chunking.metrics.limit_use import LimitUse, derivative, limit_use, worse
+from async_chunking.metrics.record import Episode, Exchange, Run
+from async_chunking.metrics.seams import Seam, column, consistency_of, mean, seams
 from async_chunking.safety import Limits
-from async_chunking.seams import Seam, column, consistency_of, mean, seams
 
 __all__ = [
     'Exchange', 'Run', 'Tally', 'delays', 'jerk', 'periods', 'pooled', 'spread', 'summarize',

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from async_chunking.bringup import describe
-from async_chunking.up import Interrupts, run, show
+from async_chunking.commands.up import Interrupts, run, show
 
 
 def demo(

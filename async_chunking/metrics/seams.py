@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from async_chunking.record import Exchange, Run
+from async_chunking.metrics.record import Exchange, Run
 
 
 class Seam(NamedTuple):
