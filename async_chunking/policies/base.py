@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-Observation = Mapping[str, Tensor]
-"""Batched observation: LeRobot-style name -> [B, ...] tensor."""
+Observation = Mapping[str, Any]
+"""
+Batched observation: LeRobot-style name -> numbers, a float32 tensor [B, ...]; an image, a uint8
+tensor [B, height, width, 3] in RGB; text, a list of B strings.
+"""
 
 Encoding = Any
 """Whatever `encode` returns: nested containers of tensors, each with the batch dimension first."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from async_chunking.policies.shipped import policy_directory
 from async_chunking.policies.sidecar import CheckpointError, Sidecar, read_sidecar
+from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.strategies import Strategy
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ FLOW_ARCHITECTURES = frozenset({'mixer', 'transformer'})
 BASES = ('flow', 'act')  # What a strategy runs that asks for no recipe; the first one there.
 
 
-class PolicyDirectory:
+class PolicyDirectory(PolicySource):
     """
     The checkpoints of one task.
 
@@ -60,6 +62,11 @@ class PolicyDirectory:
             raise CheckpointError(msg)
 
     @property
+    def title(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+    @property
     def base(self) -> str:
         """Recipe that serves strategies which ask for none."""
         found = [name for name in BASES if name in self.sidecars]
@@ -88,6 +95,16 @@ class PolicyDirectory:
         if self.sidecars[self.base].architecture.get('name') in FLOW_ARCHITECTURES:
             offers |= {'velocity', 'gradients', 'per_token_time'}
         return frozenset(offers)
+
+    @property
+    def expects(self) -> dict[str, tuple[int, ...]]:
+        """What the base policy reads."""
+        pairs = self.sidecars[self.base].architecture.get('observation', ())
+        return {name: (size,) for name, size in pairs}
+
+    def digest(self, strategy: Strategy) -> str:
+        """Return the hash of the checkpoint that a strategy runs on."""
+        return self.sidecars[self.recipe_for(strategy)].weights_sha256
 
     def recipe_for(self, strategy: Strategy) -> str:
         """
@@ -136,3 +153,8 @@ class PolicyDirectory:
         if recipe not in self.sidecars:
             msg = f"{self.path} has no checkpoint '{recipe}'. It has: {', '.join(self.sidecars)}"
             raise CheckpointError(msg)
+
+
+def open_policy(spec: PolicySpec) -> PolicyDirectory:
+    """Return the folder at a path, or the robot's own if none is given."""
+    return PolicyDirectory(policy_directory(spec.path or spec.robot.policy.path))

@@ -13,7 +13,7 @@ import torch
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, CountingPolicy, FlowPolicy
-from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.source import PolicySource
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
 from async_chunking.strategies import SAMPLERS, Strategy, check, resolve
@@ -52,12 +52,12 @@ class Responder:
     """Serves every strategy that a policy's checkpoints allow; each is loaded when first asked.
 
     Args:
-        directory: The policy's checkpoints.
+        source: The policy.
         seed: Of all noise.
     """
 
-    def __init__(self, directory: PolicyDirectory, seed: int = 0) -> None:
-        self._directory = directory
+    def __init__(self, source: PolicySource, seed: int = 0) -> None:
+        self._source = source
         self._generator = torch.Generator().manual_seed(seed)
         self._services: dict[str, _Service] = {}
         self._state: Any = None  # What the sampler wants back at the next request of `_stream`.
@@ -73,7 +73,7 @@ class Responder:
         try:
             return self._answer(request, observation)
         except (AsyncChunkingError, PolicyError) as error:
-            return Answer(np.empty((0, self._directory.action_dim)), refusal=str(error))
+            return Answer(np.empty((0, self._source.action_dim)), refusal=str(error))
 
     def warm_up(self, strategy: str, observation: Mapping[str, np.ndarray]) -> None:
         """Answer two made-up requests, so that no real one pays for what happens only once.
@@ -81,8 +81,8 @@ class Responder:
         Raises:
             AsyncChunkingError: The policy cannot serve the strategy, or not this observation.
         """
-        for rows in (0, self._directory.horizon):
-            previous = np.zeros((rows, self._directory.action_dim))
+        for rows in (0, self._source.horizon):
+            previous = np.zeros((rows, self._source.action_dim))
             boundary = Boundary(previous, delay=min(rows, 1), execution_horizon=1)
             self._answer(ChunkRequest(0, 0, 0, strategy, boundary), observation)
 
@@ -119,21 +119,20 @@ class Responder:
     def _service(self, name: str) -> _Service:
         if name not in self._services:
             strategy = resolve(name)
-            check(strategy, self._directory.offers)
+            check(strategy, self._source.offers)
             self._services[name] = self._load(strategy)
         return self._services[name]
 
     def _load(self, strategy: Strategy) -> _Service:
-        recipe = self._directory.recipe_for(strategy)
-        policy = self._directory.policy_for(strategy)
+        policy = self._source.policy_for(strategy)
         counted: tuple[CountingPolicy, ...] = ()
         if isinstance(policy, FlowPolicy):
             policy = CountingPolicy(policy)
             counted = (policy,)
             if 'weak_policy' in strategy.needs:
-                weak = CountingPolicy(self._directory.weak_policy())
+                weak = CountingPolicy(self._source.weak_policy())
                 policy, counted = WithWeak(policy, weak), (policy, weak)
-        digest = self._directory.sidecars[recipe].weights_sha256
+        digest = self._source.digest(strategy)
         return _Service(SAMPLERS[strategy.sampler].load(), policy, counted, digest)
 
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The kinds of policy: `policy:=KIND`. Never imports torch.
+
+A kind is one line of `KINDS`: the function that opens such a policy, and what its policies offer,
+from which the compatibility table is generated. The function's module is imported when it is asked
+for. It takes a `PolicySpec` and returns a `PolicySource`; `policies/source.py` says what that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.source import PolicySource, PolicySpec
+from async_chunking.settings import unknown
+
+
+@dataclass(frozen=True)
+class Offer:
+    """
+    What the policies of one column of the compatibility table offer, names of `strategies.NEEDS`.
+
+    Attributes:
+        always: Every one.
+        may: Those that were trained, written or accompanied accordingly.
+    """
+
+    always: frozenset[str]
+    may: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    A kind of policy.
+
+    Attributes:
+        entry: 'module:function' under `async_chunking.policies`; PolicySpec -> PolicySource.
+        summary: What it opens, in a few words.
+        columns: Heading in the compatibility table -> what is offered.
+    """
+
+    entry: str
+    summary: str
+    columns: Mapping[str, Offer]
+
+
+_NOTHING: frozenset[str] = frozenset()
+_CORRECTORS = frozenset({'corrector:a2c2'})
+_TRAINED = frozenset({'recipe:tt_rtc', 'recipe:remac', 'recipe:vlash'})
+
+KINDS: dict[str, Kind] = {
+    'checkpoint': Kind(
+        'directory:open_policy',
+        'a folder of checkpoints of this package',
+        {
+            'flow': Offer(
+                frozenset({'velocity', 'gradients', 'per_token_time'}),
+                _TRAINED | _CORRECTORS | {'weak_policy'},
+            ),
+            'act': Offer(_NOTHING, _CORRECTORS),
+        },
+    ),
+}
+
+
+def open_policy(spec: PolicySpec) -> PolicySource:
+    """
+    Return the policy that is asked for.
+
+    Raises:
+        AsyncChunkingError: The kind is unknown, or the policy cannot be had; says why.
+    """
+    if spec.kind not in KINDS:
+        raise AsyncChunkingError(unknown('policy', spec.kind, KINDS))
+    module, _, name = KINDS[spec.kind].entry.partition(':')
+    return getattr(import_module(f'async_chunking.policies.{module}'), name)(spec)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A policy that was found and may not be loaded yet: what every kind of policy is to the nodes.
+
+Never imports torch. Opening should cost no more than it takes to tell `horizon`, `action_dim` and
+`offers` (reading a JSON file); `policy_for` loads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from async_chunking.strategies import Strategy
+
+if TYPE_CHECKING:
+    import torch
+
+    from async_chunking.embodiment import Embodiment
+    from async_chunking.policies.base import ChunkPolicy, FlowPolicy
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """
+    Which policy, and for whom: the parameters of the policy node that concern it.
+
+    Attributes:
+        robot: Whose streams are observed and whose joints are driven.
+        kind: Of `kinds.KINDS`.
+        path: Folder of checkpoints; of correctors for kinds that need no checkpoint.
+        entry: 'module:factory' or 'file.py:factory'.
+        url: Of a server.
+        timeout_s: For one answer of a server [s].
+        give_up: Asked while waiting; true ends the wait.
+    """
+
+    robot: Embodiment
+    kind: str = 'checkpoint'
+    path: str = ''
+    entry: str = ''
+    url: str = ''
+    timeout_s: float = 1.0
+    give_up: Callable[[], bool] = field(default=lambda: False, compare=False)
+
+
+class PolicySource(ABC):
+    """
+    A policy of any kind.
+
+    Attributes:
+        title: What it is, begins messages about it: a folder, an address, an entry.
+        horizon: Rows of a chunk [steps].
+        action_dim: Columns of a chunk.
+        offers: What strategies may rely on, names of `strategies.NEEDS`.
+        expects: Observations that it reads, by name -> shape without batch. Images are
+            (height, width, 3), text is (). Empty if it does not say.
+    """
+
+    title: str
+    horizon: int
+    action_dim: int
+    offers: frozenset[str]
+    expects: Mapping[str, tuple[int, ...]]
+
+    def recipe_for(self, strategy: Strategy) -> str:
+        """
+        Return what a strategy runs on, where there is more than one thing to run on.
+
+        Raises:
+            AsyncChunkingError: The strategy needs what is not there.
+        """
+        del strategy  # Unused.
+        return ''
+
+    @abstractmethod
+    def policy_for(
+        self, strategy: Strategy, device: torch.device | str = 'cpu'
+    ) -> FlowPolicy | ChunkPolicy:
+        """Load the policy that a strategy runs on; imports torch."""
+
+    def weak_policy(self, device: torch.device | str = 'cpu') -> FlowPolicy:
+        """Load the weaker policy that BID compares with; only where 'weak_policy' is offered."""
+        raise NotImplementedError
+
+    def digest(self, strategy: Strategy) -> str:
+        """Return the hash of the weights that a strategy runs on; empty if it is unknown."""
+        del strategy  # Unused.
+        return ''
+
+    def counters(self) -> Mapping[str, int]:
+        """Return what to show in diagnostics, by name."""
+        return {}
+
+    def close(self) -> None:
+        """Give back connections; by default there are none."""
+        return
