@@ -19,6 +19,7 @@ from async_chunking.bench.cost_command import cost
 from async_chunking.bench.kinetix.cli import app as kinetix
 from async_chunking.bench.rows import Shards, encode
 from async_chunking.bench.stream import stream
+from async_chunking.bench.tick import tick
 from async_chunking.bench.workers import cores
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.storage import write_files
@@ -36,6 +37,7 @@ app = typer.Typer(help='Closed-loop benchmarks under delay.', no_args_is_help=Tr
 app.add_typer(kinetix, name='kinetix')
 app.command()(cost)
 app.command()(stream)
+app.command()(tick)
 app.command('report')(bench_report)
 
 Rows = Annotated[

@@ -22,11 +22,10 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from async_chunking.bench.tables import Table, show
 from async_chunking.bringup import NodeSpec
 from async_chunking.commands.up import write_json
 from async_chunking.processes import Processes
@@ -169,6 +168,7 @@ def may_use_fifo() -> bool:
 def stream(
     seconds: Annotated[float, typer.Option(help='Of each contender [s].', min=3.0)] = 60.0,
     busy: Annotated[int, typer.Option('--load', min=0, help='Busy processes beside.')] = 0,
+    markdown: Annotated[bool, typer.Option('--markdown', help='Print it for documents.')] = False,
     json_path: Annotated[Path | None, typer.Option('--json', help='Write the figures.')] = None,
 ) -> None:
     """Compare the steadiness of command streams under the same load, in one run."""
@@ -186,7 +186,7 @@ def stream(
             times[name].append(found)
             shares[name].append(share)
     figures = {name: steadiness(times[name], float(np.mean(shares[name]))) for name in contenders}
-    Console(width=None if Console().is_terminal else 120).print(table(figures, seconds, busy))
+    show(table(figures, seconds, busy), markdown)
     if json_path is not None:
         content = {'seconds': seconds, 'load': busy, 'rounds': ROUNDS}
         write_json(content | {name: f._asdict() for name, f in figures.items()}, json_path)
@@ -194,18 +194,18 @@ def stream(
 
 def table(figures: dict[str, Steadiness], seconds: float, busy: int) -> Table:
     """Return a row for each contender; ratios are to the plain timer."""
-    shown = Table(
-        box=box.SIMPLE,
-        caption=f'{seconds:.0f} s each in {ROUNDS} rounds, {os.cpu_count()} cores, load: one '
-        f'inference process and {busy} busy ones',
+    title = (
+        f'{seconds:.0f} s each in {ROUNDS} rounds, {os.cpu_count()} cores, load: one inference '
+        f'process and {busy} busy ones; period error, missed ticks, drift, CPU'
     )
-    for name in ('stream', 'p50', 'p99', 'max', 'p99 ratio', 'missed', 'drift', 'CPU', 'commands'):
-        shown.add_column(name, justify='left' if name == 'stream' else 'right')
+    columns = ('stream', 'p50', 'p99', 'max', 'p99 ratio', 'missed', 'drift', 'CPU', 'commands')
     plain = figures['rclpy timer, SingleThreadedExecutor'].p99_ms
-    for name, f in figures.items():
-        shown.add_row(
+    rows = tuple(
+        (
             name, f'{f.p50_ms:.2f} ms', f'{f.p99_ms:.2f} ms', f'{f.max_ms:.1f} ms',
             f'{f.p99_ms / plain:.2f}', str(f.missed), f'{f.drift_ms:.1f} ms/min',
             f'{100.0 * f.cpu:.0f} %', str(f.commands),
-        )  # fmt: skip
-    return shown
+        )
+        for name, f in figures.items()
+    )  # fmt: skip
+    return Table(title, columns, rows)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import typer
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -48,6 +49,15 @@ class Table:
         """Return it for a document, without the title."""
         lines = [self.columns, ('---', *('---:' for _ in self.columns[1:])), *self.rows]
         return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
+
+
+def show(table: Table, as_markdown: bool) -> None:
+    """Print a table for documents or for terminals; full width where there is no terminal."""
+    console = Console()
+    if as_markdown:
+        typer.echo(f'{table.markdown()}\n{table.title}.')
+    else:
+        Console(width=None if console.is_terminal else 160).print(table.rich())
 
 
 def rate(interval: Interval) -> str:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where each microsecond of a tick goes: the parts of the command thread's work, timed one by one.
+
+Everything is the node's own code and a real publisher, in one process and without a subscriber.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+
+import numpy as np
+import rclpy
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Float64MultiArray
+
+from async_chunking.chunk import ActionChunk
+from async_chunking.correctors import Corrector
+from async_chunking.executor import Behaviour, Executor, ExecutorConfig
+from async_chunking.mergers import MERGERS
+from async_chunking.msg import ControlStep
+from async_chunking.nodes.control_step import ControlStepWriter
+from async_chunking.safety import Limiter, Limits
+
+PARTS = (
+    'poll and step', 'of it: the limiter', 'fill ControlStep', 'publish command', 'publish step',
+)  # fmt: skip
+TAKE = 'take over a chunk, on the ticks that have one'
+ADMIT = 'check a chunk, in another thread'
+_WARM_UP = 200  # Ticks that do not count.
+
+
+def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
+    """Return the time of each part [ns]: on every tick, or for every chunk.
+
+    The limiter is timed alone, once more: it is a part of the step, not of the sum.
+
+    Args:
+        ticks: To measure.
+        action_dim: Joints, D.
+        horizon: Rows of a chunk, H.
+    """
+    one = np.ones(action_dim)
+    limits = Limits(-3.0 * one, 3.0 * one, 3.0 * one, 20.0 * one)
+    names = tuple(f'joint_{i}' for i in range(action_dim))
+    config = ExecutorConfig(limits, names, horizon, max(horizon // 2, 1))
+    behaviour = Behaviour('naive', MERGERS['switch'](), Corrector())
+    executor = Executor(config, behaviour, 1, np.zeros(action_dim))
+    limiter = Limiter(limits, config.control_period)
+    limiter.start(np.zeros(action_dim))
+    nothing = np.zeros(action_dim)
+    writer = ControlStepWriter(names)
+    found: list[tuple[int, ...]] = []
+    taken: list[tuple[int, int]] = []
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = rclpy.create_node(f'anatomy_{os.getpid()}', context=context)
+    commands = node.create_publisher(Float64MultiArray, '~/command', 1)
+    steps = node.create_publisher(ControlStep, '~/control_step', QoSProfile(depth=100))
+    now = time.perf_counter_ns
+    try:
+        for tick in range(ticks + _WARM_UP):
+            a = now()
+            request = executor.poll()
+            step = executor.step()
+            b = now()
+            limiter.follow(step.command, nothing)
+            c = now()
+            message = writer.write(step, executor, None, c)
+            d = now()
+            commands.publish(Float64MultiArray(data=array('d', step.command.tobytes())))
+            e = now()
+            steps.publish(message)
+            found.append((b - a, c - b, d - c, e - d, now() - e))
+            if request is not None:
+                phase = 0.02 * (tick + np.arange(horizon))[:, None]
+                rows = 0.5 * np.sin(phase) * one
+                a = now()
+                admitted = executor.admit(ActionChunk(1, request.request_id, request.tick, rows))
+                b = now()
+                executor.push(admitted)
+                taken.append((now() - b, b - a))
+    finally:
+        node.destroy_node()
+        context.shutdown()
+    parts = dict(zip(PARTS, np.array(found[_WARM_UP:]).T, strict=True))
+    return parts | dict(zip((TAKE, ADMIT), np.array(taken).T, strict=True))

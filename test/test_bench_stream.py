@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of `bench stream` from known times, and the parts of a tick from real ones."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from async_chunking.bench.stream import CONTENDERS, steadiness, table
+
+PERIOD = 20_000_000
+
+
+def test_a_perfect_stream_has_no_error() -> None:
+    found = steadiness([np.arange(100) * PERIOD], cpu=0.1)
+    assert (found.p50_ms, found.max_ms, found.missed, found.drift_ms) == (0.0, 0.0, 0, 0.0)
+    assert (found.commands, found.cpu) == (100, 0.1)
+
+
+def test_a_gap_is_missed_and_slow_periods_drift() -> None:
+    gap = np.delete(np.arange(100) * PERIOD, [50, 51])
+    found = steadiness([gap], cpu=0.0)
+    assert found.missed == 2
+    assert found.max_ms == pytest.approx(40.0)
+    slow = steadiness([np.arange(100) * 20_100_000], cpu=0.0)
+    assert slow.p50_ms == pytest.approx(0.1)
+    # 99 periods of 20.1 ms are 9.9 ms more than 99 of 20 ms: less than a period, so none missed.
+    assert slow.drift_ms == pytest.approx(9.9 / (99 * 20.1) * 60e3)
+
+
+def test_a_contender_that_never_sent_is_shown() -> None:
+    silent = steadiness([np.empty(0, np.int64)], cpu=0.0)
+    assert math.isnan(silent.p99_ms)
+    shown = table(dict.fromkeys(CONTENDERS, silent), 60.0, 0).markdown()
+    assert shown.count('\n') == len(CONTENDERS) + 2
+
+
+def test_the_parts_of_a_tick_are_timed(tmp_path) -> None:
+    pytest.importorskip('rclpy')
+    pytest.importorskip('async_chunking.msg')
+    from async_chunking.bench.cli import app
+    from async_chunking.nodes.anatomy import ADMIT, PARTS, TAKE
+
+    path = tmp_path / 'tick.json'
+    words = ['tick', '--ticks', '100', '--markdown', '--json', str(path)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    figures = json.loads(path.read_text())
+    for part in (*PARTS, TAKE, ADMIT):
+        assert f'| {part} |' in result.output
+        assert 0.0 < figures[part]['p50_us'] <= figures[part]['p99_us']
