@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from async_chunking.bench import tables as tabular
 from async_chunking.bench.delays import DelayModel
+from async_chunking.bench.kinetix.data import HORIZON, policy_path
 from async_chunking.bench.kinetix.levels import LEVELS, level_path
 from async_chunking.bench.rows import Row, encode, read
 from async_chunking.bench.summary import points
@@ -35,6 +37,7 @@ app = typer.Typer(help='The Kinetix benchmark, from experts to tables.', no_args
 Levels = Annotated[Path | None, typer.Option(help='Folder of the level files.')]
 Names = Annotated[list[str], typer.Option('--level', help='Level; may be given several times.')]
 Folder = Annotated[Path, typer.Option(help='Where the stages keep their files.')]
+Horizon = Annotated[int, typer.Option(help='Rows of a chunk; 8 in the benchmark.')]
 Debug = Annotated[bool, typer.Option('--debug', help='Tiny sizes, for a test of the machinery.')]
 Seconds = Annotated[float, typer.Option(help='Stop after so long, to go on with the next call.')]
 RUNS = Path('runs') / 'kinetix'
@@ -94,6 +97,7 @@ def train(
     level: Names = ALL,
     folder: Folder = RUNS,
     max_seconds: Seconds = 540.0,
+    horizon: Horizon = HORIZON,
     debug: Debug = False,
 ) -> None:
     """Train a flow policy from each level's data."""
@@ -103,7 +107,7 @@ def train(
 
     _report_progress()
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', '0')) or torch.get_num_threads())
-    recipe = DEBUG_FLOW_RECIPE if debug else FLOW_RECIPE
+    recipe = replace(DEBUG_FLOW_RECIPE if debug else FLOW_RECIPE, horizon=horizon)
     for name in level:
         done = train_flow(name, _folder(folder, debug), recipe, max_seconds=max_seconds)
         state = 'finished' if done['finished'] else 'to be continued'
@@ -118,6 +122,7 @@ def evaluate(
     execution_horizon: Annotated[
         list[int], typer.Option(help='In steps, several; 0: the larger of 1 and the delay.')
     ] = USUAL,
+    horizon: Horizon = HORIZON,
     rollouts: Annotated[int, typer.Option(min=1, help='Per cell.')] = 256,
     levels: Levels = None,
     folder: Folder = RUNS,
@@ -137,7 +142,7 @@ def evaluate(
     place = _folder(folder, debug)
     work = []
     for name in level:
-        path = _policy_path(place, name)
+        path = _policy_path(place, name, horizon)
         policy, digest = load_policy(path), read_sidecar(path).weights_sha256[:16]
         for steps in delay:
             for wanted in execution_horizon:
@@ -243,6 +248,6 @@ def _folder(folder: Path, debug: bool) -> Path:
     return folder / 'debug' if debug else folder
 
 
-def _policy_path(folder: Path, level: str) -> Path:
-    trained = folder / level / 'flow'
-    return trained if trained.with_suffix('.json').exists() else SHIPPED / level / 'flow'
+def _policy_path(folder: Path, level: str, horizon: int) -> Path:
+    trained, shipped = (policy_path(place, level, horizon) for place in (folder, SHIPPED))
+    return trained if trained.with_suffix('.json').exists() else shipped

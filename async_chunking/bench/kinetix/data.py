@@ -10,6 +10,8 @@ from safetensors.numpy import load_file
 
 from async_chunking.errors import AsyncChunkingError
 
+HORIZON = 8  # Rows of a chunk in the benchmark.
+
 
 class MissingStageError(AsyncChunkingError):
     """A stage lacks what an earlier one writes."""
@@ -18,6 +20,11 @@ class MissingStageError(AsyncChunkingError):
 def data_path(folder: Path, level: str) -> Path:
     """Return the file of a level's data."""
     return folder / f'{level}.data.safetensors'
+
+
+def policy_path(folder: Path, level: str, horizon: int) -> Path:
+    """Return the files of a level's flow policy, without their suffix; H = 8 is the usual."""
+    return folder / level / ('flow' if horizon == HORIZON else f'flow{horizon}')
 
 
 def read_data(folder: Path, level: str) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from async_chunking.bench.kinetix.data import chunks, read_data
+from async_chunking.bench.kinetix.data import HORIZON, chunks, policy_path, read_data
 from async_chunking.bench.kinetix.levels import ACTION_DIM, STEP_RATE_HZ
 from async_chunking.policies.checkpoint import describe, save_weights
 from async_chunking.policies.mixer import MixerArchitecture
@@ -44,7 +44,7 @@ class FlowRecipe:
         blocks: Of the network.
     """
 
-    horizon: int = 8
+    horizon: int = HORIZON
     updates: int = 3000
     batch: int = 256
     learning_rate: float = 1e-3
@@ -71,7 +71,7 @@ def train_flow(
     clock=time.monotonic,
 ) -> dict:
     """
-    Train the flow policy of a level, or continue to; write `LEVEL/flow.safetensors` when finished.
+    Train the flow policy of a level, or continue to; write its `policy_path` when finished.
 
     Args:
         level: Its name.
@@ -100,7 +100,7 @@ def train_flow(
     learner = torch.optim.AdamW(
         policy.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    resume = folder / f'{level}.training.safetensors'
+    resume = folder / f'{level}-{recipe.horizon}.training.safetensors'
     losses = _resume(resume, policy.network, learner)
     began = clock()
     inputs, targets = torch.from_numpy(observations), torch.from_numpy(actions)
@@ -124,7 +124,7 @@ def train_flow(
         facts = {'recipe': asdict(recipe), 'seed': seed, 'loss': result['loss']}
         episodes = int(data['done'].sum())
         source = DataSource(episodes=episodes, frames=int(data['done'].size))
-        save_half(folder / level / 'flow', policy, level, facts, source)
+        save_half(policy_path(folder, level, recipe.horizon), policy, level, facts, source)
     return result
 
 
