@@ -80,6 +80,7 @@ class NodeSpec:
         parameters: All that differ from the defaults.
         respawn: Start it again when it dies.
         essential: The run ends when it dies and is not started again.
+        remappings: Topic -> what it is called instead.
     """
 
     executable: str
@@ -87,6 +88,7 @@ class NodeSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     respawn: bool = False
     essential: bool = True
+    remappings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

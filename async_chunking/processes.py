@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -34,18 +34,25 @@ class Processes:
         namespace: Of all of them.
         log_level: Of all of them.
         output: File that takes what the nodes print; None leaves it on the terminal.
+        variables: Laid over the environment.
 
     Attributes:
         restarts: Node -> how often it was started again.
     """
 
     def __init__(
-        self, nodes: Sequence[NodeSpec], namespace: str, log_level: str, output: int | None = None
+        self,
+        nodes: Sequence[NodeSpec],
+        namespace: str,
+        log_level: str,
+        output: int | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._namespace = namespace
         self._log_level = log_level
         self._output = output
+        self._variables = dict(variables or {})
         self._folder = tempfile.TemporaryDirectory(prefix='async_chunking_')
         self._running: dict[str, subprocess.Popen] = {}
         self._again: dict[str, float] = {}
@@ -115,13 +122,15 @@ class Processes:
             sys.executable, '-m', f'async_chunking.nodes.{node.executable}', '--ros-args',
             '-r', f'__node:={name}', '--params-file', str(path), '--log-level', self._log_level,
         ]  # fmt: skip
+        for topic, other in node.remappings.items():
+            command += ['-r', f'{topic}:={other}']
         if self._namespace:
             command += ['-r', f'__ns:=/{self._namespace.strip("/")}']
         # A session of its own: Ctrl-C in the terminal reaches only the parent, which stops the
         # nodes in order; and if the parent dies, the nodes end by themselves.
         self._running[name] = subprocess.Popen(
             command,
-            env=environment() | {PARENT_VARIABLE: str(os.getpid())},
+            env=environment() | self._variables | {PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,

@@ -62,6 +62,7 @@ def _node(spec: NodeSpec, arguments: Arguments) -> Node:
         name=spec.name,
         namespace=arguments.namespace,
         parameters=[dict(spec.parameters)],
+        remappings=list(spec.remappings.items()),
         ros_arguments=['--log-level', arguments.log_level],
         output='screen',
         respawn=spec.respawn,
