@@ -188,7 +188,8 @@ def sample_chunk(
     boundary = _fitted(boundary, policy)
     observation = sampler.condition(observation, boundary)
     previous = policy.normalize(boundary.previous, observation)
-    shape = (previous.shape[0], policy.horizon, policy.action_dim)
+    # A network may have columns to spare beyond the robot's.
+    shape = (previous.shape[0], policy.horizon, previous.shape[-1])
     noise = normal(shape, generator, previous)
     with torch.no_grad():
         encoding = policy.encode(observation)

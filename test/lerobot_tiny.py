@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small LeRobot checkpoints with random weights, made offline with LeRobot's own classes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+DIM = 14  # As the two ViperX.
+IMAGE = (24, 32)  # Height and width.
+CAMERA = 'observation.images.front'
+VOCABULARY = 64
+
+
+def features(*extra: str) -> tuple[dict, dict]:
+    """Return what a policy reads, and what it answers; `extra` are 'camera' and 'environment'."""
+    from lerobot.configs.types import FeatureType, PolicyFeature
+
+    read = {'observation.state': PolicyFeature(FeatureType.STATE, (DIM,))}
+    if 'environment' in extra:
+        read['observation.environment_state'] = PolicyFeature(FeatureType.ENV, (7,))
+    if 'camera' in extra:
+        read[CAMERA] = PolicyFeature(FeatureType.VISUAL, (3, *IMAGE))
+    return read, {'action': PolicyFeature(FeatureType.ACTION, (DIM,))}
+
+
+def statistics() -> dict[str, dict[str, torch.Tensor]]:
+    """Return numbers that make a normalisation visible, of commands near a robot's rest."""
+    spread = torch.linspace(0.01, 0.03, DIM)
+    centre = torch.linspace(0.0, 0.2, DIM)
+    motion = {
+        'mean': centre, 'std': spread, 'min': centre - 3 * spread, 'max': centre + 3 * spread,
+    }  # fmt: skip
+    motion |= {'q01': centre - 2 * spread, 'q99': centre + 2 * spread}
+    return {'action': motion, 'observation.state': motion}
+
+
+def save(path: Path, config: Any) -> Path:
+    """Build the policy of a configuration, and save it with its processors."""
+    from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+
+    torch.manual_seed(0)
+    policy = get_policy_class(config.type)(config)
+    for part in make_pre_post_processors(config, dataset_stats=statistics()):
+        part.save_pretrained(path)
+    policy.save_pretrained(path)
+    return path
+
+
+def act(path: Path, **options: Any) -> Path:
+    from lerobot.policies.act.configuration_act import ACTConfig
+
+    read, answered = features('camera')
+    small = {'dim_model': 32, 'n_heads': 2, 'dim_feedforward': 64, 'n_encoder_layers': 1}
+    small |= {'chunk_size': 20, 'n_action_steps': 20, 'pretrained_backbone_weights': None}
+    small |= {'n_vae_encoder_layers': 1, 'latent_dim': 4, 'device': 'cpu', 'push_to_hub': False}
+    return save(path, ACTConfig(input_features=read, output_features=answered, **small | options))
+
+
+def diffusion(path: Path, **options: Any) -> Path:
+    from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+
+    read, answered = features('environment')
+    small = {'down_dims': (16, 32), 'diffusion_step_embed_dim': 16, 'n_groups': 4}
+    small |= {'num_train_timesteps': 10, 'horizon': 16, 'n_action_steps': 8, 'device': 'cpu'}
+    small |= {'push_to_hub': False}
+    return save(
+        path, DiffusionConfig(input_features=read, output_features=answered, **small | options)
+    )
+
+
+def smolvla(path: Path, **options: Any) -> Path:
+    """SmolVLA on a vision-language model with a few thousand weights, which lies beside it."""
+    from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
+
+    vlm = path.parent / f'{path.name}_vlm'
+    _tiny_smolvlm(vlm)
+    read, answered = features('camera')
+    small = {'vlm_model_name': str(vlm), 'num_vlm_layers': 2, 'resize_imgs_with_padding': (32, 32)}
+    small |= {'chunk_size': 16, 'n_action_steps': 16, 'num_steps': 4, 'tokenizer_max_length': 8}
+    small |= {'device': 'cpu', 'push_to_hub': False}
+    return save(
+        path, SmolVLAConfig(input_features=read, output_features=answered, **small | options)
+    )
+
+
+def _tiny_smolvlm(path: Path) -> None:
+    from transformers import (
+        SmolVLMConfig,
+        SmolVLMImageProcessor,
+        SmolVLMProcessor,
+        SmolVLMVideoProcessor,
+    )
+
+    text = {
+        'model_type': 'llama', 'hidden_size': 32, 'intermediate_size': 64, 'num_hidden_layers': 2,
+        'num_attention_heads': 2, 'num_key_value_heads': 1, 'head_dim': 16,
+        'vocab_size': VOCABULARY, 'max_position_embeddings': 256, 'pad_token_id': 0,
+    }  # fmt: skip
+    vision = {
+        'hidden_size': 16, 'intermediate_size': 32, 'num_hidden_layers': 1, 'patch_size': 8,
+        'num_attention_heads': 2, 'image_size': 32,
+    }  # fmt: skip
+    SmolVLMConfig(
+        text_config=text, vision_config=vision, scale_factor=2, pad_token_id=0, image_token_id=3
+    ).save_pretrained(path)
+    words = tokenizer(
+        fake_image_token='<fake_token_around_image>', image_token='<image>',
+        global_image_token='<global-img>', end_of_utterance_token='<end_of_utterance>',
+    )  # fmt: skip
+    SmolVLMProcessor(
+        SmolVLMImageProcessor(), words, SmolVLMVideoProcessor(), image_seq_len=4
+    ).save_pretrained(path)
+
+
+def tokenizer(**special: str) -> Any:
+    """Return a tokenizer of a few words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    names = ['<pad>', '<unk>', '<bos>', '<image>', '<fake_token_around_image>', '<global-img>']
+    names += ['<end_of_utterance>', *'lift put the red blue cup box'.split()]
+    words = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token='<unk>'))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token='<pad>', unk_token='<unk>', bos_token='<bos>',
+        extra_special_tokens=special,
+    )  # fmt: skip
+
+
+MAKERS = {'act': act, 'diffusion': diffusion, 'smolvla': smolvla}
+
+if __name__ == '__main__':
+    MAKERS[sys.argv[1]](Path(sys.argv[2]))
