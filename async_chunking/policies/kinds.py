@@ -64,6 +64,14 @@ KINDS: dict[str, Kind] = {
             'act': Offer(_NOTHING, _CORRECTORS),
         },
     ),
+    'lerobot': Kind(
+        'lerobot:open_policy',
+        'a checkpoint of LeRobot; needs the package lerobot',
+        {
+            'π0, π0.5, SmolVLA': Offer(frozenset({'velocity', 'gradients'})),
+            'LeRobot ACT, diffusion': Offer(_NOTHING),
+        },
+    ),
 }
 
 
