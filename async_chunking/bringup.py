@@ -20,8 +20,10 @@ from async_chunking.embodiment import Embodiment, load
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.latency import parse_latency
 from async_chunking.parameters import PARAMETERS
-from async_chunking.policies.directory import PolicyDirectory
-from async_chunking.policies.shipped import policy_directory
+from async_chunking.policies.facts import facts
+from async_chunking.policies.fit import Facts, check_fit, check_horizon
+from async_chunking.policies.kinds import check_kind
+from async_chunking.policies.source import PolicySpec
 from async_chunking.settings import Settings, load_yaml, unknown, validated
 from async_chunking.strategies import check, resolve
 
@@ -55,13 +57,32 @@ class Arguments(Settings):
     record: str = Field('', description='Folder to record a bag in; it must not exist')
     duration: float = Field(0.0, ge=0.0, description='End after this many seconds; 0 is never')
     episodes: int = Field(0, ge=0, description='End after this many episodes; 0 is never')
+    policy: str = Field(
+        'checkpoint',
+        description='Kind of policy: checkpoint, torch, remote …; see docs/policies.md',
+    )
     policy_path: str = Field('', description='Folder of checkpoints, or the name of a shipped one')
+    policy_entry: str = Field(
+        '', description='module:factory or file.py:factory, for policy:=torch'
+    )
+    policy_url: str = Field(
+        '', description='ws://host:8000 or gr00t://host:5555, for policy:=remote'
+    )
+    policy_timeout_s: float = Field(2.0, gt=0.0, description='For an answer of a server [s]')
+    instruction: str = Field(
+        '', description='What the robot shall do, for policies that read text'
+    )
     execution_horizon: int | None = Field(None, ge=1, description='Rows between two requests')
     camera_hz: float = Field(
         0.0, ge=0.0, description='Pictures of the simulation per second, on front/image_raw'
     )
     seed: int = Field(0, ge=0, description='Of the episodes and of the noise')
     realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the command thread')
+
+    @field_validator('policy')
+    @classmethod
+    def _kind(cls, value: str) -> str:
+        return check_kind(value)
 
     @field_validator('delay_ms', mode='before')
     @classmethod
@@ -97,13 +118,13 @@ class Bringup:
 
     Attributes:
         robot: Its description.
-        policy: Its checkpoints.
+        policy: What is known of its policy.
         arguments: As given.
         nodes: In the order in which they start.
     """
 
     robot: Embodiment
-    policy: PolicyDirectory
+    policy: Facts
     arguments: Arguments
     nodes: tuple[NodeSpec, ...]
 
@@ -144,45 +165,44 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     if arguments.sim and description.simulation is None:
         msg = f'robot {robot} has no simulation; start it with sim:=false'
         raise AsyncChunkingError(msg)
-    policy = PolicyDirectory(policy_directory(arguments.policy_path or description.policy.path))
-    _check_policy(policy, description)
+    spec = PolicySpec(
+        description, arguments.policy, arguments.policy_path, arguments.policy_entry,
+        arguments.policy_url, arguments.policy_timeout_s,
+    )  # fmt: skip
+    policy = facts(spec)
+    check_fit(policy, description)
     strategy = resolve(arguments.strategy)
     check(strategy, policy.offers)
-    policy.recipe_for(strategy)
     nodes = _nodes(robot, arguments, description, policy)
     return Bringup(description, policy, arguments, _overridden(nodes, arguments.params_file))
 
 
-def _check_policy(policy: PolicyDirectory, robot: Embodiment) -> None:
-    """Refuse a policy of another robot, or one whose chunks are too short to be used at all."""
-    joints = len(robot.joints)
-    if policy.action_dim != joints:
-        msg = (
-            f'{policy.path}: the policy has {policy.action_dim} action dimensions, robot '
-            f'{robot.name} has {joints} joints'
-        )
-        raise AsyncChunkingError(msg)
-
-
 def _nodes(
-    robot: str, arguments: Arguments, description: Embodiment, policy: PolicyDirectory
+    robot: str, arguments: Arguments, description: Embodiment, policy: Facts
 ) -> tuple[NodeSpec, ...]:
     common = {
         'embodiment': robot, 'sim': arguments.sim, 'autostart': True,
         'use_sim_time': arguments.use_sim_time,
     }  # fmt: skip
     interval = arguments.execution_horizon or description.policy.execution_horizon
-    if not 1 <= interval <= policy.horizon:
-        msg = f'execution_horizon must be 1 to the horizon {policy.horizon}, got {interval}'
-        raise AsyncChunkingError(msg)
-    path = str(policy.path.resolve())
+    delay_s = parse_latency(arguments.delay_ms).typical
+    check_horizon(policy, interval, delay_s, description.policy.policy_rate_hz)
+    own = arguments.policy == PolicySpec.kind
+    folder = policy.title if own else arguments.policy_path
+    if folder and Path(folder).expanduser().exists():
+        folder = str(Path(folder).expanduser().resolve())
     executor = {
         'strategy': arguments.strategy, 'horizon': policy.horizon, 'execution_horizon': interval,
-        'policy_rate_hz': description.policy.policy_rate_hz, 'policy_path': path,
+        'policy_rate_hz': description.policy.policy_rate_hz, 'policy_path': folder,
         'offers': ' '.join(sorted(policy.offers)),
         'realtime_priority': arguments.realtime_priority,
     }  # fmt: skip
-    drawing = {'policy_path': path, 'delay_ms': arguments.delay_ms, 'seed': arguments.seed}
+    drawing = {
+        'policy': arguments.policy, 'policy_path': folder, 'policy_entry': arguments.policy_entry,
+        'policy_url': arguments.policy_url, 'policy_timeout_s': arguments.policy_timeout_s,
+        'instruction': arguments.instruction, 'execution_horizon': interval,
+        'delay_ms': arguments.delay_ms, 'seed': arguments.seed,
+    }  # fmt: skip
     specs = [
         NodeSpec('delay_monitor_node', 'delay_monitor', common, respawn=True),
         NodeSpec('policy_node', 'policy', common | drawing, respawn=True),

@@ -15,6 +15,7 @@ from async_chunking.settings import Settings, SettingsError, config_file, load_y
 from async_chunking.wiring import (
     SINKS,
     STREAMS,
+    WITH_JOINTS,
     Command,
     Name,
     Positive,
@@ -136,6 +137,14 @@ class Embodiment(Settings):
             raise ValueError(msg)
         check_partition('commands', (c.joints for c in self.commands), names)
         check_partition('joint_states', (s.joints for s in self.sources), names)
+        for key, stream in self.observations.items():
+            unknown = sorted(set(stream.joints or ()) - set(names))
+            if unknown:
+                msg = f'observations.{key} names {unknown[0]}. Joints: {", ".join(names)}'
+                raise ValueError(msg)
+            if stream.kind in WITH_JOINTS and stream.size != len(stream.joints or names):
+                msg = f'observations.{key}: size {stream.size}, but {len(names)} joints'
+                raise ValueError(msg)
         if self.groups:
             check_partition('groups', (g.joints for g in self.groups), names)
         if self.policy.policy_rate_hz > self.control_rate_hz:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 
 from async_chunking.delay import ESTIMATORS
 from async_chunking.latency import parse_latency
+from async_chunking.policies.kinds import check_kind
 from async_chunking.settings import Settings
 
 RUNTIME: dict[str, Any] = {'runtime': True}
@@ -62,7 +63,17 @@ class ExecutorParameters(NodeParameters):
 class PolicyParameters(NodeParameters):
     """Parameters of the policy node."""
 
-    policy_path: str = Field('', description='Folder of checkpoints')
+    policy: str = Field('checkpoint', description='Kind of policy, see docs/policies.md')
+    policy_path: str = Field('', description='Folder of checkpoints, or what the kind makes of it')
+    policy_entry: str = Field('', description='module:factory or file.py:factory of kind torch')
+    policy_url: str = Field('', description='Server of kind remote: ws://host:8000, gr00t://…')
+    policy_timeout_s: float = Field(2.0, gt=0.0, description='For an answer of a server [s]')
+    instruction: str = Field(
+        '', description='What the robot shall do, in words', json_schema_extra=RUNTIME
+    )
+    execution_horizon: int = Field(
+        0, ge=0, description="Rows between two requests [steps], 0 for the robot's own"
+    )
     delay_ms: str = Field(
         '0',
         description='Least response time, see async_chunking.latency [ms]',
@@ -71,6 +82,11 @@ class PolicyParameters(NodeParameters):
     seed: int = Field(0, ge=0, description='Of the noise that chunks are drawn from')
     threads: int = Field(1, ge=1, description='CPU threads of the inference')
     max_observation_age_s: float = Field(0.5, gt=0.0, description='Older streams are refused [s]')
+
+    @field_validator('policy')
+    @classmethod
+    def _kind(cls, value: str) -> str:
+        return check_kind(value)
 
     @field_validator('delay_ms', mode='before')
     @classmethod

@@ -16,7 +16,11 @@ Positive = Annotated[float, Field(gt=0.0)]
 
 # Kinds of observation stream, of joint measurement, and of command sink; `async_chunking.nodes`
 # has the code of each. 'measured' is the joints themselves, whatever topics they come from.
-STREAMS = ('joint_state', 'float64_multi_array', 'measured')
+STREAMS = (
+    'joint_state', 'float64_multi_array', 'measured', 'image', 'compressed_image', 'text',
+)  # fmt: skip
+WITH_JOINTS = ('joint_state', 'measured')
+_SHAPING = ('size', 'joints', 'height', 'width', 'resize', 'channels_first')
 SOURCES = ('joint_state', 'unitree_low_state', 'unitree_hand_state', 'unitree_motor_states')
 SINKS = (
     'float64_multi_array', 'joint_state', 'joint_trajectory', 'interbotix_group',
@@ -32,21 +36,62 @@ class Stream(Settings):
     """A topic that becomes one entry of the observation.
 
     Attributes:
-        topic: Relative to the robot's namespace; empty for the kind 'measured'.
+        topic: Relative to the robot's namespace. Empty for the kind 'measured', and for text that
+            is the policy node's parameter `instruction`.
         kind: Of message.
-        size: Numbers in it.
+        size: Numbers in it; images and text have none.
+        joints: Some of the robot's, in the order that the policy wants; None for all. Only where
+            the message holds joints.
+        height: Of an image as the camera sends it [pixels].
+        width: Of an image as the camera sends it [pixels].
+        resize: Height and width that the policy gets [pixels]: scaled, with black bars where the
+            shapes differ. None for those of the camera.
+        channels_first: The policy gets [3, height, width] instead of [height, width, 3].
     """
 
     topic: str = ''
     kind: Literal[STREAMS]
-    size: int = Field(ge=1)
+    size: int | None = Field(None, ge=1)
+    joints: tuple[Name, ...] | None = Field(None, min_length=1)
+    height: int | None = Field(None, ge=1)
+    width: int | None = Field(None, ge=1)
+    resize: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    channels_first: bool = False
 
     @model_validator(mode='after')
-    def _named(self) -> Stream:
-        if bool(self.topic) == (self.kind == 'measured'):
+    def _fitting(self) -> Stream:
+        if bool(self.topic) == (self.kind == 'measured') and self.kind != 'text':
             msg = f'a stream of kind {self.kind} {"has no" if self.topic else "needs a"} topic'
             raise ValueError(msg)
+        wanted = {'height', 'width'} if self.is_image else {'size'} if self.is_numeric else set()
+        allowed = wanted | ({'resize', 'channels_first'} if self.is_image else set())
+        allowed |= {'joints'} if self.kind in WITH_JOINTS else set()
+        given = {key for key in _SHAPING if getattr(self, key)}
+        for key in sorted(wanted - given | given - allowed):
+            msg = f'a stream of kind {self.kind} {"needs" if key in wanted else "has no"} {key}'
+            raise ValueError(msg)
+        if self.joints is not None and self.size != len(self.joints):
+            msg = f'size is {self.size} but {len(self.joints)} joints are listed'
+            raise ValueError(msg)
         return self
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is a camera."""
+        return 'image' in self.kind
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it is a vector of numbers."""
+        return not self.is_image and self.kind != 'text'
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What the policy gets, without batch; text has no dimensions."""
+        if not self.is_image:
+            return (self.size,) if self.size else ()
+        height, width = self.resize or (self.height or 0, self.width or 0)
+        return (3, height, width) if self.channels_first else (height, width, 3)
 
 
 class Scale(Settings):

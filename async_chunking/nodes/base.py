@@ -40,6 +40,7 @@ class RobotNode(LifecycleNode):
         parameters: As configured, then as changed.
         embodiment: The robot.
         failure: Why the process must end; empty while it need not.
+        interrupted: Whether the process was told to end; for whatever waits.
     """
 
     Parameters: type[NodeParameters]
@@ -49,6 +50,7 @@ class RobotNode(LifecycleNode):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.failure = ''
+        self.interrupted: Callable[[], bool] = lambda: False
         self._configured = False
         for key, field in self.Parameters.model_fields.items():
             # Dynamic typing, so that 50 serves as 50.0; the model checks the value.
@@ -196,6 +198,7 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
         signal.signal(number, lambda number, _: stopped.append(number))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = make()
+    node.interrupted = lambda: bool(stopped)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     if node.get_parameter('autostart').value:

@@ -28,7 +28,7 @@ from async_chunking.nodes.observations import Observations
 from async_chunking.nodes.pacing import SteadyPace, raise_all_threads
 from async_chunking.nodes.sinks import sink_class
 from async_chunking.parameters import ExecutorParameters
-from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.directory import load_corrector
 from async_chunking.strategies import check, resolve
 
 _MEASURED = 'measured'
@@ -39,7 +39,7 @@ def behaviour(parameters: ExecutorParameters) -> Behaviour:
     point = resolve(parameters.strategy)
     corrector = Corrector()
     if point.corrector != 'none':
-        corrector = PolicyDirectory(parameters.policy_path).corrector(point.corrector)
+        corrector = load_corrector(parameters.policy_path, point.corrector)
     return Behaviour(point.name, MERGERS[point.merger](), corrector)
 
 
@@ -91,7 +91,7 @@ class ExecutorNode(RobotNode):
         self._inputs = Inputs(None, None, behaviour(self.parameters))
         streams = {_MEASURED: Stream(kind='measured', size=len(names))}
         if 'corrector:' in self.parameters.offers:
-            streams |= robot.observations
+            streams |= {n: s for n, s in robot.observations.items() if s.is_numeric}
         self._observations = Observations(
             self, streams, robot, self._pace.now_ns, on_sample=self._on_sample
         )
@@ -237,7 +237,7 @@ class ExecutorNode(RobotNode):
         """Return level and sentence for the last second."""
         executor = loop.executor
         if executor is None:
-            why = self._observations.last_fault or 'no message'
+            why = self._observations.reasons.get(_MEASURED, 'no message')
             return diagnostics.ERROR, f'waiting for {self.embodiment.joint_topics}: {why}'
         if executor.phase is Phase.STOPPED:
             return diagnostics.ERROR, 'safe stop: the plan ran out for too long; call ~/reset'

@@ -7,12 +7,15 @@ import dataclasses
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import torch
 from rclpy.qos import QoSProfile
 
 from async_chunking.chunk import ChunkRequest as RequestValue
+from async_chunking.embodiment import Stream
+from async_chunking.errors import AsyncChunkingError
 from async_chunking.latency import parse_latency
 from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes import convert, diagnostics
@@ -20,11 +23,16 @@ from async_chunking.nodes.base import RobotNode, run
 from async_chunking.nodes.observations import Observations
 from async_chunking.nodes.streams import Sample
 from async_chunking.parameters import PolicyParameters
-from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.fit import Facts, check_fit, check_horizon, facts_of, made_up
+from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.responder import Answer, Responder
-from async_chunking.policies.shipped import policy_directory
+from async_chunking.policies.source import PolicySource, PolicySpec
 
 _WARM_UP = 'naive'
+_COUNTERS = (
+    'answered', 'refused', 'incomplete', 'overridden', 'failed', 'horizon_too_short',
+)  # fmt: skip
+_MEASURED = 'measured joints'  # A stream of the node's own, to translate actions with.
 
 
 class PolicyNode(RobotNode):
@@ -41,49 +49,99 @@ class PolicyNode(RobotNode):
         self._arrived = threading.Condition()
         self._waiting: tuple[ChunkRequest, int] | None = None  # Request and when it was received.
         self._active = False
+        self._stopping = False
         self._thread: threading.Thread | None = None
+        self._source: PolicySource | None = None
         self._counters: Counter[str] = Counter()
 
     # --- lifecycle ------------------------------------------------------------------------------
 
+    def check(self, parameters: PolicyParameters) -> None:
+        """Refuse an empty instruction if the policy reads it."""
+        for name, stream in self.embodiment.observations.items():
+            if stream.kind == 'text' and not (stream.topic or parameters.instruction.strip()):
+                msg = f"'{name}' is the parameter instruction, which is empty: say what to do"
+                raise AsyncChunkingError(msg)
+
     def configure(self) -> None:
-        """Load the policy, answer a made-up request, subscribe."""
+        """Open the policy, see whether it fits, answer made-up requests, subscribe."""
         torch.set_num_threads(self.parameters.threads)
         self._latency = parse_latency(self.parameters.delay_ms)
         self._rng = np.random.default_rng(self.parameters.seed)
         robot = self.embodiment
-        directory = PolicyDirectory(
-            policy_directory(self.parameters.policy_path or robot.policy.path)
-        )
-        self._responder = Responder(directory, self.parameters.seed)
-        zeros = {name: np.zeros(stream.size) for name, stream in robot.observations.items()}
-        self._responder.warm_up(_WARM_UP, zeros)
-        self._observations = Observations(self, robot.observations, robot, self._now_ns)
+        self._stopping = False
+        self._source = self._open()
+        try:
+            self._facts = facts_of(self._source)
+            check_fit(self._facts, robot)
+            self._responder = Responder(self._source, self.parameters.seed)
+            seconds = self._responder.warm_up(_WARM_UP, made_up(robot))
+            self._check_horizon(self._facts, seconds)
+        except AsyncChunkingError:
+            self.cleanup()
+            raise
+        self._own = {} if robot.action_modes.trivial else {
+            _MEASURED: Stream(kind='measured', size=len(robot.joints))
+        }  # fmt: skip
+        self._streams = {**robot.observations, **self._own}
+        self._observations = Observations(self, self._streams, robot, self._now_ns)
+        self._instruct(self.parameters.instruction)
         self._chunks = self.create_publisher(ActionChunk, 'action_chunk', QoSProfile(depth=2))
         self.create_subscription(
             ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=2)
         )
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._last_refusal = ''
+        self._too_slow = ''
         self.create_timer(1.0, self._diagnose)
+
+    def _open(self) -> PolicySource:
+        parameters = self.parameters
+        return open_policy(
+            PolicySpec(
+                self.embodiment, parameters.policy, parameters.policy_path,
+                parameters.policy_entry, parameters.policy_url, parameters.policy_timeout_s,
+                give_up=lambda: self._stopping or self.interrupted(),
+            )
+        )  # fmt: skip
+
+    def _check_horizon(self, facts: Facts, seconds: float) -> None:
+        """Refuse chunks that end before the next takes over; simulated time is not measured."""
+        defaults = self.embodiment.policy
+        rows = self.parameters.execution_horizon or defaults.execution_horizon
+        least = 0.0 if self._simulated else seconds
+        delay_s = max(least, self._latency.typical)
+        check_horizon(facts, rows, delay_s, defaults.policy_rate_hz)
 
     def activate(self) -> None:
         """Start the inference thread."""
-        self._active = True
+        self._active, self._stopping = True, False
         self._waiting = None
         self._thread = threading.Thread(target=self._work, name='inference', daemon=True)
         self._thread.start()
 
     def deactivate(self) -> None:
-        """Stop it; an inference in progress is finished."""
+        """Stop it; an inference in progress is finished, a wait for a server is not."""
         with self._arrived:
-            self._active = False
+            self._active, self._stopping = False, True
             self._arrived.notify()
         self._thread.join(timeout=10.0)
 
+    def cleanup(self) -> None:
+        """Close the policy."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
     def apply(self, parameters: PolicyParameters) -> None:
-        """Change the latency."""
+        """Change the latency and the instruction."""
         self._latency = parse_latency(parameters.delay_ms)
+        self._instruct(parameters.instruction)
+
+    def _instruct(self, instruction: str) -> None:
+        for name, stream in self._streams.items():
+            if stream.kind == 'text' and not stream.topic:
+                self._observations.put(name, Sample(self._now_ns(), instruction))
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds if self._simulated else time.monotonic_ns()
@@ -119,12 +177,7 @@ class PolicyNode(RobotNode):
     def _answer(self, request: ChunkRequest, received_ns: int) -> None:
         start_ns = self._now_ns()
         samples = self._observations.newest(received_ns)
-        refusal = self._missing(samples, start_ns)
-        if refusal:
-            answer = Answer(np.empty((0, len(self.embodiment.joints))), refusal=refusal)
-        else:
-            observation = {name: sample.values for name, sample in samples.items()}
-            answer = self._translated(convert.request_value(request), observation)
+        answer = self._answer_to(convert.request_value(request), samples, start_ns)
         self._sleep_until(received_ns + round(self._latency.draw(self._rng) * 1e9))
         message = convert.answer_message(request, self.embodiment.joint_names)
         message.rows, message.columns = answer.actions.shape
@@ -136,24 +189,30 @@ class PolicyNode(RobotNode):
         ages = {n: (start_ns - s.received_ns) * 1e-9 for n, s in samples.items() if s is not None}
         message.observation_names = list(ages)
         message.observation_ages = list(ages.values())
-        message.observation_age = max(ages.values(), default=float('nan'))
+        aging = [age for name, age in ages.items() if self._streams[name].kind != 'text']
+        message.observation_age = max(aging, default=float('nan'))
         message.waiting_duration = (start_ns - received_ns) * 1e-9
         message.inference_duration = (self._now_ns() - start_ns) * 1e-9
         message.header.stamp = self.get_clock().now().to_msg()
         self._chunks.publish(message)
         self._counters['refused' if answer.refusal else 'answered'] += 1
         self._last_refusal = answer.refusal
+        self._watch_horizon(request)
 
-    def _translated(self, request: RequestValue, observation: dict[str, np.ndarray]) -> Answer:
+    def _answer_to(
+        self, request: RequestValue, samples: dict[str, Sample | None], now_ns: int
+    ) -> Answer:
         """Return the policy's answer, in positions whatever its own numbers mean."""
+        try:
+            values = {name: self._value(name, samples[name], now_ns) for name in self._streams}
+        except AsyncChunkingError as error:
+            self._counters['incomplete'] += 1
+            return Answer(np.empty((0, len(self.embodiment.joints))), refusal=str(error))
+        observation = {name: value for name, value in values.items() if name not in self._own}
         modes = self.embodiment.action_modes
         if modes.trivial:
             return self._responder.answer(request, observation)
-        name = next(
-            name for name, stream in self.embodiment.observations.items()
-            if stream.kind in ('joint_state', 'measured')
-        )  # fmt: skip
-        measured = observation[name]
+        measured = values[_MEASURED]
         previous = modes.to_actions(request.boundary.previous, measured)
         boundary = dataclasses.replace(request.boundary, previous=previous)
         answer = self._responder.answer(
@@ -161,18 +220,39 @@ class PolicyNode(RobotNode):
         )
         return dataclasses.replace(answer, actions=modes.to_positions(answer.actions, measured))
 
-    def _missing(self, samples: dict[str, Sample | None], now_ns: int) -> str:
-        """Return why there is no complete observation; empty if there is one."""
-        oldest = self.parameters.max_observation_age_s
-        for name, sample in samples.items():
-            topic = self.embodiment.observations[name].topic or self.embodiment.joint_topics
-            if sample is None:
-                fault = self._observations.last_fault
-                return f'{name} ({topic}) was not received' + (f': {fault}' if fault else '')
-            age = (now_ns - sample.received_ns) * 1e-9
-            if age > oldest:
-                return f'{name} ({topic}) is {age:.2f} s old, at most {oldest} s are allowed'
-        return ''
+    def _value(self, name: str, sample: Sample | None, now_ns: int) -> Any:
+        """Return what the policy gets of a stream.
+
+        Raises:
+            AsyncChunkingError: Nothing usable was received, or too long ago; names the stream.
+        """
+        stream = self._streams[name]
+        place = f'{name} ({stream.topic or self.embodiment.joint_topics})'
+        why = self._observations.reasons.get(name, '')
+        why = f': {why}' if why else ''
+        if sample is None:
+            msg = f'{place} was not received{why}'
+            raise AsyncChunkingError(msg)
+        age, oldest = (now_ns - sample.received_ns) * 1e-9, self.parameters.max_observation_age_s
+        if age > oldest and stream.kind != 'text':
+            msg = f'{place} is {age:.2f} s old, at most {oldest} s are allowed{why}'
+            raise AsyncChunkingError(msg)
+        try:
+            return sample.values.pixels() if stream.is_image else sample.values
+        except AsyncChunkingError as error:
+            msg = f'{place}: {error}'
+            raise AsyncChunkingError(msg) from None
+
+    def _watch_horizon(self, request: ChunkRequest) -> None:
+        """Count requests whose delay, as measured, leaves a chunk too short."""
+        needed, horizon = request.delay + request.execution_horizon, self._facts.horizon
+        self._too_slow = ''
+        if needed > horizon:
+            self._counters['horizon_too_short'] += 1
+            self._too_slow = (
+                f'the horizon of {horizon} rows is too short: delay {request.delay} + '
+                f'execution_horizon {request.execution_horizon} = {needed} rows'
+            )
 
     def _sleep_until(self, wake_ns: int) -> None:
         """Sleep on this node's clock, which may run at another pace than the wall clock."""
@@ -182,13 +262,12 @@ class PolicyNode(RobotNode):
     # --- diagnostics ----------------------------------------------------------------------------
 
     def _diagnose(self) -> None:
-        values = {
-            name: self._counters[name] for name in ('answered', 'refused', 'overridden', 'failed')
-        }
+        values = {name: self._counters[name] for name in _COUNTERS}
+        values |= self._source.counters() if self._source else {}
         faults = {f'faults {name}': count for name, count in self._observations.faults.items()}
         level, message = diagnostics.OK, 'active' if self._active else 'inactive'
-        if self._last_refusal:
-            level, message = diagnostics.WARN, self._last_refusal
+        if self._last_refusal or self._too_slow:
+            level, message = diagnostics.WARN, self._last_refusal or self._too_slow
         self._diagnostics.publish(level, message, values | faults)
 
 

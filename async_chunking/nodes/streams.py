@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Float64MultiArray, String
 
+from async_chunking.embodiment import Stream
 from async_chunking.errors import AsyncChunkingError
+
+_SAMPLES, _PICTURES = 256, 16  # That are remembered of a stream.
 
 
 class StreamError(AsyncChunkingError):
@@ -19,10 +22,13 @@ class StreamError(AsyncChunkingError):
 
 
 class Sample(NamedTuple):
-    """One reading, and when it was received on this host's clock [ns]."""
+    """One reading, and when it was received on this host's clock [ns].
+
+    `values` is an array, a text, or a `pictures.Picture`.
+    """
 
     received_ns: int
-    values: np.ndarray
+    values: Any
 
 
 class JointReader:
@@ -67,23 +73,48 @@ def read_array(message: Float64MultiArray) -> np.ndarray:
     return np.array(message.data)
 
 
-# Kind in the robot's description -> message type, and how a reader is made from the joint names.
-KINDS: dict[str, tuple[type, Callable[[tuple[str, ...]], Callable[[Any], np.ndarray]]]] = {
-    'joint_state': (JointState, JointReader),
-    'float64_multi_array': (Float64MultiArray, lambda _: read_array),
-}
+def read_text(message: String) -> str:
+    """Return a text.
+
+    Raises:
+        StreamError: It is empty.
+    """
+    if not message.data.strip():
+        msg = 'an empty text'
+        raise StreamError(msg)
+    return message.data
+
+
+def message_type(kind: str) -> type:
+    """Return the messages of a kind of stream; 'measured' has types of its own."""
+    return {
+        'joint_state': JointState, 'float64_multi_array': Float64MultiArray, 'text': String,
+        'image': Image, 'compressed_image': CompressedImage,
+    }[kind]  # fmt: skip
+
+
+def make_reader(stream: Stream, joint_names: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Return what turns the messages of a stream into the values of a sample."""
+    if stream.is_image:
+        from async_chunking.nodes import pictures  # Only who has cameras needs Pillow.
+
+        compressed = stream.kind == 'compressed_image'
+        return (pictures.compressed_reader if compressed else pictures.image_reader)(stream)
+    if stream.kind == 'joint_state':
+        return JointReader(stream.joints or joint_names, stream.topic)
+    return read_text if stream.kind == 'text' else read_array
 
 
 class History:
     """The last samples of one stream, oldest first.
 
     Args:
-        size: Numbers in a sample.
-        length: Samples that are kept.
+        stream: What is remembered; few pictures are, as they are large.
     """
 
-    def __init__(self, size: int, length: int = 256) -> None:
-        self._size = size
+    def __init__(self, stream: Stream) -> None:
+        self._size = stream.size
+        length = _PICTURES if stream.is_image else _SAMPLES
         self._samples: deque[Sample] = deque(maxlen=length)
 
     def add(self, sample: Sample) -> None:
@@ -92,12 +123,13 @@ class History:
         Raises:
             StreamError: It has the wrong size, or is not finite.
         """
-        if sample.values.shape != (self._size,):
-            msg = f'expected {self._size} numbers, got {sample.values.size}'
-            raise StreamError(msg)
-        if not np.isfinite(sample.values).all():
-            msg = 'NaN or infinity'
-            raise StreamError(msg)
+        if self._size is not None:
+            if sample.values.shape != (self._size,):
+                msg = f'expected {self._size} numbers, got {sample.values.size}'
+                raise StreamError(msg)
+            if not np.isfinite(sample.values).all():
+                msg = 'NaN or infinity'
+                raise StreamError(msg)
         self._samples.append(sample)
 
     @property

@@ -144,15 +144,26 @@ class PolicyDirectory(PolicySource):
 
     def corrector(self, name: str = 'a2c2') -> A2C2:
         """Load a corrector by name; numpy only."""
-        from async_chunking.correctors.a2c2 import load_a2c2
-
         self._require(name)
-        return load_a2c2(self.path / name)
+        return load_corrector(str(self.path), name)
 
     def _require(self, recipe: str) -> None:
         if recipe not in self.sidecars:
             msg = f"{self.path} has no checkpoint '{recipe}'. It has: {', '.join(self.sidecars)}"
             raise CheckpointError(msg)
+
+
+def corrector_offers(path: str) -> frozenset[str]:
+    """Return the correctors in a folder, as what a strategy may rely on; none if there is none."""
+    found = path and Path(path, 'a2c2.json').is_file()
+    return frozenset({'corrector:a2c2'}) if found else frozenset()
+
+
+def load_corrector(path: str, name: str) -> A2C2:
+    """Load a corrector from a folder, or from the shipped policy of that name; numpy only."""
+    from async_chunking.correctors.a2c2 import load_a2c2
+
+    return load_a2c2(policy_directory(path) / name)
 
 
 def open_policy(spec: PolicySpec) -> PolicyDirectory:

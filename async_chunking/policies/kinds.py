@@ -72,7 +72,29 @@ KINDS: dict[str, Kind] = {
             'LeRobot ACT, diffusion': Offer(_NOTHING),
         },
     ),
+    'torch': Kind(
+        'entry:open_policy',
+        'whatever policy_entry:=module:factory returns',
+        {
+            'torch': Offer(
+                frozenset({'velocity'}),
+                _TRAINED | _CORRECTORS | {'gradients', 'per_token_time', 'weak_policy'},
+            ),
+        },
+    ),
 }
+
+
+def check_kind(name: str) -> str:
+    """
+    Return the name of a kind.
+
+    Raises:
+        AsyncChunkingError: There is no such kind; names those there are.
+    """
+    if name not in KINDS:
+        raise AsyncChunkingError(unknown('policy kind', name, KINDS))
+    return name
 
 
 def open_policy(spec: PolicySpec) -> PolicySource:
@@ -82,7 +104,6 @@ def open_policy(spec: PolicySpec) -> PolicySource:
     Raises:
         AsyncChunkingError: The kind is unknown, or the policy cannot be had; says why.
     """
-    if spec.kind not in KINDS:
-        raise AsyncChunkingError(unknown('policy', spec.kind, KINDS))
+    check_kind(spec.kind)
     module, _, name = KINDS[spec.kind].entry.partition(':')
     return getattr(import_module(f'async_chunking.policies.{module}'), name)(spec)

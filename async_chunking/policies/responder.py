@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,30 +65,46 @@ class Responder:
         self._state: Any = None  # What the sampler wants back at the next request of `_stream`.
         self._stream = (0, '')  # Run and strategy.
 
-    def answer(self, request: ChunkRequest, observation: Mapping[str, np.ndarray]) -> Answer:
+    def answer(self, request: ChunkRequest, observation: Mapping[str, Any]) -> Answer:
         """Return the chunk for a request, or the reason why there is none.
 
         Args:
             request: From the executor.
-            observation: Name -> array without batch dimension.
+            observation: Name -> array without batch dimension, or text.
         """
         try:
             return self._answer(request, observation)
         except (AsyncChunkingError, PolicyError) as error:
             return Answer(np.empty((0, self._source.action_dim)), refusal=str(error))
 
-    def warm_up(self, strategy: str, observation: Mapping[str, np.ndarray]) -> None:
-        """Answer two made-up requests, so that no real one pays for what happens only once.
+    def warm_up(
+        self,
+        strategy: str,
+        observation: Mapping[str, Any],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> float:
+        """Answer some made-up requests, so that no real one pays for what happens only once.
+
+        Returns:
+            What the quickest of them took [s].
 
         Raises:
             AsyncChunkingError: The policy cannot serve the strategy, or not this observation.
         """
-        for rows in (0, self._source.horizon):
+        quickest = math.inf
+        for rows in (0, self._source.horizon, self._source.horizon):
             previous = np.zeros((rows, self._source.action_dim))
             boundary = Boundary(previous, delay=min(rows, 1), execution_horizon=1)
-            self._answer(ChunkRequest(0, 0, 0, strategy, boundary), observation)
+            begin = clock()
+            try:
+                self._answer(ChunkRequest(0, 0, 0, strategy, boundary), observation)
+            except PolicyError as error:
+                msg = f'{self._source.title}: {error}'
+                raise AsyncChunkingError(msg) from error
+            quickest = min(quickest, clock() - begin)
+        return quickest
 
-    def _answer(self, request: ChunkRequest, observation: Mapping[str, np.ndarray]) -> Answer:
+    def _answer(self, request: ChunkRequest, observation: Mapping[str, Any]) -> Answer:
         service = self._service(request.strategy)
         batch = {name: _batch(values) for name, values in observation.items()}
         before = sum(policy.calls for policy in service.counted)
@@ -136,5 +154,10 @@ class Responder:
         return _Service(SAMPLERS[strategy.sampler].load(), policy, counted, digest)
 
 
-def _batch(values: np.ndarray) -> torch.Tensor:
-    return torch.as_tensor(np.asarray(values), dtype=torch.float32)[None]
+def _batch(values: Any) -> Any:
+    """Return a batch of one: a uint8 tensor of an image, a list of a text, else float32."""
+    if isinstance(values, str):
+        return [values]
+    array = np.asarray(values)
+    kind = torch.uint8 if array.dtype == np.uint8 else torch.float32
+    return torch.as_tensor(np.ascontiguousarray(array), dtype=kind)[None]

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a policy offers, for processes that start nodes and must never load torch.
+
+Folders of checkpoints say it in their JSON files. Every other policy is opened for a moment in a
+process of its own: `python -m async_chunking.policies.facts`, question and answer are JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+from async_chunking.embodiment import Embodiment
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.fit import Facts, facts_of
+from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.source import PolicySpec
+
+_ASKED = ('kind', 'path', 'entry', 'url', 'timeout_s')
+_USER_ERROR = 2
+
+
+def facts(spec: PolicySpec) -> Facts:
+    """
+    Return what a policy offers, without loading torch here.
+
+    Raises:
+        AsyncChunkingError: It cannot be had; says why.
+    """
+    if spec.kind == PolicySpec.kind:
+        return facts_of(open_policy(spec))
+    question = {key: getattr(spec, key) for key in _ASKED}
+    question['robot'] = spec.robot.model_dump(mode='json')
+    command = [sys.executable, '-m', __name__]
+    done = subprocess.run(
+        command, input=json.dumps(question), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        text = done.stderr.strip()
+        shown = text if done.returncode == _USER_ERROR else f'policy {spec.kind}: {text[-2000:]}'
+        raise AsyncChunkingError(shown)
+    found = json.loads(done.stdout.splitlines()[-1])
+    found['offers'] = frozenset(found['offers'])
+    found['expects'] = {name: tuple(shape) for name, shape in found['expects'].items()}
+    return Facts(**found)
+
+
+def main() -> int:
+    """Answer the question on standard input."""
+    question = json.loads(sys.stdin.read())
+    robot = Embodiment.model_validate(question.pop('robot'))
+    try:
+        source = open_policy(replace(PolicySpec(robot), **question))
+    except AsyncChunkingError as error:
+        sys.stderr.write(str(error))
+        return _USER_ERROR
+    found = asdict(facts_of(source))
+    source.close()
+    sys.stdout.write('\n' + json.dumps({**found, 'offers': sorted(found['offers'])}) + '\n')
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a policy fit a robot? Asked before anything moves. Never imports torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from async_chunking.embodiment import Embodiment
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.source import PolicySource
+
+
+class FitError(AsyncChunkingError):
+    """A policy does not fit the robot, or the time it takes."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a policy without loading it; fields as in `PolicySource`."""
+
+    title: str
+    horizon: int
+    action_dim: int
+    offers: frozenset[str] = frozenset()
+    expects: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+def facts_of(source: PolicySource) -> Facts:
+    """Return what there is to know of a policy."""
+    return Facts(
+        source.title, source.horizon, source.action_dim, source.offers, dict(source.expects)
+    )
+
+
+def made_up(robot: Embodiment) -> dict[str, Any]:
+    """Return an observation of the right shapes: zeros, black pictures and a word."""
+    found: dict[str, Any] = {}
+    for name, stream in robot.observations.items():
+        kind = np.uint8 if stream.is_image else np.float64
+        found[name] = np.zeros(stream.shape, kind) if stream.shape else 'nothing'
+    return found
+
+
+def check_fit(facts: Facts, robot: Embodiment) -> None:
+    """
+    Refuse a policy of another robot.
+
+    Raises:
+        FitError: The action dimension, an observation or its shape differs; names both numbers.
+    """
+    joints = len(robot.joints)
+    if facts.action_dim != joints:
+        msg = (
+            f'{facts.title}: the policy has {facts.action_dim} action dimensions, robot '
+            f'{robot.name} has {joints} joints'
+        )
+        raise FitError(msg)
+    streams = robot.observations
+    for name, shape in facts.expects.items():
+        if name not in streams:
+            msg = (
+                f"{facts.title}: the policy reads '{name}' ({_shown(shape)}), robot {robot.name} "
+                f'has only {", ".join(streams)}; add it to `observations` in the YAML'
+            )
+            raise FitError(msg)
+        if tuple(shape) != streams[name].shape:
+            remedy = '; set `resize` in the YAML' if streams[name].is_image else ''
+            msg = (
+                f"{facts.title}: the policy reads '{name}' as {_shown(shape)}, robot {robot.name} "
+                f'has it as {_shown(streams[name].shape)}{remedy}'
+            )
+            raise FitError(msg)
+
+
+def rows_in(seconds: float, policy_rate_hz: float) -> int:
+    """Return the rows of a chunk that pass in a time [policy steps]."""
+    return math.ceil(seconds * policy_rate_hz - 1e-6)
+
+
+def check_horizon(
+    facts: Facts, execution_horizon: int, delay_s: float, policy_rate_hz: float
+) -> None:
+    """
+    Refuse a policy whose chunks end before the next can take over.
+
+    Raises:
+        FitError: Names the horizon and what it would have to be.
+    """
+    delay = rows_in(delay_s, policy_rate_hz)
+    if not 1 <= execution_horizon <= facts.horizon:
+        msg = f'execution_horizon must be 1 to the horizon {facts.horizon}'
+        msg += f', got {execution_horizon}'
+        raise FitError(msg)
+    if execution_horizon + delay <= facts.horizon:
+        return
+    left = facts.horizon - delay
+    remedy = (
+        f'set execution_horizon:={left} or less'
+        if left > 0
+        else 'use a policy with longer chunks, or make it quicker'
+    )
+    msg = (
+        f'{facts.title}: the horizon of {facts.horizon} rows is too short for execution_horizon '
+        f'{execution_horizon} + delay {delay} = {execution_horizon + delay} rows (the delay is '
+        f'{delay_s * 1e3:.0f} ms at {policy_rate_hz:g} Hz); {remedy}'
+    )
+    raise FitError(msg)
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return ' x '.join(map(str, shape)) if shape else 'text'
