@@ -72,9 +72,10 @@ def test_overhead_is_what_a_sampler_does_beside_its_calls(monkeypatch: pytest.Mo
 
 def test_kinds_of_calls() -> None:
     case = Case(Clocked(), {'observation.state': torch.zeros(1, 2)}, num_steps=2)
-    assert case.drawing('tt_rtc')[1] == [Kind(1, per_row=True, gradient=False)] * 2
-    assert case.drawing('rtc')[1] == [Kind(1, per_row=False, gradient=True)] * 2
-    assert case.drawing('bid')[1] == [Kind(16, per_row=False, gradient=False)] * 2
+    behind = [(1.0, 1.0, *[time] * 6) for time in (0.0, 0.5)]
+    assert case.drawing('tt_rtc')[1] == [Kind(1, time, gradient=False) for time in behind]
+    assert case.drawing('rtc')[1] == [Kind(1, (time,), gradient=True) for time in (0.0, 0.5)]
+    assert case.drawing('bid')[1] == [Kind(16, (time,), gradient=False) for time in (0.0, 0.5)]
 
 
 def test_expert_attends_to_its_context_and_mixes_rows() -> None:

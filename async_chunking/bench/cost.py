@@ -31,10 +31,16 @@ Timer = Callable[[Task], float]
 
 
 class Kind(NamedTuple):
-    """What makes one velocity call cost another time than a second one."""
+    """What makes one velocity call cost another time than a second one.
+
+    Attributes:
+        batch: Elements.
+        flow_time: Of the first element: one, or one for each row.
+        gradient: With a backward pass.
+    """
 
     batch: int
-    per_row: bool
+    flow_time: tuple[float, ...]
     gradient: bool
 
 
@@ -61,9 +67,9 @@ class Cost:
 class Recorder(WithWeak):
     """A policy that is its own weak one, and notes the kind of every call."""
 
-    def __init__(self, policy: FlowPolicy) -> None:
-        super().__init__(policy, policy)
-        self.strong = self.weak = _Noting(policy)
+    def __init__(self, policy: WithWeak) -> None:
+        noting = _Noting(policy.strong)
+        super().__init__(noting, noting)
 
     @property
     def kinds(self) -> list[Kind]:
@@ -82,7 +88,8 @@ class _Noting(FlowPolicy):
         return self.policy.encode(observation)
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
-        self.kinds.append(Kind(len(actions), flow_time.ndim == 2, actions.requires_grad))
+        time = tuple(flow_time[0].reshape(-1).tolist())
+        self.kinds.append(Kind(len(actions), time, actions.requires_grad))
         return self.policy.velocity(actions, flow_time, encoding)
 
     def repeat(self, encoding: Encoding, samples: int) -> Encoding:
@@ -107,39 +114,40 @@ class Case:
         num_steps: int,
         device: torch.device | str = 'cpu',
     ) -> None:
-        self.policy = policy
+        self.policy = WithWeak(policy, policy)
         self.num_steps = num_steps
         self.generator = torch.Generator(device).manual_seed(0)
         like = torch.zeros(1, device=device)
         shape = (1, policy.horizon, policy.action_dim)
         self.noise = normal(shape, self.generator, like)
         with torch.no_grad():
-            self.encoding = policy.encode(observation)
+            self.encoding = self.policy.encode(observation)
         half = policy.horizon // 2
         self.boundary = Boundary(self.noise[:, half:].contiguous(), max(half // 2, 1), half)
 
     def drawing(self, name: str) -> tuple[Callable[[], Tensor], list[Kind]]:
         """Return what draws a chunk with a sampler, and the kinds of its calls."""
         sampler = SAMPLERS[name].load(num_steps=self.num_steps)
-        recorder, plain = Recorder(self.policy), WithWeak(self.policy, self.policy)
-        encodings = self.encoding, self.encoding
+        recorder = Recorder(self.policy)
         state = None
 
         def draw(policy: FlowPolicy) -> Any:
             with torch.no_grad():
                 return sampler.draw(
-                    policy, encodings, self.boundary, self.noise, self.generator, state
+                    policy, self.encoding, self.boundary, self.noise, self.generator, state
                 )
 
         state = draw(recorder).state  # The second chunk of a stream is what it costs.
         recorder.kinds.clear()
         draw(recorder)
-        return lambda: draw(plain).actions, recorder.kinds
+        return lambda: draw(self.policy).actions, recorder.kinds
 
     def calling(self, kind: Kind) -> Callable[[], Tensor]:
         """Return what makes one velocity call of a kind."""
         x = self.noise.repeat(kind.batch, 1, 1)
-        time = x.new_full(x.shape[: 1 + kind.per_row], 0.5)
+        time = x.new_tensor(kind.flow_time).expand(kind.batch, -1)
+        if len(kind.flow_time) == 1:
+            time = time.flatten()
         encoding = self.policy.repeat(self.encoding, kind.batch)
 
         def call() -> Tensor:
@@ -177,10 +185,10 @@ def measure(
     times: dict[str, list[list[float]]] = {name: [] for name in names}
     for count in range(rounds + 1):
         for name, pair in pairs.items():
-            taken = []
-            for task in pair:
+            taken = [0.0, 0.0]
+            for which in (0, 1) if count % 2 else (1, 0):  # Neither is always the later one.
                 call[drawn[name][1][0]]()  # So that both find the caches warm.
-                taken.append(timer(task))
+                taken[which] = timer(pair[which])
             if count > 0:
                 times[name].append(taken)
     return [_cost(name, drawn[name][1], times[name]) for name in names]

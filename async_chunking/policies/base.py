@@ -90,6 +90,8 @@ class FlowPolicy(ABC):
 
     def repeat(self, encoding: Encoding, samples: int) -> Encoding:
         """Return the encoding for `samples` draws of each element, adjacent to each other."""
+        if isinstance(encoding, Tensor):
+            return repeat_each(encoding, samples)
         return pytree.tree_map(
             lambda leaf: repeat_each(leaf, samples) if isinstance(leaf, Tensor) else leaf,
             encoding,
@@ -98,7 +100,9 @@ class FlowPolicy(ABC):
 
 def repeat_each(values: Tensor, samples: int) -> Tensor:
     """Return [B samples, ...] for [B, ...]; for a batch of one a view, as caches are large."""
-    return values[:, None].expand(-1, samples, *values.shape[1:]).flatten(0, 1)
+    if len(values) == 1:
+        return values.expand(samples, *values.shape[1:])
+    return values.repeat_interleave(samples, 0)
 
 
 class CountingPolicy(FlowPolicy):

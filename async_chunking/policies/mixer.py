@@ -61,14 +61,13 @@ class Mixer(nn.Module):
 
     def forward(self, actions: Tensor, flow_time: Tensor, features: Tensor) -> Tensor:
         """Return the velocity [B, H, D] for actions [B, H, D] at flow time [B] or [B, H]."""
-        # Every different time is embedded once: rows mostly share theirs.
-        if flow_time.ndim == 1:
-            times, which = (
-                flow_time,
-                torch.arange(len(flow_time), device=flow_time.device)[:, None],
-            )
-        else:
+        # Every different time is embedded once: rows mostly share theirs. Not so on CUDA, which
+        # would have to be waited for, and could not be captured into a graph.
+        if flow_time.ndim == 2 and not flow_time.is_cuda:
             times, which = torch.unique(flow_time, return_inverse=True)
+        else:
+            times = flow_time.flatten()
+            which = torch.arange(len(times), device=times.device).view(len(flow_time), -1)
         time = self.time(times)
         rows = features[:, None].expand(-1, actions.shape[1], -1)
         x = self.embed(torch.cat([actions, rows], dim=-1))

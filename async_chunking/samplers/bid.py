@@ -55,8 +55,8 @@ class Bid(Sampler):
         noises = self._noises(noise, generator, keep_first=True)
         chunks = self._chunks(inner, policy, encoding, boundary, noises, generator)
         cost = self._cost(policy, encoding, boundary, chunks, generator)
-        best = cost.argmin(1)  # [B]
-        return Draw(chunks[torch.arange(len(best), device=best.device), best])
+        best = cost.argmin(1)[:, None, None, None]
+        return Draw(torch.take_along_dim(chunks, best, 1).squeeze(1))
 
     def _noises(self, noise: Tensor, generator: Randomness, keep_first: bool) -> Tensor:
         """Return [B, N, H, D], the first of each N being `noise` [B, H, D] if wanted."""
@@ -94,7 +94,8 @@ class Bid(Sampler):
     def _backward(self, boundary: Boundary, chunks: Tensor, horizon: int) -> Tensor:
         """Return the weighted distance [B, N] to the rows of the old plan."""
         end = boundary.overlap(horizon)
-        distance = (chunks[:, :, :end] - boundary.previous[:, None, :end]).norm(dim=-1)
+        gap = chunks[:, :, :end] - boundary.previous[:, None, :end]
+        distance = torch.linalg.vector_norm(gap, dim=-1)
         weights = prefix_weights(
             horizon, boundary.committed, end, self.schedule, chunks.dtype, chunks.device
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -79,25 +80,30 @@ class Rtc(Sampler):
         end = boundary.overlap(policy.horizon)
         if end == 0:
             return velocity
+        previous = boundary.previous
         weights = prefix_weights(
             policy.horizon,
             boundary.committed,
             end,
             self.schedule,
-            boundary.previous.dtype,
-            boundary.previous.device,
-        )[:, None]
-        target = weights[:end] * boundary.previous[:, :end]
-        target = functional.pad(target, (0, 0, 0, policy.horizon - end))  # Weight 0 there.
+            previous.dtype,
+            previous.device,
+        ).unsqueeze(1)
+        if end < boundary.rows:
+            previous = previous[:, :end]
+        # Rows that are not planned have weight 0.
+        target = weights * functional.pad(previous, (0, 0, 0, policy.horizon - end))
         guidance = _vjp if self.jacobian else _identity
+        bound = self.max_guidance_weight
 
         def guided(x: Tensor, flow_time: float) -> Tensor:
-            scale = guidance_scale(flow_time, self.max_guidance_weight)
+            scale = guidance_scale(flow_time, bound)
             return guidance(velocity, x, flow_time, target, weights, scale)
 
         return guided
 
 
+@functools.lru_cache(maxsize=256)
 def guidance_scale(flow_time: float, max_guidance_weight: float) -> float:
     """
     Return `min(beta, (1 - t) / (t r^2))`, with `r^2 = (1 - t)^2 / (t^2 + (1 - t)^2)`.
