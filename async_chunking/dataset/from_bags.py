@@ -30,7 +30,7 @@ from async_chunking.dataset.writing import (
     require_empty,
     write,
 )
-from async_chunking.embodiment import Embodiment
+from async_chunking.embodiment import Embodiment, Stream
 from async_chunking.wiring import Wire
 
 _STALE = 0.5  # An observation or a command older than this is no longer one [s].
@@ -89,9 +89,9 @@ def convert(
 def describe(robot: Embodiment, instruction: str) -> Description:
     """Return what all demonstrations of a robot have in common."""
     names = {
-        name: robot.joint_names
+        name: stream.joints or robot.joint_names
         if stream.kind in ('joint_state', 'measured')
-        else tuple(f'{stream.topic}_{i}' for i in range(stream.size))
+        else tuple(f'{stream.topic}_{i}' for i in range(stream.size or 0))
         for name, stream in robot.observations.items()
     }
     features = {**names, 'action': robot.joint_names}
@@ -141,13 +141,17 @@ def _cut(
         raise DatasetError(msg)
     times = commands[0] + np.round(np.arange(frames) * period).astype(np.int64)
     features = {
-        name: _joined(observed, robot.sources, robot, times, path)
+        name: _joined(observed, robot.sources, robot, times, path)[:, _places(stream, robot)]
         if stream.kind == 'measured'
         else _newest(observed[name], times, f'{path}: {name}')
         for name, stream in robot.observations.items()
     }
     action = _joined(commanded, robot.commands, robot, times + int(period / 2), path)
     return Demonstration({**features, 'action': action})
+
+
+def _places(stream: Stream, robot: Embodiment) -> list[int]:
+    return [robot.joint_names.index(name) for name in stream.joints or robot.joint_names]
 
 
 def _joined(
@@ -241,7 +245,9 @@ def _read(
     wanted: dict[str, list[tuple[Series, str, Sequence[str]]]] = defaultdict(list)
     for name, stream in robot.observations.items():
         if stream.kind != 'measured':
-            wanted[stream.topic].append((observed[name], stream.kind, robot.joint_names))
+            wanted[stream.topic].append(
+                (observed[name], stream.kind, stream.joints or robot.joint_names)
+            )
     for source in robot.sources:
         if source.topic in observed:
             wanted[source.topic].append((observed[source.topic], source.kind, source.driver_names))
