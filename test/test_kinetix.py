@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from async_chunking.bench.kinetix.data import chunks
+from async_chunking.bench.kinetix import results
+from async_chunking.bench.kinetix.data import chunks, policy_path
 from async_chunking.bench.kinetix.levels import (
     ENVIRONMENT_VARIABLE,
     LEVELS,
@@ -19,6 +20,7 @@ from async_chunking.bench.kinetix.levels import (
     level_path,
     read_level,
 )
+from async_chunking.bench.rows import SCHEMA
 
 LEVEL = 'h17_unicycle'
 FILES = os.environ.get(ENVIRONMENT_VARIABLE, '')
@@ -136,10 +138,13 @@ def test_shipped_policies_are_small_and_load():
     assert found
     for folder in found:
         assert folder.name in LEVELS
-        assert read_sidecar(folder / 'flow').task == f'kinetix/{folder.name}'
-        assert (folder / 'flow.safetensors').stat().st_size <= 2_000_000
-        policy = load_policy(folder / 'flow')
-        assert (policy.horizon, policy.action_dim, policy.num_steps) == (8, 6, 5)
+        for weights in folder.glob('*.safetensors'):
+            path = weights.with_suffix('')
+            assert read_sidecar(path).task == f'kinetix/{folder.name}'
+            assert weights.stat().st_size <= 2_000_000
+            policy = load_policy(path)
+            assert policy_path(SHIPPED, folder.name, policy.horizon) == path
+            assert (policy.action_dim, policy.num_steps) == (6, 5)
 
 
 def test_the_command_line_reaches_it_in_either_environment():
@@ -154,15 +159,90 @@ def test_the_command_line_reaches_it_in_either_environment():
     )
 
 
-def test_only_what_was_played_on_every_level_is_pooled():
-    from async_chunking.bench.kinetix.cli import on_all_levels
+def rows(level: str, strategy: str, delay: int, successes: int, **changes: int) -> list[dict]:
+    """Return 20 rows, of which the first `successes` are solved."""
+    shared = dict.fromkeys(SCHEMA.names) | {
+        'cell': f'{level} {strategy} {delay} {sorted(changes.items())}',
+        'task': f'kinetix/{level}',
+        'strategy': strategy,
+        'horizon': 8,
+        'execution_horizon': max(1, delay),
+        'delay': delay,
+        'delay_truth': 'constant',
+        'delay_told': 'exact',
+        'seed': 0,
+        'consistency_rad': 0.25,
+        'chunks': 10,
+        'calls': 50,
+    }
+    each = ({'rollout': index, 'success': index < successes} for index in range(20))
+    return [shared | changes | one for one in each]
 
-    rows = [
-        {'task': task, 'strategy': 'naive', 'delay': delay, 'execution_horizon': 4, 'horizon': 8}
-        for task, delay in (('a', 1), ('b', 1), ('a', 2))
+
+@pytest.fixture
+def found() -> list[dict]:
+    swept = [
+        row
+        for s in (2, 3, 4)
+        for row in rows('mjc_swimmer', 'naive', 1, 20 - s, execution_horizon=s)
     ]
-    assert [row['delay'] for row in on_all_levels(rows)] == [1, 1]
-    assert on_all_levels(rows[:1]) == []
+    return [
+        *rows('mjc_swimmer', 'naive', 1, 10),
+        *rows('h17_unicycle', 'naive', 1, 20),
+        *rows('mjc_swimmer', 'paint', 1, 20),
+        *rows('h17_unicycle', 'paint', 1, 20),
+        *rows('h17_unicycle', 'naive', 2, 12),
+        *rows('h17_unicycle', 'naive', 8, 5, horizon=16),
+        *swept,
+    ]
+
+
+def test_only_what_was_played_on_every_level_is_pooled(found):
+    pooled = results.on_all_levels([row for row in found if row['horizon'] == 8])
+    assert {(row['delay'], row['execution_horizon']) for row in pooled} == {(1, 1)}
+    assert len({row['rollout'] for row in pooled}) == 40
+    assert results.on_all_levels(rows('h17_unicycle', 'naive', 1, 20)) == []
+
+
+def test_tables_keep_levels_and_horizons_apart(found):
+    tables = {table.title: table.rows for table in results.all_tables(found)}
+    assert tables['All 2 levels, H = 8: solved [%]'][0][1].startswith('75 [')
+    (gain,) = tables['All 2 levels, H = 8: solved more than naive [points] (p)']
+    assert gain == ('paint', '+25 (.002)')  # 10 of 40 pairs, all one way: p = 2 / 2^10.
+    assert tables['h17_unicycle, H = 8: solved [%]'][0][2].startswith('60 [')
+    assert tables['h17_unicycle, H = 16: solved [%]'][0][1].startswith('25 [')
+    swept = tables['mjc_swimmer, H = 8, d = 1: solved [%]'][0]
+    assert [text.split(' ')[0] for text in swept[:5]] == ['naive', '50', '90', '85', '80']
+
+
+def test_figures_of_the_rows(found, tmp_path):
+    paths = results.all_figures(found, tmp_path)
+    assert [path.name for path in paths] == [
+        'kinetix_solved.png',
+        'kinetix_horizon.png',
+        'kinetix_solved_h16.png',
+    ]
+    assert all(path.stat().st_size > 5000 for path in paths)
+
+
+def test_tables_replace_what_is_between_the_marks(found, tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text(f'before\n{results.BEGIN}\nold\n{results.END}\nafter\n')
+    results.put_into_page(page, list(results.all_tables(found)))
+    once = page.read_text()
+    assert once.startswith('before\n')
+    assert once.endswith('\nafter\n')
+    assert 'old' not in once
+    assert '| paint | 100 [84, 100] |' in once
+    results.put_into_page(page, list(results.all_tables(found)))
+    assert page.read_text() == once
+
+
+def test_page_without_marks_is_refused(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('nothing here\n')
+    with pytest.raises(results.PageError, match='needs the lines'):
+        results.put_into_page(page, [])
 
 
 @needs_levels
@@ -230,6 +310,12 @@ class TestStages:
         assert len(rows) == 8
         assert {row['strategy'] for row in rows} == {'naive', 'paint'}
         assert all(row['ticks'] <= 256 and row['consistency_rad'] > 0.0 for row in rows)
+
+    def test_longer_chunks_have_a_policy_of_their_own(self, call, folder):
+        assert 'finished, 4 updates' in call('train', '--level', LEVEL, '--horizon', '16')
+        assert (folder / 'debug' / LEVEL / 'flow16.safetensors').exists()
+        words = ('evaluate', '--level', LEVEL, '--strategy', 'bid', '--delay', '8')
+        assert 'bid-d8-s8' in call(*words, '--horizon', '16')
 
     def test_evaluate_refuses_before_the_first_rollout(self, call):
         from async_chunking.errors import AsyncChunkingError

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -33,23 +33,67 @@ def draw(
         y: Of a point, with its interval; points without are left out.
         labels: Of both axes.
     """
-    names = sorted({point.strategy for point in points}, key=strategy_order)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.6), dpi=120, layout='constrained')
         axes = figure.subplots()
-        for index, name in enumerate(names):
-            line = sorted((p for p in points if p.strategy == name), key=x)
-            line = [p for p in line if y(p).value == y(p).value]  # Not NaN.
-            if line:
-                _line(axes, name, [x(p) for p in line], [y(p) for p in line], index / len(names))
+        _plot(axes, points, x, y)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
-        axes.set_ylim(bottom=0.0)
-        axes.set_xticks(sorted({x(point) for point in points}))
         axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), frameon=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Nothing that changes from one writing to the next.
-        figure.savefig(path, metadata={'Software': None})
+        _save(figure, path)
+
+
+def draw_panels(
+    path: Path,
+    parts: Mapping[str, Sequence[Point]],
+    x: Callable[[Point], float],
+    y: Callable[[Point], Interval],
+    labels: tuple[str, str],
+    columns: int = 4,
+) -> None:
+    """Write a PNG with one such figure for each of the titled parts, side by side; see `draw`."""
+    columns = min(columns, len(parts))
+    rows = -(-len(parts) // columns)
+    with mpl.rc_context(_STYLE):
+        size = (max(2.6 * columns, 4.0), 2.3 * rows + 0.4)
+        figure = Figure(figsize=size, dpi=120, layout='constrained')
+        every = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+        lines = {}
+        for axes, (title, points) in zip(every, parts.items(), strict=False):
+            _plot(axes, points, x, y)
+            axes.set_title(title, fontsize=9)
+            handles, names = axes.get_legend_handles_labels()
+            lines |= dict(zip(names, handles, strict=True))
+        for axes in every[len(parts) :]:
+            axes.set_axis_off()
+        figure.supxlabel(labels[0], fontsize=9)
+        figure.supylabel(labels[1], fontsize=9)
+        chosen = sorted(lines, key=strategy_order)
+        shown = [lines[name] for name in chosen]
+        figure.legend(shown, chosen, loc='outside upper center', ncols=4, frameon=False)
+        _save(figure, path)
+
+
+def _plot(
+    axes: Axes,
+    points: Sequence[Point],
+    x: Callable[[Point], float],
+    y: Callable[[Point], Interval],
+) -> None:
+    names = sorted({point.strategy for point in points}, key=strategy_order)
+    for index, name in enumerate(names):
+        line = sorted((p for p in points if p.strategy == name), key=x)
+        line = [p for p in line if y(p).value == y(p).value]  # Not NaN.
+        if line:
+            _line(axes, name, [x(p) for p in line], [y(p) for p in line], index / len(names))
+    axes.set_ylim(bottom=0.0)
+    axes.set_xticks(sorted({x(point) for point in points}))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Nothing that changes from one writing to the next.
+    figure.savefig(path, metadata={'Software': None})
 
 
 def _line(axes: Axes, name: str, x: list[float], y: list[Interval], offset: float) -> None:

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from async_chunking.bench import tables as tabular
 from async_chunking.bench.delays import DelayModel
+from async_chunking.bench.kinetix import results
 from async_chunking.bench.kinetix.data import HORIZON, policy_path
 from async_chunking.bench.kinetix.levels import LEVELS, level_path
-from async_chunking.bench.rows import Row, encode, read
-from async_chunking.bench.summary import points
+from async_chunking.bench.rows import encode, read
 from async_chunking.bench.sweep import Cell
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.sidecar import read_sidecar
@@ -171,43 +170,22 @@ def evaluate(
 def tables(
     folder: Folder = RUNS,
     out: Annotated[Path | None, typer.Option(help='Write all rows into this file.')] = None,
+    page: Annotated[Path | None, typer.Option(help='Put the tables into this page.')] = None,
+    images: Annotated[Path | None, typer.Option(help='Write the figures here.')] = None,
     debug: Debug = False,
 ) -> None:
-    """Print success and consistency of the evaluated cells."""
+    """Print success and consistency of the evaluated cells; write rows, page, figures."""
     place = _folder(folder, debug) / 'rows'
     found = read(place if place.is_dir() else folder)
+    shown = list(results.all_tables(found))
     if out:
         write_files({out: encode(found)})
-    console = Console()
-    pooled = [row | {'task': 'kinetix, all levels'} for row in on_all_levels(found)]
-    # Horizon figures have cells beside the usual ones; tables by delay show the usual ones.
-    usual = [
-        point
-        for point in points(found + pooled)
-        if point.condition.execution_horizon == max(1, point.condition.delay.steps)
-    ]
-    for task in dict.fromkeys(point.condition.task for point in usual):
-        part = [point for point in usual if point.condition.task == task]
-        title = f'{task}: solved [%], {part[0].rollouts} rollouts'
-        console.print(tabular.by_delay(part, title, lambda p: tabular.rate(p.success)).rich())
-        late = [point for point in part if point.condition.delay.steps]
-        if late:
-            title = f'{task}: consistency'
-            console.print(
-                tabular.by_delay(late, title, lambda p: tabular.mean(p.consistency, 3)).rich()
-            )
-
-
-def on_all_levels(found: list[Row]) -> list[Row]:
-    """Return the rows of the conditions that were played on every level; none of one level."""
-    levels = {row['task'] for row in found}
-    keys = ('strategy', 'delay', 'execution_horizon', 'horizon')
-    played: dict[tuple, set[str]] = {}
-    for row in found:
-        played.setdefault(tuple(row[key] for key in keys), set()).add(row['task'])
-    everywhere = {where for where, tasks in played.items() if tasks == levels}
-    chosen = [row for row in found if tuple(row[key] for key in keys) in everywhere]
-    return chosen if len(levels) > 1 else []
+    if page:
+        results.put_into_page(page, shown)
+    if images:
+        results.all_figures(found, images)
+    for table in shown:
+        Console().print(table.rich())
 
 
 _open: dict[Path, Level] = {}
