@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-kinetix test-kinetix demo test check format bench clean
+.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot demo test check format bench clean
 
 setup:   ## make .venv and build the package; ROS_DISTRO=jazzy for Jazzy instead of Kilted
 	@$(PYTHON) requirements/bootstrap.py
@@ -23,6 +23,16 @@ setup-kinetix: .venv-kinetix/setup.stamp   ## make .venv-kinetix, since JAX and 
 
 test-kinetix: setup-kinetix   ## tests of the Kinetix benchmark; ASYNC_CHUNKING_KINETIX_LEVELS names the level files
 	@.venv-kinetix/bin/python -m pytest test/test_kinetix.py
+
+setup-lerobot: setup .venv-lerobot/setup.stamp   ## make .venv-lerobot, a layer on .venv with what policy:=lerobot needs
+
+.venv-lerobot/setup.stamp: requirements/lerobot.txt requirements/lerobot.py
+	@$(BIN)/python -m venv --clear .venv-lerobot
+	@.venv-lerobot/bin/python requirements/lerobot.py
+	@touch $@
+
+test-lerobot: setup-lerobot   ## tests of policy:=lerobot
+	@.venv-lerobot/bin/python -m pytest test/test_lerobot.py
 
 check: setup   ## style and types
 	@$(BIN)/ruff check .
