@@ -97,6 +97,7 @@ def train(
     folder: Folder = RUNS,
     max_seconds: Seconds = 540.0,
     horizon: Horizon = HORIZON,
+    updates: Annotated[int, typer.Option(min=1, help='Of the weights.')] = 3000,
     debug: Debug = False,
 ) -> None:
     """Train a flow policy from each level's data."""
@@ -106,7 +107,8 @@ def train(
 
     _report_progress()
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', '0')) or torch.get_num_threads())
-    recipe = replace(DEBUG_FLOW_RECIPE if debug else FLOW_RECIPE, horizon=horizon)
+    usual = DEBUG_FLOW_RECIPE if debug else replace(FLOW_RECIPE, updates=updates)
+    recipe = replace(usual, horizon=horizon)
     for name in level:
         done = train_flow(name, _folder(folder, debug), recipe, max_seconds=max_seconds)
         state = 'finished' if done['finished'] else 'to be continued'
