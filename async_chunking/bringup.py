@@ -69,6 +69,14 @@ class Arguments(Settings):
         '', description='ws://host:8000 or gr00t://host:5555, for policy:=remote'
     )
     policy_timeout_s: float = Field(2.0, gt=0.0, description='For an answer of a server [s]')
+    policy_python: str = Field(
+        '', description='Python that runs the policy node, such as .venv-lerobot/bin/python'
+    )
+    device: str = Field('cpu', description='Where the policy runs: cpu, cuda, cuda:1')
+    precision: Literal['float32', 'bfloat16', 'float16'] = Field(
+        'float32', description='Of the large weights and products of the policy'
+    )
+    compile: bool = Field(False, description='Compile the velocity with torch.compile')
     instruction: str = Field(
         '', description='What the robot shall do, for policies that read text'
     )
@@ -102,6 +110,7 @@ class NodeSpec:
         respawn: Start it again when it dies.
         essential: The run ends when it dies and is not started again.
         remappings: Topic -> what it is called instead.
+        python: That runs it; empty for the same as everything else.
     """
 
     executable: str
@@ -110,6 +119,7 @@ class NodeSpec:
     respawn: bool = False
     essential: bool = True
     remappings: Mapping[str, str] = field(default_factory=dict)
+    python: str = ''
 
 
 @dataclass(frozen=True)
@@ -163,7 +173,10 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     robot = arguments.embodiment or robot
     description = load(robot, sim=arguments.sim)
     if arguments.sim and description.simulation is None:
-        msg = f'robot {robot} has no simulation; start it with sim:=false'
+        msg = (
+            f'robot {description.name} has no simulation; with the robot itself and your own '
+            f'policy: embodiment:={robot} sim:=false policy_path:=FOLDER'
+        )
         raise AsyncChunkingError(msg)
     spec = PolicySpec(
         description, arguments.policy, arguments.policy_path, arguments.policy_entry,
@@ -201,11 +214,19 @@ def _nodes(
         'policy': arguments.policy, 'policy_path': folder, 'policy_entry': arguments.policy_entry,
         'policy_url': arguments.policy_url, 'policy_timeout_s': arguments.policy_timeout_s,
         'instruction': arguments.instruction, 'execution_horizon': interval,
-        'delay_ms': arguments.delay_ms, 'seed': arguments.seed,
+        'delay_ms': arguments.delay_ms, 'seed': arguments.seed, 'strategy': arguments.strategy,
+        'device': arguments.device, 'precision': arguments.precision,
+        'compile': arguments.compile,
     }  # fmt: skip
     specs = [
         NodeSpec('delay_monitor_node', 'delay_monitor', common, respawn=True),
-        NodeSpec('policy_node', 'policy', common | drawing, respawn=True),
+        NodeSpec(
+            'policy_node',
+            'policy',
+            common | drawing,
+            respawn=True,
+            python=_found(arguments.policy_python),
+        ),  # fmt: skip
         NodeSpec('executor_node', 'executor', common | executor),
     ]
     if arguments.record:
@@ -218,6 +239,14 @@ def _nodes(
         }  # fmt: skip
         specs.append(NodeSpec('sim_node', 'sim', common | playing))
     return tuple(specs)
+
+
+def _found(python: str) -> str:
+    """Return the path of a Python; not resolved, since a link is what makes an environment."""
+    if python and not Path(python).expanduser().is_file():
+        msg = f'policy_python: there is no {python}; for LeRobot: make setup-lerobot'
+        raise AsyncChunkingError(msg)
+    return str(Path(python).expanduser().absolute()) if python else ''
 
 
 def _overridden(nodes: tuple[NodeSpec, ...], path: str) -> tuple[NodeSpec, ...]:

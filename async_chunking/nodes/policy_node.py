@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections import Counter
@@ -25,10 +24,11 @@ from async_chunking.nodes.streams import Sample
 from async_chunking.parameters import PolicyParameters
 from async_chunking.policies.fit import Facts, check_fit, check_horizon, facts_of, made_up
 from async_chunking.policies.kinds import open_policy
-from async_chunking.policies.responder import Answer, Responder
+from async_chunking.policies.placed import Placement
+from async_chunking.policies.responder import Answer, Responder, translated
 from async_chunking.policies.source import PolicySource, PolicySpec
 
-_WARM_UP = 'naive'
+_PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.
 _COUNTERS = (
     'answered', 'refused', 'incomplete', 'overridden', 'failed', 'horizon_too_short',
 )  # fmt: skip
@@ -74,8 +74,9 @@ class PolicyNode(RobotNode):
         try:
             self._facts = facts_of(self._source)
             check_fit(self._facts, robot)
-            self._responder = Responder(self._source, self.parameters.seed)
-            seconds = self._responder.warm_up(_WARM_UP, made_up(robot))
+            placement = Placement(*(getattr(self.parameters, name) for name in _PLACEMENT))
+            self._responder = Responder(self._source, self.parameters.seed, placement)
+            seconds = self._responder.warm_up(self.parameters.strategy, made_up(robot))
             self._check_horizon(self._facts, seconds)
         except AsyncChunkingError:
             self.cleanup()
@@ -209,16 +210,9 @@ class PolicyNode(RobotNode):
             self._counters['incomplete'] += 1
             return Answer(np.empty((0, len(self.embodiment.joints))), refusal=str(error))
         observation = {name: value for name, value in values.items() if name not in self._own}
+        measured = values[_MEASURED] if self._own else np.empty(0)
         modes = self.embodiment.action_modes
-        if modes.trivial:
-            return self._responder.answer(request, observation)
-        measured = values[_MEASURED]
-        previous = modes.to_actions(request.boundary.previous, measured)
-        boundary = dataclasses.replace(request.boundary, previous=previous)
-        answer = self._responder.answer(
-            dataclasses.replace(request, boundary=boundary), observation
-        )
-        return dataclasses.replace(answer, actions=modes.to_positions(answer.actions, measured))
+        return translated(self._responder, modes, request, observation, measured)
 
     def _value(self, name: str, sample: Sample | None, now_ns: int) -> Any:
         """Return what the policy gets of a stream.

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from async_chunking.action_modes import ActionModes
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, CountingPolicy, FlowPolicy
+from async_chunking.policies.placed import Placement, place
 from async_chunking.policies.source import PolicySource
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
@@ -50,16 +52,27 @@ class _Service:
     checkpoint: str
 
 
+_ON_CPU = Placement()
+
+
 class Responder:
     """Serves every strategy that a policy's checkpoints allow; each is loaded when first asked.
 
     Args:
         source: The policy.
         seed: Of all noise.
+        placement: Where and how the policy runs.
+
+    Raises:
+        PlacementError: It cannot run there.
     """
 
-    def __init__(self, source: PolicySource, seed: int = 0) -> None:
+    def __init__(
+        self, source: PolicySource, seed: int = 0, placement: Placement = _ON_CPU
+    ) -> None:
+        placement.check()
         self._source = source
+        self._placement = placement
         self._generator = torch.Generator().manual_seed(seed)
         self._services: dict[str, _Service] = {}
         self._state: Any = None  # What the sampler wants back at the next request of `_stream`.
@@ -142,16 +155,42 @@ class Responder:
         return self._services[name]
 
     def _load(self, strategy: Strategy) -> _Service:
-        policy = self._source.policy_for(strategy)
+        placement = self._placement
+        policy = place(self._source.policy_for(strategy, placement.device), placement)
         counted: tuple[CountingPolicy, ...] = ()
         if isinstance(policy, FlowPolicy):
             policy = CountingPolicy(policy)
             counted = (policy,)
             if 'weak_policy' in strategy.needs:
-                weak = CountingPolicy(self._source.weak_policy())
+                weak = place(self._source.weak_policy(placement.device), placement)
+                weak = CountingPolicy(weak)
                 policy, counted = WithWeak(policy, weak), (policy, weak)
         digest = self._source.digest(strategy)
         return _Service(SAMPLERS[strategy.sampler].load(), policy, counted, digest)
+
+
+def translated(
+    responder: Responder,
+    modes: ActionModes,
+    request: ChunkRequest,
+    observation: Mapping[str, Any],
+    measured: np.ndarray,
+) -> Answer:
+    """Return the answer of a policy whose numbers mean `modes`, in positions.
+
+    Args:
+        responder: Of the policy; it is asked in its own numbers, the boundary too.
+        modes: Of the robot's joints.
+        request: From the executor, in positions.
+        observation: See `Responder.answer`.
+        measured: [D] joints when it was made [rad, m].
+    """
+    if modes.trivial:
+        return responder.answer(request, observation)
+    previous = modes.to_actions(request.boundary.previous, measured)
+    request = replace(request, boundary=replace(request.boundary, previous=previous))
+    answer = responder.answer(request, observation)
+    return replace(answer, actions=modes.to_positions(answer.actions, measured))
 
 
 def _batch(values: Any) -> Any:
