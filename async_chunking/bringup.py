@@ -218,15 +218,10 @@ def _nodes(
         'device': arguments.device, 'precision': arguments.precision,
         'compile': arguments.compile,
     }  # fmt: skip
+    python = _found(arguments.policy_python)
     specs = [
         NodeSpec('delay_monitor_node', 'delay_monitor', common, respawn=True),
-        NodeSpec(
-            'policy_node',
-            'policy',
-            common | drawing,
-            respawn=True,
-            python=_found(arguments.policy_python),
-        ),  # fmt: skip
+        NodeSpec('policy_node', 'policy', common | drawing, respawn=True, python=python),
         NodeSpec('executor_node', 'executor', common | executor),
     ]
     if arguments.record:

@@ -80,6 +80,14 @@ class PolicyParameters(NodeParameters):
         json_schema_extra=RUNTIME,
     )
     seed: int = Field(0, ge=0, description='Of the noise that chunks are drawn from')
+    strategy: str = Field(
+        'naive', description='Of the requests that it answers to itself before it is active'
+    )
+    device: str = Field('cpu', description='Where the policy runs: cpu, cuda, cuda:1')
+    precision: Literal['float32', 'bfloat16', 'float16'] = Field(
+        'float32', description='Of the large weights and products of the policy'
+    )
+    compile: bool = Field(False, description='Compile the velocity with torch.compile')
     threads: int = Field(1, ge=1, description='CPU threads of the inference')
     max_observation_age_s: float = Field(0.5, gt=0.0, description='Older streams are refused [s]')
 

@@ -119,8 +119,9 @@ class Processes:
         path = Path(self._folder.name, f'{name}.yaml')
         path.write_text(yaml.safe_dump({'/**': {'ros__parameters': dict(node.parameters)}}))
         command = [
-            sys.executable, '-m', f'async_chunking.nodes.{node.executable}', '--ros-args',
-            '-r', f'__node:={name}', '--params-file', str(path), '--log-level', self._log_level,
+            node.python or sys.executable, '-m', f'async_chunking.nodes.{node.executable}',
+            '--ros-args', '-r', f'__node:={name}', '--params-file', str(path),
+            '--log-level', self._log_level,
         ]  # fmt: skip
         for topic, other in node.remappings.items():
             command += ['-r', f'{topic}:={other}']

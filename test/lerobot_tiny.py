@@ -122,7 +122,7 @@ def tokenizer(**special: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     names = ['<pad>', '<unk>', '<bos>', '<image>', '<fake_token_around_image>', '<global-img>']
-    names += ['<end_of_utterance>', *'lift put the red blue cup box'.split()]
+    names += ['<end_of_utterance>', *['lift', 'put', 'the', 'red', 'blue', 'cup', 'box']]
     words = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token='<unk>'))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(

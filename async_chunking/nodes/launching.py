@@ -64,6 +64,7 @@ def _node(spec: NodeSpec, arguments: Arguments) -> Node:
         parameters=[dict(spec.parameters)],
         remappings=list(spec.remappings.items()),
         ros_arguments=['--log-level', arguments.log_level],
+        prefix=spec.python or None,  # The executable is a script.
         output='screen',
         respawn=spec.respawn,
         respawn_delay=0.5,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 Observation = Mapping[str, Any]
@@ -43,6 +43,10 @@ class ChunkPolicy(ABC):
     @abstractmethod
     def chunk(self, observation: Observation, generator: torch.Generator) -> Tensor:
         """Return a chunk [B, H, D] in robot units [rad, m]."""
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return the networks whose weights may be stored in half precision; none by default."""
+        return ()
 
 
 class FlowPolicy(ABC):
@@ -87,6 +91,10 @@ class FlowPolicy(ABC):
         """Return the network's actions [B, R, D] in robot units; identity by default."""
         del observation  # Unused.
         return actions
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return the networks whose weights may be stored in half precision; none by default."""
+        return ()
 
     def repeat(self, encoding: Encoding, samples: int) -> Encoding:
         """Return the encoding for `samples` draws of each element, adjacent to each other."""

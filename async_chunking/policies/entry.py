@@ -49,6 +49,10 @@ class Adapted(FlowPolicy):
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
 
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return the model, if it is a network."""
+        return (self._model,) if isinstance(self._model, nn.Module) else ()
+
     def encode(self, observation: Observation) -> Encoding:
         """Pass through."""
         return self._model.encode(observation)

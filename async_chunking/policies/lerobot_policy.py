@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
@@ -122,6 +122,10 @@ class LeRobotFlow(FlowPolicy):
         del observation  # LeRobot's preprocessor remembers it.
         return self._processors.positions(actions)
 
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return LeRobot's policy."""
+        return (self._policy,)
+
     def repeat(self, encoding: Encoding, samples: int) -> Encoding:
         """Return the encoding for `samples` draws; a cache of transformers is copied."""
         return pytree.tree_map(lambda leaf: _repeated(leaf, samples), encoding, is_leaf=_is_cache)
@@ -150,6 +154,10 @@ class LeRobotChunk(ChunkPolicy):
         with torch.random.fork_rng():  # LeRobot draws from the global generators.
             torch.manual_seed(seed)
             return self._processors.positions(self._chunk(batch))
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return LeRobot's policy."""
+        return (self._policy,)
 
     def _chunk(self, batch: dict[str, Any]) -> Tensor:
         if self._policy.name != 'diffusion':

@@ -68,6 +68,10 @@ class NetworkPolicy(FlowPolicy):
         """Return the velocity [B, H, D]; see `FlowPolicy.velocity`."""
         return self.network(actions, flow_time, encoding)
 
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return the network."""
+        return (self.network,)
+
     def normalize(self, actions: Tensor, observation: Observation) -> Tensor:
         """Return actions [B, R, D] [rad, m] as the network's, in single precision."""
         return self.normalizer.normalize(actions, observation)

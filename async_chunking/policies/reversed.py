@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from async_chunking.policies.base import Encoding, FlowPolicy, Observation
 
@@ -41,6 +41,10 @@ class Reversed(FlowPolicy):
     def denormalize(self, actions: Tensor, observation: Observation) -> Tensor:
         """Pass through."""
         return self.policy.denormalize(actions, observation)
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Pass through."""
+        return self.policy.networks()
 
     def repeat(self, encoding: Encoding, samples: int) -> Encoding:
         """Pass through."""
