@@ -202,9 +202,9 @@ class Section:
         y: Callable[[Point], Interval],
         labels: tuple[str, str],
     ) -> str:
-        path = self.out / 'figures' / f'{name}.png'
+        path = self.out / 'images' / f'results_{name}.png'
         figures.draw(path, found, x, y, labels)
-        return f'![{labels[1]} against {labels[0]}](figures/{name}.png)'
+        return f'![{labels[1]} against {labels[0]}](images/results_{name}.png)'
 
 
 def _is_exact(delay: DelayModel) -> bool:
