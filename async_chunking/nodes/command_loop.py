@@ -126,6 +126,10 @@ class CommandLoop:
             admitted = executor.admit(chunk)
             self._errands.append(lambda: self._executor.push(admitted))
 
+    def brake(self) -> None:
+        """Bring the robot to rest within its limits, and keep it there until a reset."""
+        self._errands.append(lambda: self._executor.stop())
+
     def reset(self, displaced: np.ndarray, timeout: float = 2.0) -> int | None:
         """Begin a new run, and leave a safe stop if there is one.
 

@@ -105,8 +105,11 @@ class ExecutorNode(RobotNode):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(DelayEstimate, 'delay_estimate', self._on_delay, latched)
         self.create_service(Trigger, '~/reset', self._on_reset)
+        self.create_service(Trigger, '~/stop', self._on_stop)
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._reported: Counter[str] = Counter()
+        self._stopped_run = 0  # The one that ~/stop ended.
+        self._faults = 0  # Of the joint measurements, those that were told of.
         self.create_timer(1.0, self._diagnose)
 
     def activate(self) -> None:
@@ -169,6 +172,15 @@ class ExecutorNode(RobotNode):
             response.message = (
                 f'run {run_id}' if response.success else 'the command thread is stuck'
             )
+        return response
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        del request  # Empty.
+        response.success = self._loop is not None and self._loop.executor is not None
+        if response.success:
+            self._stopped_run = self._loop.executor.run_id
+            self._loop.brake()
+        response.message = 'braking' if response.success else 'the executor sends nothing'
         return response
 
     def _measured_age(self) -> float:
@@ -240,9 +252,14 @@ class ExecutorNode(RobotNode):
             why = self._observations.reasons.get(_MEASURED, 'no message')
             return diagnostics.ERROR, f'waiting for {self.embodiment.joint_topics}: {why}'
         if executor.phase is Phase.STOPPED:
+            if executor.run_id == self._stopped_run:
+                return diagnostics.OK, 'stopped by ~/stop; call ~/reset'
             return diagnostics.ERROR, 'safe stop: the plan ran out for too long; call ~/reset'
         if self._measured_age() > self.parameters.stale_s:
-            return diagnostics.ERROR, f'{self.embodiment.joint_topics} has gone silent'
+            faults = self._observations.faults[_MEASURED]
+            broken, self._faults = faults > self._faults, faults
+            why = f'{self.embodiment.joint_topics} has gone silent'
+            return diagnostics.ERROR, self._observations.reasons[_MEASURED] if broken else why
         for outcome in Outcome:
             if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
                 count = new[outcome.name.lower()]

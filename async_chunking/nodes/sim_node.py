@@ -89,6 +89,7 @@ class SimNode(RobotNode):
             self.create_publisher(Clock, '/clock', CLOCK_QOS) if self._simulated else None
         )
         self._reset = self.create_client(Trigger, 'executor/reset')
+        self._stop = self.create_client(Trigger, 'executor/stop')
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._counts = {'episodes': 0, 'successes': 0, 'bad_commands': 0}
         self.create_timer(1.0, self._diagnose)
@@ -163,6 +164,7 @@ class SimNode(RobotNode):
         outcome = self._stage.step()
         if outcome is not None:
             self._tell(outcome)
+            self._stop.call_async(Trigger.Request())  # What follows is no part of the run.
         if self._stage.act is Act.RESETTING:
             self._ask_for_reset()
 

@@ -54,6 +54,7 @@ class Robot:
         self.chunks = self.node.create_publisher(ActionChunk, 'action_chunk', 10)
         self.transitions = self.node.create_client(ChangeState, 'executor/change_state')
         self.reset = self.node.create_client(Trigger, 'executor/reset')
+        self.stop = self.node.create_client(Trigger, 'executor/stop')
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
 
@@ -313,3 +314,17 @@ def test_the_latency_is_changed_at_run_time(robot: Robot) -> None:
     refused = robot.set('executor', 'embodiment', 'franka')
     assert not refused.successful
     assert 'embodiment cannot be changed after configure' in refused.reason
+
+
+def test_stop_on_request_lasts_until_a_reset(robot: Robot) -> None:
+    robot.until(robot.executing, 'a chunk is executed')
+    run = robot.steps[-1].run_id
+    assert robot.call(robot.stop, Trigger.Request()).success
+    robot.until(lambda: robot.steps[-1].phase == Phase.STOPPED, 'it is stopped')
+    robot.until(
+        lambda: robot.steps[-1].run_id != run
+        or np.array_equal(robot.steps[-1].command, robot.steps[-2].command),
+        'it is at rest',
+    )
+    assert robot.call(robot.reset, Trigger.Request()).success
+    robot.until(lambda: robot.executing() and robot.steps[-1].run_id != run, 'a new run')
