@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from async_chunking.policies.shipped import policy_directory
+from async_chunking.policies.shipped import SHIPPED, policy_directory
 from async_chunking.policies.sidecar import CheckpointError, Sidecar, read_sidecar
 from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.strategies import Strategy
@@ -155,7 +155,8 @@ class PolicyDirectory(PolicySource):
 
 def corrector_offers(path: str) -> frozenset[str]:
     """Return the correctors in a folder, as what a strategy may rely on; none if there is none."""
-    found = path and Path(path, 'a2c2.json').is_file()
+    folder = SHIPPED / path if path and (SHIPPED / path).is_dir() else Path(path)
+    found = path and (folder / 'a2c2.json').is_file()
     return frozenset({'corrector:a2c2'}) if found else frozenset()
 
 

@@ -82,6 +82,11 @@ KINDS: dict[str, Kind] = {
             ),
         },
     ),
+    'remote': Kind(
+        'remote:open_policy',
+        'a server of openpi or GR00T at policy_url; needs the extra remote',
+        {'remote': Offer(_NOTHING, _CORRECTORS)},
+    ),
 }
 
 
@@ -106,4 +111,9 @@ def open_policy(spec: PolicySpec) -> PolicySource:
     """
     check_kind(spec.kind)
     module, _, name = KINDS[spec.kind].entry.partition(':')
-    return getattr(import_module(f'async_chunking.policies.{module}'), name)(spec)
+    try:
+        function = getattr(import_module(f'async_chunking.policies.{module}'), name)
+    except ModuleNotFoundError as error:
+        msg = f'policy:={spec.kind} is {KINDS[spec.kind].summary}; {error.name} is not installed'
+        raise AsyncChunkingError(msg) from error
+    return function(spec)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What policy servers have in common, whatever their protocol: waiting, failing, shapes."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from async_chunking.errors import AsyncChunkingError
+
+_SLICE = 0.1  # Between two looks at whether to give up [s].
+
+
+class ServerError(AsyncChunkingError):
+    """A server answered that it cannot, or what no robot can use."""
+
+
+class Unreachable(ServerError):
+    """There is no connection to a server."""
+
+
+class NoAnswer(ServerError):
+    """A server did not answer in time, or nobody wants its answer any more."""
+
+
+class Wait:
+    """How long to wait for one answer, and whether anybody still wants it.
+
+    Args:
+        seconds: From now on [s].
+        give_up: Asked ten times a second.
+    """
+
+    def __init__(self, seconds: float, give_up: Callable[[], bool]) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._seconds = seconds
+        self._give_up = give_up
+
+    def slice(self) -> float:
+        """
+        Return how long to block before asking again [s].
+
+        Raises:
+            NoAnswer: The time is over, or the wait was given up.
+        """
+        if self._give_up():
+            msg = 'the wait was given up, since the policy node stops'
+            raise NoAnswer(msg)
+        left = self._deadline - time.monotonic()
+        if left <= 0.0:
+            msg = f'no answer within {self._seconds:g} s'
+            raise NoAnswer(msg)
+        return min(left, _SLICE)
+
+
+class Server(ABC):
+    """
+    A policy behind a socket.
+
+    Attributes:
+        counters: Connections made, and those that could not be.
+    """
+
+    counters: Counter[str]
+
+    @abstractmethod
+    def chunk(self, observation: Mapping[str, Any], wait: Wait) -> np.ndarray:
+        """
+        Return actions [H, D].
+
+        Raises:
+            ServerError: There are none; says why.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection, if there is one."""
+
+
+def matrix(name: str, values: Any) -> np.ndarray:
+    """Return actions [H, D] as a server has them: with a batch of one, or a single column."""
+    try:
+        found = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ServerError(f'{name} are no numbers: {values!r:.100}') from None
+    if found.ndim == 3 and len(found) == 1:
+        found = found[0]
+    if found.ndim == 1:
+        found = found[:, None]
+    if found.ndim != 2 or not found.size:
+        raise ServerError(f'{name} have shape {list(found.shape)}, expected [rows, columns]')
+    return found
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a traceback, which says what is wrong."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else 'nothing'
