@@ -8,6 +8,7 @@ and the two processors. This file reads JSON only; it never imports torch or ler
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -48,6 +49,7 @@ class LeRobotSource(PolicySource):
         self.title = str(self.path)
         self.config = _read(self.path / 'config.json')
         self.type = self.config.get('type')
+        self._loaded: FlowPolicy | ChunkPolicy | None = None
         if self.type not in (*FLOWS, *CHUNKS):
             msg = f'{self.path}: type is {self.type!r}. Choices: {", ".join((*FLOWS, *CHUNKS))}'
             raise CheckpointError(msg)
@@ -92,15 +94,21 @@ class LeRobotSource(PolicySource):
     def policy_for(
         self, strategy: Strategy, device: torch.device | str = 'cpu'
     ) -> FlowPolicy | ChunkPolicy:
-        """Load it; imports lerobot."""
+        """Load it, once for all strategies; imports lerobot."""
         from async_chunking.policies.lerobot_policy import load
 
         del strategy  # All run on the same.
-        return load(self, device)
+        if self._loaded is None:
+            self._loaded = load(self, device)
+        return self._loaded
 
     def digest(self, strategy: Strategy) -> str:
         """Return the hash of the weights."""
         del strategy  # All run on the same.
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         found = hashlib.sha256()
         with (self.path / 'model.safetensors').open('rb') as file:
             while block := file.read(1 << 20):
