@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of strategies for people: the command `async-chunking strategies`."""
+"""The tables of strategies and policies for people: `async-chunking strategies`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
+from async_chunking.policies.kinds import KINDS, Offer
 from async_chunking.strategies import SAMPLERS, STRATEGIES, resolve
 
 AXES = ('sampler', 'merger', 'corrector')
@@ -19,24 +20,48 @@ LEGEND = (
     'n = solver steps, N = samples, k = iterations, back = backward passes. Parts joined by + set '
     'one axis each: sampler (how a chunk is drawn), merger (how it joins the stream), corrector.'
 )
+OFFERS: dict[str, Offer] = {
+    name: offer for kind in KINDS.values() for name, offer in kind.columns.items()
+}
+POLICY_LEGEND = (
+    'yes: every such policy; + X: if the policy comes with X; –: refused, with the reason. '
+    'Columns by kind: '
+    + '; '.join(f'policy:={name}: {", ".join(kind.columns)}' for name, kind in KINDS.items())
+)
 
 
 def strategies(
     markdown: Annotated[bool, typer.Option(help='Print a Markdown table, for documents.')] = False,
+    policies: Annotated[bool, typer.Option(help='Show which policies each can run on.')] = False,
 ) -> None:
     """Show every strategy: which axes it sets, what it costs, what it needs of the policy."""
     names = [*STRATEGIES, *(name for name in SAMPLERS if '+' in name)]
-    lines = [row(name) for name in names]
+    columns = ('strategy', *OFFERS) if policies else COLUMNS
+    lines = [policy_row(name) if policies else row(name) for name in names]
     if markdown:
-        for line in (COLUMNS, ['---'] * len(COLUMNS), *lines):
+        for line in (columns, ['---'] * len(columns), *lines):
             typer.echo(f'| {" | ".join(line)} |')
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=column != 'needs')
+    for column in columns:
+        table.add_column(column, no_wrap=column != 'needs' and not policies)
     for line in lines:
         table.add_row(*line)
-    rich.print(Group(table, LEGEND))
+    rich.print(Group(table, POLICY_LEGEND if policies else LEGEND))
+
+
+def policy_row(name: str) -> tuple[str, ...]:
+    """Return whether a strategy runs on the policies of each column of `OFFERS`."""
+    needs = (STRATEGIES.get(name) or resolve(name)).needs
+    return name, *(_verdict(needs, offer) for offer in OFFERS.values())
+
+
+def _verdict(needs: frozenset[str], offer: Offer) -> str:
+    if needs <= offer.always:
+        return 'yes'
+    if not needs <= offer.always | offer.may:
+        return '–'
+    return '+ ' + ', '.join(sorted(need.split(':')[-1] for need in needs - offer.always))
 
 
 def row(name: str) -> tuple[str, ...]:
