@@ -310,22 +310,22 @@ def test_the_head_learns_what_the_plan_lacks(data, bases):
     torch.testing.assert_close(recipe.losses(recipe.network, recipe.train, draws), by_hand)
 
 
-def test_the_head_corrects_the_chunk_that_is_nearest_to_the_demonstration(data, bases):
-    recipe = a2c2(data, bases)
-    draws = draw(recipe)
-    wanted = recipe.train.chunk(draws['frame'], 6)
-    seen = recipe.train.observation(draws['frame'])
+def test_the_base_does_it_like_the_demonstration_the_later_it_begins(data, bases):
     errors = []
-    for sample in range(2):
-        one = {**draws, 'noise': draws['noise'][:, sample : sample + 1]}
-        planned, _, _ = recipe.rows(recipe.train, one)
-        network = recipe.policy.normalize(planned, seen) - recipe.policy.normalize(wanted, seen)
-        errors.append(network.square().sum((1, 2)))
-    planned, _, _ = recipe.rows(recipe.train, draws)
-    network = recipe.policy.normalize(planned, seen) - recipe.policy.normalize(wanted, seen)
-    assert (errors[0] < errors[1]).any()
-    assert (errors[0] > errors[1]).any()
-    torch.testing.assert_close(network.square().sum((1, 2)), torch.minimum(*errors))
+    for start in (0.0, 0.5, 0.95):
+        recipe = a2c2(data, bases)
+        recipe.config = recipe.config.model_copy(update={'start': start})
+        draws = draw(recipe)
+        planned, wanted, _ = recipe.rows(recipe.train, draws)
+        errors.append(float((planned - wanted).square().mean()))
+        if start == 0.0:  # The paper's way: any chunk of the base.
+            seen = recipe.train.observation(draws['frame'])
+            policy = recipe.policy
+            velocity = field(policy, policy.encode(seen))
+            chunks = integrate(velocity, draws['noise'], policy.num_steps)
+            torch.testing.assert_close(planned, policy.denormalize(chunks, seen))
+    assert errors[0] > 4.0 * errors[2]
+    assert errors[0] > errors[1] > errors[2]
 
 
 def test_the_corrector_computes_what_the_head_was_trained_to(data, bases, tmp_path):

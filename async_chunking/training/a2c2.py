@@ -7,9 +7,10 @@ what was seen when that row was due, the row, and its place in the chunk, and le
 to the demonstrated action. Every row of a chunk is used, instead of one drawn at random.
 
 Where things can be done in several ways, a chunk drawn at random often does them in another way
-than the demonstration, and the difference says nothing about a correction; a head that learns it
-pulls every plan towards the middle. So of some chunks the nearest to the demonstration is taken;
-`samples` = 1 is the paper's way.
+than the demonstration. The head then learns to leave the plan for the middle of all ways, the more
+so where measured joint positions tell what the demonstrator is about to command. So the base
+begins between noise and the demonstrated chunk, late enough to do it in the same way; `start` = 0
+is the paper's way.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ class A2C2Config(TrainConfig):
 
     Attributes:
         hidden: Units of the two hidden layers.
-        samples: Chunks that the base draws, of which the nearest to the demonstration is taken.
+        start: Flow time at which the base begins, that far from noise to the demonstrated chunk.
     """
 
     steps: int = Field(default=2000, ge=1)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     weight_decay: float = Field(default=1e-3, ge=0.0)
     hidden: tuple[int, int] = (256, 512)
-    samples: int = Field(default=8, ge=1)
+    start: float = Field(default=0.5, ge=0.0, lt=1.0)
 
     def debug(self) -> A2C2Config:
         """Return a configuration that runs in seconds and learns nothing."""
-        return self.shrunk(hidden=(8, 8), samples=2)
+        return self.shrunk(hidden=(8, 8))
 
 
 class A2C2Recipe(Recipe):
@@ -81,7 +82,7 @@ class A2C2Recipe(Recipe):
     ) -> Draws:
         """Draw frames and the noise of the base's chunks."""
         del progress  # Unused.
-        shape = (count, self.config.samples, self.policy.horizon, self.policy.action_dim)
+        shape = (count, self.policy.horizon, self.policy.action_dim)
         frame = windows.pick(count, generator)
         return {'frame': frame, 'noise': torch.randn(shape, generator=generator)}
 
@@ -99,20 +100,22 @@ class A2C2Recipe(Recipe):
         seen = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
         wanted = windows.chunk(frame, horizon).to(self.device)
         with torch.no_grad():
-            planned = self.policy.denormalize(self._nearest(wanted, seen, draws['noise']), seen)
+            planned = self.policy.denormalize(self._drawn(wanted, seen, draws['noise']), seen)
         due = windows.later(frame[:, None], torch.arange(horizon))
         later = {k: v.to(self.device) for k, v in windows.observation(due).items()}
         return planned, wanted, later
 
-    def _nearest(self, wanted: Tensor, seen: dict[str, Tensor], noise: Tensor) -> Tensor:
-        """Draw chunks from noise [b, samples, H, D]; return the nearest to the wanted one."""
-        encoding = self.policy.repeat(self.policy.encode(seen), noise.shape[1])
-        velocity = field(self.policy, encoding)
-        chunks = integrate(velocity, noise.flatten(0, 1), self.policy.num_steps)
-        chunks = chunks.unflatten(0, noise.shape[:2])
-        target = self.policy.normalize(wanted, seen)
-        nearest = (chunks - target[:, None]).square().sum((2, 3)).argmin(1)
-        return chunks[torch.arange(len(chunks)), nearest]
+    def _drawn(self, wanted: Tensor, seen: dict[str, Tensor], noise: Tensor) -> Tensor:
+        """Return the base's chunks [b, H, D], normalised, begun near the wanted ones."""
+        first = self.config.start
+        velocity = field(self.policy, self.policy.encode(seen))
+
+        def rest(x: Tensor, share: float) -> Tensor:
+            """Return the velocity over what is left of the flow time, which is cut to 1."""
+            return (1.0 - first) * velocity(x, first + (1.0 - first) * share)
+
+        begin = torch.lerp(noise, self.policy.normalize(wanted, seen), first)
+        return integrate(rest, begin, self.policy.num_steps)
 
     def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
         """Write the head."""
