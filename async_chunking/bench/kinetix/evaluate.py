@@ -14,16 +14,15 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from async_chunking.bench.delays import require_feasible
-from async_chunking.bench.kinetix.env import Level, noisy
+from async_chunking.bench.kinetix.env import Level
 from async_chunking.bench.kinetix.flow import OBSERVATION
-from async_chunking.bench.kinetix.levels import MAX_STEPS, STEP_RATE_HZ
+from async_chunking.bench.kinetix.levels import ACTION_NOISE, MAX_STEPS, STEP_RATE_HZ
 from async_chunking.bench.rows import Row
 from async_chunking.bench.sweep import Cell
 from async_chunking.chunk import Boundary
@@ -31,7 +30,7 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.samplers.base import Sampler, sample_chunk
 from async_chunking.samplers.plain import Plain
-from async_chunking.strategies import SAMPLERS, check, resolve
+from async_chunking.strategies import check, resolve
 
 PIECE = 256
 
@@ -55,7 +54,7 @@ def sampler_of(cell: Cell, policy: FlowPolicy) -> Sampler:
     if (strategy.merger, strategy.corrector) != ('switch', 'none'):
         msg = f"'{cell.strategy}' changes more than how a chunk is drawn; this benchmark compares "
         raise ProtocolError(msg + 'samplers')
-    return SAMPLERS[strategy.sampler].load()
+    return strategy.load_sampler()
 
 
 def evaluate(level: Level, policy: FlowPolicy, cell: Cell, rollouts: int) -> list[Row]:
@@ -68,33 +67,71 @@ def evaluate(level: Level, policy: FlowPolicy, cell: Cell, rollouts: int) -> lis
     sampler, delay, length = sampler_of(cell, policy), cell.delay.steps, cell.execution_horizon
     counted = InPieces(policy)
     generators = [_generator(cell, index) for index in range(rollouts)]
-    noise = jax.random.key(cell.seed)
-    step = _compiled(level)
-    states, observations = level.start(rollouts)
+    simulated = Simulated(level, rollouts, cell.seed)
     results = Results(rollouts)
     running = np.arange(rollouts)
     nothing = Boundary(torch.zeros(rollouts, 0, policy.action_dim), 0, 1)
-    previous, memory = _draw(policy, Plain(), observations, running, nothing, generators, None)
+    previous, memory = _draw(policy, Plain(), simulated, running, nothing, generators, None)
     now = 0
     while now < MAX_STEPS and len(running):
         samples, boundary = counted.samples, Boundary(previous, delay, length)
-        actions, memory = _draw(
-            counted, sampler, observations, running, boundary, generators, memory
-        )
+        actions, memory = _draw(counted, sampler, simulated, running, boundary, generators, memory)
         calls = (counted.samples - samples) // len(running)
         results.cycle(running, actions[:, :delay] - previous[:, :delay], calls)
         played = torch.cat([previous[:, :delay], actions[:, delay:length]], dim=1).numpy()
         for row in range(min(length, MAX_STEPS - now)):
-            command = np.zeros((rollouts, policy.action_dim), np.float32)
-            command[running] = played[:, row]
-            noise, key = jax.random.split(noise)
-            states, observations, done, solved = step(states, command, key)
             now += 1
-            results.step(np.asarray(done), np.asarray(solved), now)
+            results.step(*simulated.step(running, played[:, row]), now)
         kept = torch.from_numpy(~results.done[running])
         running = running[kept.numpy()]
+        simulated.forget_ended(running)
         previous, memory = _select((actions[:, length:], memory), kept)
     return results.rows(cell)
+
+
+class Simulated:
+    """
+    The simulated rollouts. As they end, they are left out, in few sizes, each compiled once.
+
+    The noise on a rollout's actions does not depend on which others are left.
+    """
+
+    def __init__(self, level: Level, rollouts: int, seed: int) -> None:
+        self.slots = np.arange(rollouts)  # The rollouts simulated, in rising order.
+        self.states, self.observations = level.start(rollouts)
+        self._rollouts, self._key = rollouts, jax.random.key(seed)
+        self._advance = _compiled(level, rollouts)
+
+    def observe(self, running: np.ndarray) -> Tensor:
+        """Return the observations [B, O] of rollouts."""
+        return torch.from_numpy(np.asarray(self.observations)[self._places(running)])
+
+    def step(self, running: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Apply actions [B, 6] to rollouts; return for all whether they are done, and solved."""
+        command = np.zeros((len(self.slots), actions.shape[1]), np.float32)
+        command[self._places(running)] = actions
+        self._key, key = jax.random.split(self._key)
+        self.states, self.observations, *ends = self._advance(
+            self.states, command, key, self.slots
+        )
+        done, solved = np.zeros((2, self._rollouts), bool)
+        done[self.slots], solved[self.slots] = map(np.asarray, ends)
+        return done, solved
+
+    def forget_ended(self, running: np.ndarray) -> None:
+        """Shrink to a quarter as soon as the running rollouts fit in."""
+        quarter = self._rollouts // 4
+        if len(running) <= quarter < len(self.slots):
+            ended = np.setdiff1d(self.slots, running)
+            kept = np.sort(np.concatenate([running, ended[: quarter - len(running)]]))
+            places = self._places(kept)
+            self.states, self.observations = jax.tree.map(
+                lambda leaf: leaf[places], (self.states, self.observations)
+            )
+            self.slots = kept
+
+    def _places(self, rollouts: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.slots, rollouts)
 
 
 class InPieces(CountingPolicy):
@@ -153,10 +190,10 @@ class Results:
         ]
 
 
-def _draw(policy, sampler, observations, running, boundary, generators, memory) -> tuple:
-    seen = torch.from_numpy(np.asarray(observations)[running])
+def _draw(policy, sampler, simulated, running, boundary, generators, memory) -> tuple:
+    seen = {OBSERVATION: simulated.observe(running)}
     own = [generators[index] for index in running]
-    return sample_chunk(policy, sampler, {OBSERVATION: seen}, boundary, own, memory)
+    return sample_chunk(policy, sampler, seen, boundary, own, memory)
 
 
 def _generator(cell: Cell, rollout: int) -> torch.Generator:
@@ -169,12 +206,15 @@ def _select(tree: Any, kept: Tensor) -> Any:
     return pytree.tree_map(lambda leaf: leaf[kept] if isinstance(leaf, Tensor) else leaf, tree)
 
 
-def _compiled(level: Level) -> Any:
+def _compiled(level: Level, rollouts: int) -> Any:
     if not hasattr(level, 'evaluation_step'):
-        level.evaluation_step = jax.jit(partial(_noisy_step, level))
-    return level.evaluation_step
+        level.evaluation_step = jax.jit(partial(_noisy_step, level), static_argnames='rollouts')
+    return partial(level.evaluation_step, rollouts=rollouts)
 
 
-def _noisy_step(level: Level, states: Any, actions: jax.Array, key: jax.Array) -> tuple:
-    after = jax.vmap(level.step)(states, noisy(jnp.asarray(actions), key))
+def _noisy_step(
+    level: Level, states: Any, actions: Any, key: jax.Array, slots: Any, rollouts: int
+) -> tuple:
+    noise = jax.random.normal(key, (rollouts, actions.shape[1]))[slots]
+    after = jax.vmap(level.step)(states, actions + ACTION_NOISE * noise)
     return after.state, after.observation, after.done, after.solved
