@@ -13,10 +13,12 @@ from typing import Any, NoReturn
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
 
 from async_chunking.embodiment import Embodiment, load
 from async_chunking.errors import AsyncChunkingError
@@ -50,6 +52,7 @@ class RobotNode(LifecycleNode):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.failure = ''
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.interrupted: Callable[[], bool] = lambda: False
         self._configured = False
         for key, field in self.Parameters.model_fields.items():
@@ -85,6 +88,14 @@ class RobotNode(LifecycleNode):
 
     def apply(self, parameters: Any) -> None:
         """Use parameters that were changed while configured."""
+
+    def create_timer(self, *arguments: Any, **options: Any) -> Timer:
+        """Create a timer as every node does, but on the steady clock.
+
+        On the wall clock, which is the default, it would be silent for as long as somebody set
+        that clock back.
+        """
+        return super().create_timer(*arguments, **{'clock': self._steady, **options})
 
     # --- parameters -----------------------------------------------------------------------------
 
