@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
 from async_chunking.chunk import ChunkRequest
@@ -101,12 +102,16 @@ class ExecutorNode(RobotNode):
         self._requests = self.create_publisher(
             ChunkRequestMsg, 'chunk_request', QoSProfile(depth=2)
         )
-        self.create_subscription(ActionChunk, 'action_chunk', self._on_chunk, QoSProfile(depth=2))
+        # Raw, since the middleware drops what it cannot read without a word.
+        self.create_subscription(
+            ActionChunk, 'action_chunk', self._on_chunk, QoSProfile(depth=2), raw=True
+        )
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(DelayEstimate, 'delay_estimate', self._on_delay, latched)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(Trigger, '~/stop', self._on_stop)
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
+        self._unreadable = 0  # What claimed to be chunks.
         self._reported: Counter[str] = Counter()
         self._stopped_run = 0  # The one that ~/stop ended.
         self._faults = 0  # Of the joint measurements, those that were told of.
@@ -147,7 +152,12 @@ class ExecutorNode(RobotNode):
         else:
             self._inputs.observation = {**(self._inputs.observation or {}), name: values}
 
-    def _on_chunk(self, message: ActionChunk) -> None:
+    def _on_chunk(self, data: bytes) -> None:
+        try:
+            message = deserialize_message(data, ActionChunk)
+        except Exception:  # rclpy does not say which.
+            self._unreadable += 1
+            return
         if self._loop is not None:
             self._refusal = message.refusal or self._refusal
             self._loop.deliver(convert.chunk_value(message))
@@ -222,7 +232,7 @@ class ExecutorNode(RobotNode):
         for sentence in loop.denied:
             self.get_logger().warning(sentence)
         loop.denied.clear()
-        counters = loop.counters
+        counters = loop.counters + Counter(unreadable=self._unreadable)
         new, self._reported = counters - self._reported, counters
         level, message = self._state(loop, new)
         self._diagnostics.publish(level, message, self._values(loop))
@@ -239,6 +249,7 @@ class ExecutorNode(RobotNode):
                 'tick': executor.tick,
                 'phase': executor.phase.name,
             }
+        values['unreadable'] = self._unreadable
             values['strategy'] = executor.behaviour.name
         values['delay'] = self._inputs.delay
         values['measured_age_s'] = round(self._measured_age(), 4)
@@ -264,6 +275,8 @@ class ExecutorNode(RobotNode):
             if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
                 count = new[outcome.name.lower()]
                 why = self._refusal if outcome is Outcome.REFUSED else outcome.value
+        if new['unreadable']:
+            return diagnostics.WARN, f'unreadable ({new["unreadable"]}): bytes that are no chunk'
                 return diagnostics.WARN, f'{outcome.name.lower()} ({count}): {why}'
         if new['missed_ticks'] or new['starved_ticks']:
             return diagnostics.WARN, (
