@@ -195,7 +195,7 @@ def load(robot: str, sim: bool = False) -> Embodiment:
     """Return the description of a robot.
 
     A file that begins with `extends: NAME` changes the robot NAME: groups of settings are merged,
-    everything else, lists too, is replaced.
+    null removes one, everything else, lists too, is replaced.
 
     Args:
         robot: Name of a file in config/ without its ending, or the path of any YAML file.
@@ -228,4 +228,5 @@ def _extended(path: Path, above: tuple[Path, ...] = ()) -> Any:
 def _merged(base: Any, changes: Any) -> Any:
     if not isinstance(base, dict) or not isinstance(changes, dict):
         return changes
-    return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
+    merged = base | {key: _merged(base.get(key), value) for key, value in changes.items()}
+    return {key: value for key, value in merged.items() if value is not None}

@@ -52,13 +52,14 @@ class PolicyNode(RobotNode):
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._source: PolicySource | None = None
+        self._streams: dict[str, Stream] = {}
         self._counters: Counter[str] = Counter()
 
     # --- lifecycle ------------------------------------------------------------------------------
 
     def check(self, parameters: PolicyParameters) -> None:
         """Refuse an empty instruction if the policy reads it."""
-        for name, stream in self.embodiment.observations.items():
+        for name, stream in self._streams.items():
             if stream.kind == 'text' and not (stream.topic or parameters.instruction.strip()):
                 msg = f"'{name}' is the parameter instruction, which is empty: say what to do"
                 raise AsyncChunkingError(msg)
@@ -75,16 +76,14 @@ class PolicyNode(RobotNode):
             self._facts = facts_of(self._source)
             check_fit(self._facts, robot)
             placement = Placement(*(getattr(self.parameters, name) for name in _PLACEMENT))
+            self._streams = self._read_streams()
+            self.check(self.parameters)
             self._responder = Responder(self._source, self.parameters.seed, placement)
             seconds = self._responder.warm_up(self.parameters.strategy, made_up(robot))
             self._check_horizon(self._facts, seconds)
         except AsyncChunkingError:
             self.cleanup()
             raise
-        self._own = {} if robot.action_modes.trivial else {
-            _MEASURED: Stream(kind='measured', size=len(robot.joints))
-        }  # fmt: skip
-        self._streams = {**robot.observations, **self._own}
         self._observations = Observations(self, self._streams, robot, self._now_ns)
         self._instruct(self.parameters.instruction)
         self._chunks = self.create_publisher(ActionChunk, 'action_chunk', QoSProfile(depth=2))
@@ -105,6 +104,15 @@ class PolicyNode(RobotNode):
                 give_up=lambda: self._stopping or self.interrupted(),
             )
         )  # fmt: skip
+
+    def _read_streams(self) -> dict[str, Stream]:
+        """Return what the policy reads, everything if it does not say, and what this node does."""
+        robot, expects = self.embodiment, self._facts.expects
+        self._own = {} if robot.action_modes.trivial else {
+            _MEASURED: Stream(kind='measured', size=len(robot.joints))
+        }  # fmt: skip
+        read = {n: s for n, s in robot.observations.items() if n in (expects or {n})}
+        return {**read, **self._own}
 
     def _check_horizon(self, facts: Facts, seconds: float) -> None:
         """Refuse chunks that end before the next takes over; simulated time is not measured."""
@@ -133,6 +141,7 @@ class PolicyNode(RobotNode):
         if self._source is not None:
             self._source.close()
             self._source = None
+        self._streams = {}
 
     def apply(self, parameters: PolicyParameters) -> None:
         """Change the latency and the instruction."""

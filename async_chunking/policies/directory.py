@@ -98,9 +98,9 @@ class PolicyDirectory(PolicySource):
 
     @property
     def expects(self) -> dict[str, tuple[int, ...]]:
-        """What the base policy reads."""
-        pairs = self.sidecars[self.base].architecture.get('observation', ())
-        return {name: (size,) for name, size in pairs}
+        """What any of the policies reads."""
+        read = (s.architecture.get('observation', ()) for s in self.sidecars.values())
+        return {name: (size,) for pairs in read for name, size in pairs}
 
     def digest(self, strategy: Strategy) -> str:
         """Return the hash of the checkpoint that a strategy runs on."""

@@ -82,14 +82,20 @@ class Gr00tServer(Server):
             raise
         except ServerError:
             told = {}  # A server of that style need not know the question.
+        try:
+            self._learn(told, observation)
+        except ServerError:
+            self._forget()  # The next connection asks again.
+            raise
         self.counters['connections'] += 1
-        form, wanted = _modalities(told)
-        self._form = form
+
+    def _learn(self, told: Any, observation: Mapping[str, Any]) -> None:
+        """Take over how a server writes and names things, and refuse what it misses."""
+        self._form, wanted = _modalities(told)
         self._flat = any(key.split('.')[0] == group for group, key in wanted)
         names = {key if self._flat else f'{group}.{key}' for group, key in wanted}
         have = {name.removeprefix('language.') if self._flat else name for name in observation}
         if missing := sorted(names - have):
-            self._forget()  # The next connection asks again.
             given = ', '.join(observation)
             raise ServerError(f"the server reads '{missing[0]}', the robot has only {given}")
 
@@ -171,6 +177,9 @@ def _modalities(told: Any) -> tuple[str, list[tuple[str, str]]]:
             if isinstance(config, dict) and marker in config:
                 form, config = known, config['as_json']
         config = json.loads(config) if isinstance(config, str) else config
-        keys = config.get('modality_keys', ()) if isinstance(config, dict) else ()
-        wanted += [(group, key) for key in keys]
+        if isinstance(config, dict):
+            wanted += [(group, key) for key in config.get('modality_keys', ())]
+            steps = len(config.get('delta_indices', (0,)))
+            if steps != 1:
+                raise ServerError(f'the server reads {steps} steps of {group}, 1 is sent')
     return form, wanted
