@@ -32,7 +32,7 @@ setup-lerobot: setup .venv-lerobot/setup.stamp   ## make .venv-lerobot, a layer 
 	@touch $@
 
 test-lerobot: setup-lerobot   ## tests of policy:=lerobot
-	@.venv-lerobot/bin/python -m pytest test/test_lerobot.py
+	@.venv-lerobot/bin/python -m pytest test/test_lerobot.py test/test_lerobot_dataset.py
 
 check: setup   ## style and types
 	@$(BIN)/ruff check .

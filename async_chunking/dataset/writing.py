@@ -174,5 +174,12 @@ def _write_tasks(path: Path, instruction: str) -> None:
     """Write the table of tasks, whose index LeRobot expects to be the instruction."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({'task_index': np.array([0]), 'task': [instruction]})
-    pandas = {'index_columns': ['task'], 'columns': [], 'column_indexes': []}
+    columns = [
+        {'name': name, 'field_name': name, 'pandas_type': kind, 'numpy_type': numpy_type}
+        for name, kind, numpy_type in (
+            ('task_index', 'int64', 'int64'),
+            ('task', 'unicode', 'object'),
+        )
+    ]
+    pandas = {'index_columns': ['task'], 'columns': columns, 'column_indexes': []}
     pq.write_table(table.replace_schema_metadata({'pandas': json.dumps(pandas)}), path)
