@@ -4,19 +4,25 @@ The table of strategies: name -> sampler, merger, corrector, what it needs, its 
 
 A strategy is a point in a small product: how a chunk is drawn (sampler, in the policy node), how
 it joins the stream (merger) and what is added to each action (corrector, both in the executor).
-`strategy:=paint` names one; `strategy:=paint+a2c2` combines what two of them change. Numpy tier:
-samplers are named here and imported only where they run.
+`strategy:=paint` names one; `strategy:=paint+a2c2` combines what two of them change;
+`strategy:=paint:grid=departure:num_steps=10` sets constants of one. Numpy tier: samplers are named
+here and imported only where they run.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from async_chunking.errors import AsyncChunkingError
+
+if TYPE_CHECKING:
+    from async_chunking.mergers import Merger
+    from async_chunking.samplers.base import Sampler
 
 
 class StrategyError(AsyncChunkingError):
@@ -59,6 +65,7 @@ class Strategy:
     Attributes:
         summary: What it does, in a few words.
         paper: Where merger or corrector are described; the sampler's entry has its own.
+        constants: Name and value of those that differ from their defaults.
     """
 
     name: str
@@ -67,12 +74,38 @@ class Strategy:
     corrector: str = 'none'
     summary: str = ''
     paper: str = ''
+    constants: tuple[tuple[str, str], ...] = ()
 
     @property
     def needs(self) -> frozenset[str]:
         """What the policy must offer for it."""
         needs = SAMPLERS[self.sampler].needs
         return needs if self.corrector == 'none' else needs | {f'corrector:{self.corrector}'}
+
+    def load_sampler(self) -> Sampler:
+        """Build the sampler with the constants that the merger does not have; imports torch.
+
+        Raises:
+            StrategyError: It has no such constant, or not such a value.
+        """
+        of_merger = _constants(self._merger())
+        mine = {name: text for name, text in self.constants if name not in of_merger}
+        return _with(SAMPLERS[self.sampler].load(), mine, self)
+
+    def load_merger(self) -> Merger:
+        """Build the merger with its constants.
+
+        Raises:
+            StrategyError: A value is not of its kind.
+        """
+        merger = self._merger()
+        mine = {name: text for name, text in self.constants if name in _constants(merger)}
+        return _with(merger, mine, self)
+
+    def _merger(self) -> Merger:
+        from async_chunking.mergers import MERGERS
+
+        return MERGERS[self.merger]()
 
 
 # Why each need exists, to complete the sentence "<strategy> needs ...".
@@ -154,14 +187,23 @@ def resolve(name: str) -> Strategy:
     Return the strategy for a name or a '+' combination.
 
     Each part sets the axes in which it differs from `naive`. Two samplers combine only where the
-    table has them, under their names joined by '+' in either order.
+    table has them, under their names joined by '+' in either order. A part may set constants:
+    `rtc:schedule=linear:max_guidance_weight=10`.
 
     Raises:
-        StrategyError: A part is unknown, or two parts set the same axis.
+        StrategyError: A part is unknown, two parts set the same axis, or a constant is written
+            wrongly. Whether it exists is known when it is loaded.
     """
     axes: dict[str, list[str]] = {'sampler': [], 'merger': [], 'corrector': []}
     default = Strategy('')
-    for part in name.split('+'):
+    constants: dict[str, str] = {}
+    for part, *settings in (part.split(':') for part in name.split('+')):
+        for setting in settings:
+            key, equals, text = setting.partition('=')
+            if not (key and equals and text) or key in constants:
+                msg = f"strategy '{name}': write each constant once, as {part}:name=value, "
+                raise StrategyError(msg + f"not '{setting}'")
+            constants[key] = text
         if part not in STRATEGIES:
             raise StrategyError(_unknown(part))
         for axis, chosen in axes.items():
@@ -181,7 +223,8 @@ def resolve(name: str) -> Strategy:
         if len(chosen) > 1:
             msg = f"strategy '{name}' sets the {axis} twice: {' and '.join(chosen)}; keep one"
             raise StrategyError(msg)
-    return Strategy(name, **{axis: chosen[0] for axis, chosen in axes.items() if chosen})
+    chosen_axes = {axis: chosen[0] for axis, chosen in axes.items() if chosen}
+    return Strategy(name, **chosen_axes, constants=tuple(constants.items()))
 
 
 def check(strategy: Strategy, offers: Collection[str]) -> None:
@@ -201,6 +244,33 @@ def check(strategy: Strategy, offers: Collection[str]) -> None:
         reasons = '; '.join(NEEDS[need] for need in missing)
         msg = f"strategy '{strategy.name}' needs {reasons}. This policy can run: {possible}"
         raise StrategyError(msg)
+
+
+def _constants(value: Any) -> dict[str, bool | int | float | str]:
+    """Return the constants of a sampler or merger that can be written as text."""
+    found = {f.name: getattr(value, f.name) for f in fields(value)}
+    return {name: v for name, v in found.items() if isinstance(v, bool | int | float | str)}
+
+
+def _with(value: Any, texts: Mapping[str, str], strategy: Strategy) -> Any:
+    """Return a sampler or merger with constants given as text."""
+    known, changed = _constants(value), {}
+    for name, text in texts.items():
+        if name not in known:
+            listed = ', '.join(f'{key}={default}' for key, default in known.items()) or 'none'
+            msg = f"strategy '{strategy.name}' has no constant '{name}'; it has {listed}"
+            raise StrategyError(msg)
+        kind = type(known[name])
+        try:
+            changed[name] = {'true': True, 'false': False}[text] if kind is bool else kind(text)
+            allowed = kind is str or 0 <= changed[name] < math.inf
+        except (ValueError, KeyError):
+            allowed = False
+        if not allowed:
+            words = {bool: 'true or false', int: 'a whole number from 0', float: 'a number from 0'}
+            msg = f"strategy '{strategy.name}': {name} must be {words[kind]}, not '{text}'"
+            raise StrategyError(msg)
+    return replace(value, **changed)
 
 
 def _unknown(part: str) -> str:

@@ -14,14 +14,13 @@ from async_chunking.bench.rows import Row, row_of
 from async_chunking.bench.sweep import BATCH, Cell, Unit
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, ExecutorConfig
-from async_chunking.mergers import MERGERS
 from async_chunking.policies.base import FlowPolicy
 from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.policies.shipped import policy_directory
 from async_chunking.policies.sidecar import CheckpointError
 from async_chunking.sim import make_task
 from async_chunking.sim.task import Task
-from async_chunking.strategies import SAMPLERS, Strategy, StrategyError, check, resolve
+from async_chunking.strategies import Strategy, StrategyError, check, resolve
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,13 @@ class Bench:
         return _scene(task, self.folder).digest(strategy)
 
     def refusal(self, task: str, strategy: Strategy) -> str:
-        """Return why the task's checkpoints cannot serve a strategy, empty if they can."""
+        """Return why the task's checkpoints cannot serve a strategy, empty if they can.
+
+        Raises:
+            StrategyError: It sets a constant that it does not have.
+        """
+        strategy.load_merger()
+        strategy.load_sampler()
         try:
             check(strategy, _scene(task, self.folder).directory.offers)
             _scene(task, self.folder).directory.recipe_for(strategy)
@@ -135,10 +140,10 @@ class Scene:
             if not isinstance(policy, FlowPolicy):
                 raise CheckpointError(f'{self.directory.path} has no flow policy to bench')
             weak = self.directory.weak_policy() if 'weak_policy' in strategy.needs else None
-            server = Server(policy, SAMPLERS[strategy.sampler].load(), weak)
+            server = Server(policy, strategy.load_sampler(), weak)
             corrector = Corrector()
             if strategy.corrector != 'none':
                 corrector = self.directory.corrector(strategy.corrector)
-            behaviour = Behaviour(name, MERGERS[strategy.merger](), corrector)
+            behaviour = Behaviour(name, strategy.load_merger(), corrector)
             self._servers[name] = server, behaviour
         return self._servers[name]

@@ -17,7 +17,6 @@ from async_chunking.correctors import Corrector
 from async_chunking.embodiment import Stream
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome, Phase, Step
-from async_chunking.mergers import MERGERS
 from async_chunking.msg import ActionChunk, ControlStep, DelayEstimate
 from async_chunking.msg import ChunkRequest as ChunkRequestMsg
 from async_chunking.nodes import convert, diagnostics
@@ -41,7 +40,7 @@ def behaviour(parameters: ExecutorParameters) -> Behaviour:
     corrector = Corrector()
     if point.corrector != 'none':
         corrector = load_corrector(parameters.policy_path, point.corrector)
-    return Behaviour(point.name, MERGERS[point.merger](), corrector)
+    return Behaviour(point.name, point.load_merger(), corrector)
 
 
 class ExecutorNode(RobotNode):
@@ -111,8 +110,8 @@ class ExecutorNode(RobotNode):
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(Trigger, '~/stop', self._on_stop)
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
-        self._unreadable = 0  # What claimed to be chunks.
         self._reported: Counter[str] = Counter()
+        self._unreadable = 0  # What claimed to be chunks.
         self._stopped_run = 0  # The one that ~/stop ended.
         self._faults = 0  # Of the joint measurements, those that were told of.
         self.create_timer(1.0, self._diagnose)
@@ -249,8 +248,8 @@ class ExecutorNode(RobotNode):
                 'tick': executor.tick,
                 'phase': executor.phase.name,
             }
-        values['unreadable'] = self._unreadable
             values['strategy'] = executor.behaviour.name
+        values['unreadable'] = self._unreadable
         values['delay'] = self._inputs.delay
         values['measured_age_s'] = round(self._measured_age(), 4)
         values['joint_states_faults'] = self._observations.faults[_MEASURED]
@@ -275,9 +274,9 @@ class ExecutorNode(RobotNode):
             if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
                 count = new[outcome.name.lower()]
                 why = self._refusal if outcome is Outcome.REFUSED else outcome.value
+                return diagnostics.WARN, f'{outcome.name.lower()} ({count}): {why}'
         if new['unreadable']:
             return diagnostics.WARN, f'unreadable ({new["unreadable"]}): bytes that are no chunk'
-                return diagnostics.WARN, f'{outcome.name.lower()} ({count}): {why}'
         if new['missed_ticks'] or new['starved_ticks']:
             return diagnostics.WARN, (
                 f'{new["missed_ticks"]} ticks missed, {new["starved_ticks"]} ticks without a plan'

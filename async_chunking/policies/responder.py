@@ -20,7 +20,7 @@ from async_chunking.policies.placed import Placement, place
 from async_chunking.policies.source import PolicySource
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
-from async_chunking.strategies import SAMPLERS, Strategy, check, resolve
+from async_chunking.strategies import Strategy, check, resolve
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Responder:
                 weak = CountingPolicy(weak)
                 policy, counted = WithWeak(policy, weak), (policy, weak)
         digest = self._source.digest(strategy)
-        return _Service(SAMPLERS[strategy.sampler].load(), policy, counted, digest)
+        return _Service(strategy.load_sampler(), policy, counted, digest)
 
 
 def translated(

@@ -14,7 +14,8 @@ from async_chunking.policies.base import Encoding, FlowPolicy, repeat_each
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Draw, Randomness, Sampler, normal, require
 from async_chunking.samplers.plain import Plain
-from async_chunking.samplers.prefix import prefix_weights
+from async_chunking.samplers.prefix import prefix_weights, require_schedule
+from async_chunking.strategies import StrategyError
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Bid(Sampler):
     samples: int = 16
     schedule: str = 'exp'
     inner: Sampler = field(default_factory=Plain)
+
+    def __post_init__(self) -> None:
+        require_schedule(self.schedule)
+        _require_some('samples', self.samples)
 
     def draw(
         self,
@@ -118,6 +123,10 @@ class BidFull(Bid):
 
     keep: int = 3
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_some('keep', self.keep)
+
     def _cost(
         self,
         policy: FlowPolicy,
@@ -149,3 +158,9 @@ class BidFull(Bid):
 def _distances(chunks: Tensor, others: Tensor) -> Tensor:
     """Return the summed distance [B, N] of each of chunks [B, N, H, D] to others [B, K, H, D]."""
     return (chunks[:, :, None] - others[:, None]).norm(dim=-1).sum((2, 3))
+
+
+def _require_some(name: str, count: int) -> None:
+    if count < 1:
+        msg = f'bid {name} is {count}; it must be 1 or more'
+        raise StrategyError(msg)

@@ -93,9 +93,13 @@ def optim(
     return noise
 
 
-def _time(step: int, num_steps: int, grid: str) -> float:
-    """Return the flow time at which the step from `step` to `step - 1` is evaluated."""
+def require_grid(grid: str) -> None:
+    """Refuse a grid that is not one of `GRIDS` with a StrategyError."""
     if grid not in GRIDS:
         msg = f"inversion grid '{grid}' is unknown; choose one of {', '.join(GRIDS)}"
         raise StrategyError(msg)
+
+
+def _time(step: int, num_steps: int, grid: str) -> float:
+    """Return the flow time at which the step from `step` to `step - 1` is evaluated."""
     return (step if grid == 'departure' else step - 1) / num_steps

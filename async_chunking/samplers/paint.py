@@ -48,6 +48,9 @@ class Paint(Sampler):
 
     grid: str = 'arrival'
 
+    def __post_init__(self) -> None:
+        inversion.require_grid(self.grid)
+
     def draw(
         self,
         policy: FlowPolicy,

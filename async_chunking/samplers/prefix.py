@@ -50,9 +50,7 @@ def prefix_weights(
     Raises:
         StrategyError: The schedule is unknown.
     """
-    if schedule not in SCHEDULES:
-        msg = f"prefix schedule '{schedule}' is unknown; choose one of {', '.join(SCHEDULES)}"
-        raise StrategyError(msg)
+    require_schedule(schedule)
     start = min(start, end)
     row = torch.arange(horizon, dtype=torch.float64)
     if schedule == 'ones':
@@ -64,3 +62,10 @@ def prefix_weights(
         if schedule == 'exp':
             weights = weights * weights.expm1() / math.expm1(1)
     return (weights * (row < end)).to(device, dtype)
+
+
+def require_schedule(schedule: str) -> None:
+    """Refuse a schedule that is not one of `SCHEDULES` with a StrategyError."""
+    if schedule not in SCHEDULES:
+        msg = f"prefix schedule '{schedule}' is unknown; choose one of {', '.join(SCHEDULES)}"
+        raise StrategyError(msg)

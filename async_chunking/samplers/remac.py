@@ -37,6 +37,11 @@ class Remac(Sampler):
     start: str = 'plan'
     guidance: Rtc | None = None
 
+    def __post_init__(self) -> None:
+        if self.start not in STARTS:
+            msg = f"remac start '{self.start}' is unknown; choose one of {', '.join(STARTS)}"
+            raise StrategyError(msg)
+
     def draw(
         self,
         policy: FlowPolicy,
@@ -48,9 +53,6 @@ class Remac(Sampler):
     ) -> Draw:
         """Integrate with the prefix held; see `Sampler.draw`."""
         del generator, state  # Unused.
-        if self.start not in STARTS:
-            msg = f"remac start '{self.start}' is unknown; choose one of {', '.join(STARTS)}"
-            raise StrategyError(msg)
         velocity, num_steps = field(policy, encoding), self.steps(policy)
         if boundary.committed == 0:
             return Draw(integrate(velocity, noise, num_steps))

@@ -23,7 +23,7 @@ from async_chunking.samplers.base import (
     integrate,
     require,
 )
-from async_chunking.samplers.prefix import prefix_weights
+from async_chunking.samplers.prefix import prefix_weights, require_schedule
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ class Rtc(Sampler):
     max_guidance_weight: float = 5.0
     schedule: str = 'exp'
     jacobian: bool = True
+
+    def __post_init__(self) -> None:
+        require_schedule(self.schedule)
 
     def draw(
         self,

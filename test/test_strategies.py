@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of strategies: combinations, constants, and what is wrong with others."""
+
+from __future__ import annotations
+
+import pytest
+
+from async_chunking.mergers import BSpline, Ensemble, Switch
+from async_chunking.samplers.bid import Bid
+from async_chunking.samplers.paint import Paint, PaintOptim
+from async_chunking.samplers.plain import Plain
+from async_chunking.samplers.rtc import Rtc
+from async_chunking.samplers.vlash import Vlash
+from async_chunking.strategies import STRATEGIES, StrategyError, resolve
+
+
+def test_names_of_the_table_have_the_defaults_of_the_papers() -> None:
+    samplers = {name: resolve(name).load_sampler() for name in STRATEGIES}
+    assert samplers['rtc'] == Rtc(max_guidance_weight=5.0, schedule='exp', jacobian=True)
+    assert samplers['rtc_identity'] == Rtc(jacobian=False)
+    assert samplers['paint'] == Paint(grid='arrival')
+    assert samplers['paint_optim'] == PaintOptim(iterations=5, learning_rate=0.1)
+    assert samplers['bid'] == Bid(samples=16, schedule='exp')
+    assert samplers['bid_full'].keep == 3
+    assert samplers['remac'].start == 'plan'
+    assert samplers['vlash'] == Vlash(mode='absolute', quantization=1)
+    assert resolve('ensemble').load_merger() == Ensemble(decay=0.01)
+    for sampler in samplers.values():
+        assert sampler.num_steps == 0  # The policy's own.
+
+
+def test_constants_are_part_of_a_name() -> None:
+    strategy = resolve('rtc:schedule=linear:max_guidance_weight=10')
+    assert strategy.load_sampler() == Rtc(schedule='linear', max_guidance_weight=10.0)
+    assert strategy.load_merger() == Switch()
+    assert resolve('paint:grid=departure').load_sampler() == Paint(grid='departure')
+    assert resolve('vlash:mode=delta:quantization=2').load_sampler() == Vlash(0, 'delta', 2)
+    assert resolve('rtc:jacobian=false').load_sampler() == Rtc(jacobian=False)
+    assert resolve('remac+bid:samples=4').load_sampler().samples == 4
+
+
+def test_each_constant_goes_where_it_is_known() -> None:
+    strategy = resolve('paint:num_steps=10+ensemble:decay=0.5')
+    assert strategy.load_sampler() == Paint(num_steps=10)
+    assert strategy.load_merger() == Ensemble(decay=0.5)
+    assert resolve('bspline:control_points=6').load_merger() == BSpline(control_points=6)
+    assert resolve('naive:num_steps=2').load_sampler() == Plain(num_steps=2)
+
+
+@pytest.mark.parametrize(
+    ('name', 'problem'),
+    [
+        ('paint:grid', "write each constant once, as paint:name=value, not 'grid'"),
+        ('paint:=3', "not '=3'"),
+        ('bid:samples=4:samples=5', "not 'samples=5'"),
+        ('paint:steps=3', "has no constant 'steps'; it has num_steps=0, grid=arrival"),
+        ('bid:inner=rtc', "has no constant 'inner'"),
+        ('bid:samples=many', "samples must be a whole number from 0, not 'many'"),
+        ('bid:samples=2.5', "samples must be a whole number from 0, not '2.5'"),
+        ('paint:num_steps=-3', "num_steps must be a whole number from 0, not '-3'"),
+        ('rtc:max_guidance_weight=nan', "must be a number from 0, not 'nan'"),
+        ('rtc:max_guidance_weight=inf', "must be a number from 0, not 'inf'"),
+        ('rtc:jacobian=no', "jacobian must be true or false, not 'no'"),
+        ('bid:samples=0', 'bid samples is 0; it must be 1 or more'),
+        ('bid_full:keep=0', 'bid keep is 0; it must be 1 or more'),
+        ('vlash:mode=relative', "vlash mode 'relative' is unknown"),
+        ('rtc:schedule=cosine', "prefix schedule 'cosine' is unknown; choose one of exp, linear"),
+        ('paint:grid=midway', "inversion grid 'midway' is unknown; choose one of arrival, dep"),
+        ('remac:start=zero', "remac start 'zero' is unknown; choose one of plan, gaussian"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(name: str, problem: str) -> None:
+    with pytest.raises(StrategyError, match=problem):
+        resolve(name).load_sampler()
+
+
+def test_a_merger_checks_its_own() -> None:
+    with pytest.raises(StrategyError, match='decay must be a number from 0'):
+        resolve('ensemble:decay=slow').load_merger()
+
+
+@pytest.mark.parametrize(
+    ('name', 'problem'),
+    [
+        ('pain', "unknown strategy 'pain'. Did you mean 'paint'"),
+        ('rtc+paint', 'samplers that combine are paint'),
+        ('ensemble+bspline', 'sets the merger twice: ensemble and bspline; keep one'),
+        ('', "unknown strategy ''"),
+    ],
+)
+def test_names_that_mean_nothing_are_refused(name: str, problem: str) -> None:
+    with pytest.raises(StrategyError, match=problem.replace('+', r'\+')):
+        resolve(name)
+
+
+def test_order_of_a_combination_does_not_matter() -> None:
+    assert resolve('tt_rtc+paint').sampler == resolve('paint+tt_rtc').sampler == 'paint+tt_rtc'
+    both = resolve('rtc+ensemble')
+    assert (both.sampler, both.merger, both.corrector) == ('rtc', 'ensemble', 'none')
