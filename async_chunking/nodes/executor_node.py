@@ -17,6 +17,7 @@ from async_chunking.correctors import Corrector
 from async_chunking.embodiment import Stream
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome, Phase, Step
+from async_chunking.mergers import MERGERS
 from async_chunking.msg import ActionChunk, ControlStep, DelayEstimate
 from async_chunking.msg import ChunkRequest as ChunkRequestMsg
 from async_chunking.nodes import convert, diagnostics
@@ -40,7 +41,7 @@ def behaviour(parameters: ExecutorParameters) -> Behaviour:
     corrector = Corrector()
     if point.corrector != 'none':
         corrector = load_corrector(parameters.policy_path, point.corrector)
-    return Behaviour(point.name, point.load_merger(), corrector)
+    return Behaviour(point.name, MERGERS[point.merger](), corrector)
 
 
 class ExecutorNode(RobotNode):
