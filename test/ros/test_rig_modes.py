@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies that speak of offsets or velocities drive rigs as one that speaks of positions does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+pytest.importorskip('rosbags')
+
+from async_chunking.bags.definitions import own_store
+from async_chunking.bags.files import find
+from async_chunking.embodiment import load
+from async_chunking.executor import Phase
+from async_chunking.settings import config_file
+from async_chunking.sim import make_task
+
+POLICY = Path(__file__).parents[1] / 'moded.py'
+TURN = 0.15  # Of the first joint [rad].
+
+
+def rig(robot: str, mode: str, folder: Path) -> tuple[str, str, np.ndarray]:
+    """Write a robot whose policy speaks in a mode, and the policy; return both and its goal."""
+    values = yaml.safe_load(config_file('config', robot).read_text())
+    groups = [{**group, 'mode': mode} for group in values['groups']]
+    path, asked = folder / f'{robot}_{mode}.yaml', folder / f'{mode}.txt'
+    path.write_text(yaml.safe_dump({'extends': robot, 'groups': groups}))
+    task = make_task(load(robot).simulation.task)
+    task.reset(np.random.default_rng([0, 0]))  # The rig's first episode.
+    goal = task.plant.positions
+    goal[0] += TURN
+    words = [mode, 1.0 / load(robot).policy.policy_rate_hz, *goal]
+    asked.write_text(' '.join(map(str, words)))
+    return str(path), str(asked), goal
+
+
+def driven(robot: str, mode: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the commands [N, D] of a rig from its first chunk on, and its goal [D]."""
+    path, asked, goal = rig(robot, mode, folder)
+    bag = folder / f'{robot}_{mode}'
+    words = [
+        f'embodiment:={path}', 'policy:=torch', f'policy_entry:={POLICY}:approach',
+        f'policy_path:={asked}', 'delay_ms:=60', 'duration:=3', f'record:={bag}',
+        'log_level:=error',
+    ]  # fmt: skip
+    command = [sys.executable, '-m', 'async_chunking.cli', 'up', robot, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    store, (found,), sent = own_store(), find([bag]), []
+    for message in found.messages(lambda topic: topic.name.endswith('control_step')):
+        step = store.deserialize_cdr(message.data, message.topic.type)
+        if not sent or step.run_id == sent[0].run_id:
+            sent += [step] * (bool(sent) or step.phase == Phase.EXECUTING)
+    return np.array([step.command for step in sent], dtype=np.float64), goal
+
+
+@pytest.mark.parametrize(('robot', 'mode'), [('humanoid', 'delta'), ('franka', 'velocity')])
+def test_a_rig_moves_as_with_positions(robot: str, mode: str, tmp_path: Path) -> None:
+    expected, goal = driven(robot, 'absolute', tmp_path)
+    found, _ = driven(robot, mode, tmp_path)
+    ticks = min(len(expected), len(found), 100)
+    assert ticks > 50
+    # The chunks of two live runs do not come at the very same ticks.
+    np.testing.assert_allclose(found[:ticks], expected[:ticks], atol=0.1 * TURN)
+    assert abs(found[0, 0] - goal[0]) > 0.9 * TURN
+    assert np.abs(found[ticks - 1] - goal).max() < 0.7 * TURN
