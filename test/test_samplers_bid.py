@@ -9,6 +9,7 @@ from analytic import Gaussian, Modes
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Sampler, normal, sample_chunk
 from async_chunking.samplers.bid import Bid, BidFull
@@ -23,7 +24,7 @@ def seeded(seed: int = 3) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draw(policy: Modes, sampler: Sampler, previous: Tensor, delay: int = 2) -> Tensor:
+def draw(policy: FlowPolicy, sampler: Sampler, previous: Tensor, delay: int = 2) -> Tensor:
     boundary = Boundary(previous, delay, execution_horizon=8 - previous.shape[1])
     return sample_chunk(policy, sampler, OBSERVATION, boundary, seeded()).actions
 
@@ -55,6 +56,14 @@ def test_only_rows_with_weight_count() -> None:
     boundary = Boundary(previous, delay=2, execution_horizon=4)
     drawn = sample_chunk(Modes(), Bid(), OBSERVATION, boundary, seeded()).actions
     torch.testing.assert_close(drawn[0], chunks[5])
+
+
+@pytest.mark.parametrize(('sampler', 'batches'), [(Bid(), 5), (BidFull(), 10)])
+def test_samples_are_drawn_in_one_batch(sampler: Sampler, batches: int) -> None:
+    strong, weak = CountingPolicy(Modes()), CountingPolicy(Modes())
+    draw(WithWeak(strong, weak), sampler, torch.zeros(1, 6, 2, dtype=torch.float64))
+    assert strong.calls + weak.calls == batches
+    assert strong.samples == 5 * 16
 
 
 def test_one_sample_is_plain() -> None:

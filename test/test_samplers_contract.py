@@ -21,6 +21,7 @@ from async_chunking.strategies import NEEDS, SAMPLERS, STRATEGIES, StrategyError
 
 BATCH, HORIZON, DIM = 3, 8, 2
 FIRST_CALLS = {'paint_slide': '3·n'}  # More than `calls` for the first chunk of a stream.
+COUNT_THE_PLAN_AT_DELAY_0 = {'rtc', 'rtc_identity', 'bid', 'bid_full', 'remac+bid'}
 POLICIES = {'gaussian': Gaussian, 'modes': Modes, 'row_wise': RowWise}
 
 
@@ -56,6 +57,13 @@ def test_first_chunk_is_plain(name: str, policy: FlowPolicy) -> None:
     for delay in (0, 3):
         drawn = draw(policy, SAMPLERS[name].load(), plan(rows=0), delay).actions
         assert torch.equal(drawn, draw(policy, Plain(), plan(rows=0), delay).actions)
+
+
+def test_delay_0_is_plain_unless_the_plan_counts_still(name: str, policy: FlowPolicy) -> None:
+    """RTC guides all rows of the plan and BID compares them, whatever the delay."""
+    drawn = draw(policy, SAMPLERS[name].load(), plan(), delay=0).actions
+    plain = draw(policy, Plain(), plan(), delay=0).actions
+    assert torch.equal(drawn, plain) == (name not in COUNT_THE_PLAN_AT_DELAY_0)
 
 
 def test_shape_type_and_seed(name: str, policy: FlowPolicy) -> None:
@@ -136,6 +144,21 @@ def test_calls_are_as_listed(name: str, num_steps: int) -> None:
         values['N'] = getattr(sampler, 'samples', 0)
         expected = eval(calls.replace('·', '*'), values)
         assert strong.samples + weak.samples - before == BATCH * expected
+
+
+def test_observation_is_encoded_once(name: str) -> None:
+    class Encoding(Gaussian):
+        """Counts its encodings."""
+
+        count = 0
+
+        def encode(self, observation: dict) -> dict:
+            self.count += 1
+            return super().encode(observation)
+
+    strong, weak = Encoding(), Encoding()
+    draw(WithWeak(strong, weak), SAMPLERS[name].load(), plan())
+    assert (strong.count, weak.count) == (1, 1)
 
 
 def test_backward_passes_are_as_listed(name: str) -> None:
