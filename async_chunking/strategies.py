@@ -88,7 +88,7 @@ class Strategy:
         Raises:
             StrategyError: It has no such constant, or not such a value.
         """
-        of_merger = _constants(self._merger())
+        of_merger = constants(self._merger())
         mine = {name: text for name, text in self.constants if name not in of_merger}
         return _with(SAMPLERS[self.sampler].load(), mine, self)
 
@@ -99,7 +99,7 @@ class Strategy:
             StrategyError: A value is not of its kind.
         """
         merger = self._merger()
-        mine = {name: text for name, text in self.constants if name in _constants(merger)}
+        mine = {name: text for name, text in self.constants if name in constants(merger)}
         return _with(merger, mine, self)
 
     def _merger(self) -> Merger:
@@ -246,15 +246,15 @@ def check(strategy: Strategy, offers: Collection[str]) -> None:
         raise StrategyError(msg)
 
 
-def _constants(value: Any) -> dict[str, bool | int | float | str]:
-    """Return the constants of a sampler or merger that can be written as text."""
+def constants(value: Any) -> dict[str, bool | int | float | str]:
+    """Return the constants of a sampler or merger that a strategy's name can set."""
     found = {f.name: getattr(value, f.name) for f in fields(value)}
     return {name: v for name, v in found.items() if isinstance(v, bool | int | float | str)}
 
 
 def _with(value: Any, texts: Mapping[str, str], strategy: Strategy) -> Any:
     """Return a sampler or merger with constants given as text."""
-    known, changed = _constants(value), {}
+    known, changed = constants(value), {}
     for name, text in texts.items():
         if name not in known:
             listed = ', '.join(f'{key}={default}' for key, default in known.items()) or 'none'

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from async_chunking.commands.catalogue import strategies
 from async_chunking.mergers import BSpline, Ensemble, Switch
 from async_chunking.samplers.bid import Bid
 from async_chunking.samplers.paint import Paint, PaintOptim
@@ -97,3 +98,12 @@ def test_order_of_a_combination_does_not_matter() -> None:
     assert resolve('tt_rtc+paint').sampler == resolve('paint+tt_rtc').sampler == 'paint+tt_rtc'
     both = resolve('rtc+ensemble')
     assert (both.sampler, both.merger, both.corrector) == ('rtc', 'ensemble', 'none')
+
+
+def test_one_strategy_is_shown_with_its_constants(capsys: pytest.CaptureFixture[str]) -> None:
+    strategies('rtc:schedule=linear+ensemble')
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ['schedule', 'linear'] in lines
+    assert ['max_guidance_weight', '5.0'] in lines
+    assert ['decay', '0.01'] in lines
+    assert ['needs:', 'gradients'] in lines

@@ -12,13 +12,15 @@ from rich.console import Group
 from rich.table import Table
 
 from async_chunking.policies.kinds import KINDS, Offer
-from async_chunking.strategies import SAMPLERS, STRATEGIES, resolve
+from async_chunking.strategies import SAMPLERS, STRATEGIES, constants, resolve
 
 AXES = ('sampler', 'merger', 'corrector')
 COLUMNS = ('strategy', 'sets', 'policy calls', 'needs', 'paper')
 LEGEND = (
     'n = solver steps, N = samples, k = iterations, back = backward passes. Parts joined by + set '
-    'one axis each: sampler (how a chunk is drawn), merger (how it joins the stream), corrector.'
+    'one axis each: sampler (how a chunk is drawn), merger (how it joins the stream), corrector. '
+    'Constants follow a name: paint:grid=departure:num_steps=10; '
+    '`async-chunking strategies paint` lists them.'
 )
 OFFERS: dict[str, Offer] = {
     name: offer for kind in KINDS.values() for name, offer in kind.columns.items()
@@ -31,10 +33,16 @@ POLICY_LEGEND = (
 
 
 def strategies(
+    name: Annotated[
+        str, typer.Argument(help='A name, or a combination, to show with its constants.')
+    ] = '',
     markdown: Annotated[bool, typer.Option(help='Print a Markdown table, for documents.')] = False,
     policies: Annotated[bool, typer.Option(help='Show which policies each can run on.')] = False,
 ) -> None:
     """Show every strategy: which axes it sets, what it costs, what it needs of the policy."""
+    if name:
+        rich.print(details(name))
+        return
     names = [*STRATEGIES, *(name for name in SAMPLERS if '+' in name)]
     columns = ('strategy', *OFFERS) if policies else COLUMNS
     lines = [policy_row(name) if policies else row(name) for name in names]
@@ -74,3 +82,17 @@ def row(name: str) -> tuple[str, ...]:
     needs = strategy.needs - {'velocity'} or strategy.needs
     paper = strategy.paper or sampler.paper
     return name, ', '.join(axes) or '–', calls, ', '.join(sorted(needs)) or '–', paper
+
+
+def details(name: str) -> Group:
+    """Return what there is to say about one strategy; imports torch."""
+    strategy = resolve(name)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column('constant')
+    table.add_column('value')
+    for part in (strategy.load_sampler(), strategy.load_merger()):
+        for key, value in constants(part).items():
+            table.add_row(key, str(value))
+    lines = [f'{key}: {cell}' for key, cell in zip(COLUMNS[1:], row(name)[1:], strict=True)]
+    parts = [STRATEGIES[part.split(':')[0]].summary for part in name.split('+')]
+    return Group(name, '; '.join(parts), *lines, table, "num_steps 0 takes the policy's own.")
