@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 
@@ -67,10 +68,14 @@ class Observations:
         if stream.kind != 'text':
             node.create_subscription(kind, stream.topic, callback, qos_profile_sensor_data)
             return
-        # Said once and kept by its publisher, or said again and again: each is heard.
+        # Said once and kept by its publisher, or said again and again: each is heard. That one of
+        # the two does not match a publisher is meant, and nothing to warn of.
         for durability in (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL):
             profile = QoSProfile(depth=1, durability=durability)
-            node.create_subscription(kind, stream.topic, callback, profile)
+            node.create_subscription(
+                kind, stream.topic, callback, profile,
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            )  # fmt: skip
 
     def _subscribe_measured(self, node: Node, robot: Embodiment, names: list[str]) -> None:
         joints = measured.Measured(robot.sources, robot.joint_names)

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From topics to what a policy gets: joints, pictures, words; and what is said if one fails."""
+
+from __future__ import annotations
+
+import io
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+pytest.importorskip('async_chunking.msg')
+pytest.importorskip('PIL')
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from PIL import Image as Pillow
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
+
+from async_chunking.bringup import describe
+from async_chunking.embodiment import load
+from async_chunking.msg import ActionChunk, ChunkRequest
+from async_chunking.nodes.observations import Observations
+from async_chunking.nodes.pictures import compressed_reader, image_reader
+from async_chunking.nodes.streams import Sample, StreamError
+from async_chunking.processes import Processes
+from async_chunking.wiring import Stream
+
+PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)  # Two rows, three columns.
+CAMERA = Stream(kind='image', topic='front', height=2, width=3)
+
+
+def image(pixels: np.ndarray, encoding: str, padding: int = 0) -> Image:
+    height, width = pixels.shape[:2]
+    rows = np.pad(pixels.reshape(height, -1), ((0, 0), (0, padding)), constant_values=255)
+    return Image(
+        height=height, width=width, encoding=encoding, step=rows.shape[1],
+        data=array('B', rows.tobytes()),
+    )  # fmt: skip
+
+
+def compressed(pixels: np.ndarray, kind: str = 'PNG') -> CompressedImage:
+    file = io.BytesIO()
+    Pillow.fromarray(pixels).save(file, kind)
+    return CompressedImage(format=kind.lower(), data=array('B', file.getvalue()))
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('padding', [0, 5])
+@pytest.mark.parametrize(
+    ('encoding', 'sent'),
+    [
+        ('rgb8', PIXELS),
+        ('bgr8', PIXELS[..., ::-1]),
+        ('rgba8', np.dstack([PIXELS, PIXELS[..., :1]])),
+        ('bgra8', np.dstack([PIXELS[..., ::-1], PIXELS[..., :1]])),
+    ],
+)
+def test_raw_pictures_of_every_encoding(encoding, sent, padding):
+    found = image_reader(CAMERA)(image(sent, encoding, padding)).pixels()
+    np.testing.assert_array_equal(found, PIXELS)
+    assert found.dtype == np.uint8
+
+
+def test_grey_pictures_have_three_equal_channels():
+    found = image_reader(CAMERA)(image(PIXELS[..., 0], 'mono8')).pixels()
+    np.testing.assert_array_equal(found, np.repeat(PIXELS[..., :1], 3, axis=2))
+
+
+def test_compressed_pictures():
+    stream = CAMERA.model_copy(update={'kind': 'compressed_image'})
+    np.testing.assert_array_equal(compressed_reader(stream)(compressed(PIXELS)).pixels(), PIXELS)
+    grey = np.full((2, 3, 3), 90, np.uint8)
+    lossy = compressed_reader(stream)(compressed(grey, 'JPEG')).pixels()
+    assert np.abs(lossy.astype(int) - 90).max() <= 2
+
+
+def test_resizing_keeps_the_shape_and_pads_with_black():
+    stream = CAMERA.model_copy(update={'resize': (6, 6)})
+    pixels = image_reader(stream)(image(np.full((2, 3, 3), 200, np.uint8), 'rgb8')).pixels()
+    assert pixels.shape == stream.shape == (6, 6, 3)
+    np.testing.assert_array_equal(pixels[1:5], 200)  # Twice as large, in the middle.
+    np.testing.assert_array_equal(pixels[[0, 5]], 0)
+
+
+def test_channels_may_come_first():
+    stream = CAMERA.model_copy(update={'channels_first': True})
+    pixels = image_reader(stream)(image(PIXELS, 'rgb8')).pixels()
+    assert pixels.shape == stream.shape == (3, 2, 3)
+    np.testing.assert_array_equal(pixels[1], PIXELS[..., 1])
+
+
+@pytest.mark.parametrize(
+    ('message', 'sentence'),
+    [
+        (image(PIXELS[:, :2], 'rgb8'), 'expected 3 x 2 pixels, got 2 x 2'),
+        (image(PIXELS, '16UC1'), "encoding '16UC1' is not understood; understood: rgb8"),
+        (Image(height=2, width=3, encoding='rgb8', step=9, data=array('B', [0] * 17)),
+         '17 bytes, step 9: too few for 2 rows of 9'),
+        (Image(height=2, width=3, encoding='rgb8', step=3, data=array('B', [0] * 18)), 'step 3'),
+    ],
+)  # fmt: skip
+def test_raw_pictures_that_are_none(message, sentence):
+    with pytest.raises(StreamError, match=sentence):
+        image_reader(CAMERA)(message)
+
+
+def test_compressed_pictures_that_are_none():
+    stream = Stream(kind='compressed_image', topic='front', height=2, width=3)
+    read = compressed_reader(stream)
+    with pytest.raises(StreamError, match='expected 3 x 2 pixels, got 2 x 2'):
+        read(compressed(PIXELS[:, :2]))
+    with pytest.raises(StreamError, match='neither JPEG nor PNG'):
+        read(CompressedImage(data=array('B', b'not a picture')))
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    whole = compressed(noise)
+    large = stream.model_copy(update={'height': 40, 'width': 60})
+    torn = compressed_reader(large)(CompressedImage(data=whole.data[: len(whole.data) // 2]))
+    with pytest.raises(StreamError, match='a damaged picture'):
+        torn.pixels()
+
+
+# --- alignment ----------------------------------------------------------------------------------
+
+
+def test_streams_are_aligned_at_the_request_and_keep_their_ages(node):
+    robot = load('viperx')
+    finger = robot.joint_names[-1:]
+    wanted = {
+        'state': Stream(kind='measured', size=7),
+        'finger': Stream(kind='measured', size=1, joints=finger),
+        'front': CAMERA,
+        'task': Stream(kind='text'),
+    }
+    observations = Observations(node, wanted, robot, now_ns=lambda: 0)
+    for stamp in range(0, 100, 10):  # The joints are quick, the camera is slow.
+        observations.put('state', Sample(stamp, np.full(7, float(stamp))))
+        observations.put('finger', Sample(stamp, np.arange(7.0) + stamp))
+    for stamp in (5, 45, 85):
+        observations.put('front', Sample(stamp, f'picture at {stamp}'))
+    observations.put('task', Sample(50, 'go'))
+    newest = observations.newest(57)
+    assert {name: sample and sample.received_ns for name, sample in newest.items()} == {
+        'state': 50, 'finger': 50, 'front': 45, 'task': 50,
+    }  # fmt: skip
+    assert newest['finger'].values == [56.0]
+    assert observations.newest(49)['task'] is None
+    observations.put('state', Sample(60, np.full(7, np.nan)))
+    assert observations.newest(60)['state'].received_ns == 60  # Of before, with numbers in it.
+    assert observations.faults['state'] == 1
+    assert observations.reasons['state'] == 'NaN or infinity'
+
+
+# --- a policy node ------------------------------------------------------------------------------
+
+POLICY = """
+import torch
+class Seen:
+    horizon, action_dim = 16, 7
+    expects = {'observation.state': (7,), 'raw': (24, 32, 3), 'packed': (3, 12, 12), 'task': (),
+               'said': ()}
+    def chunk(self, observation, generator):
+        chunk = torch.zeros(1, 16, 7)
+        assert observation['raw'].dtype == observation['packed'].dtype == torch.uint8
+        chunk[..., 0] = observation['raw'].float().mean()
+        chunk[..., 1] = observation['packed'][:, 0].float().mean()
+        chunk[..., 2] = len(observation['task'][0])
+        chunk[..., 3] = len(observation['said'][0])
+        chunk[..., 4] = observation['observation.state'][0, 0]
+        return chunk
+def make(path): return Seen()
+"""
+ROBOT = {
+    'extends': 'viperx',
+    'name': 'watched',
+    'observations': {
+        'raw': {'kind': 'image', 'topic': 'front/image_raw', 'height': 24, 'width': 32},
+        'packed': {
+            'kind': 'compressed_image', 'topic': 'wrist/compressed', 'height': 24, 'width': 24,
+            'resize': [12, 12], 'channels_first': True,
+        },
+        'task': {'kind': 'text'},
+        'said': {'kind': 'text', 'topic': 'said'},
+    },
+}  # fmt: skip
+
+
+class Peer:
+    """Stands for the robot, its cameras, its operator and the executor."""
+
+    def __init__(self) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(args=[], context=self.context)
+        self.node = rclpy.create_node('peer', context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.answers: list[ActionChunk] = []
+        self.status: dict[str, str] = {}
+        self.number = 0
+        self.node.create_subscription(ActionChunk, 'action_chunk', self.answers.append, 10)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnosed, 10)
+        publish = self.node.create_publisher
+        self.requests = publish(ChunkRequest, 'chunk_request', 10)
+        self.joints = publish(JointState, 'joint_states', 10)
+        self.front = publish(Image, 'front/image_raw', 10)
+        self.wrist = publish(CompressedImage, 'wrist/compressed', 10)
+        self.said = publish(String, 'said', 10)
+        names = list(load('viperx').joint_names)
+        self.sent: dict = {
+            self.joints: JointState(name=names, position=[0.25] * 7),
+            self.front: image(np.full((24, 32, 3), 100, np.uint8), 'bgr8'),
+            self.wrist: compressed(np.full((24, 24, 3), 60, np.uint8)),
+            self.said: String(data='gently'),
+        }
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == 'policy':
+                self.status = {item.key: item.value for item in status.values}
+                self.status['message'] = status.message
+
+    def ask(self, holds: Callable[[ActionChunk], object], delay: int = 0) -> ActionChunk:
+        """Send everything and a request, again and again, until an answer is as it should be."""
+        for _ in range(600):
+            for publisher, message in self.sent.items():
+                publisher.publish(message)
+            self.number += 1
+            self.requests.publish(
+                ChunkRequest(
+                    run_id=1, request_id=self.number, strategy='naive', delay=delay,
+                    execution_horizon=8, columns=7, policy_rate_hz=50.0, control_rate_hz=50.0,
+                )
+            )  # fmt: skip
+            for _ in range(4):
+                self.executor.spin_once(timeout_sec=0.05)
+            found = [answer for answer in self.answers if holds(answer)]
+            self.answers.clear()
+            if found:
+                return found[-1]
+        pytest.fail(f'no such answer; the last status is {self.status}')
+
+    def until(self, holds: Callable[[], object], what: str) -> None:
+        for _ in range(1200):
+            if holds():
+                return
+            self.executor.spin_once(timeout_sec=0.05)
+        pytest.fail(f'still not: {what}; the last status is {self.status}')
+
+    def instruct(self, text: str):
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
+        client = self.node.create_client(SetParameters, 'policy/set_parameters')
+        self.until(client.service_is_ready, 'the parameter service is there')
+        request = SetParameters.Request(parameters=[Parameter(name='instruction', value=value)])
+        future = client.call_async(request)
+        self.until(future.done, 'the parameter is set')
+        return future.result().results[0]
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('watched')
+    (folder / 'seen.py').write_text(POLICY)
+    (folder / 'watched.yaml').write_text(yaml.safe_dump(ROBOT))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def peer(ros_domain_id, written) -> Iterator[Peer]:
+    described = describe(
+        str(written / 'watched.yaml'),
+        {
+            'policy': 'torch', 'policy_entry': f'{written / "seen.py"}:make',
+            'instruction': 'fold', 'log_level': 'error',
+        },
+    )  # fmt: skip
+    nodes = [node for node in described.nodes if node.name == 'policy']
+    with Processes(nodes, '', 'error'):
+        peer = Peer()
+        yield peer
+        peer.executor.shutdown()
+        peer.node.destroy_node()
+        peer.context.shutdown()
+
+
+def complete(answer: ActionChunk) -> bool:
+    return answer.refusal == '' and answer.rows == 16
+
+
+def test_a_policy_gets_joints_pictures_and_words(peer: Peer) -> None:
+    answer = peer.ask(complete)
+    seen = np.array(answer.actions[:7])
+    np.testing.assert_allclose(seen, [100, 60, len('fold'), len('gently'), 0.25, 0, 0], atol=1e-6)
+    ages = dict(zip(answer.observation_names, answer.observation_ages, strict=True))
+    assert set(ages) == {'observation.state', 'raw', 'packed', 'task', 'said'}
+    assert all(age >= 0.0 for age in ages.values())
+    assert answer.observation_age == max(ages[n] for n in ('observation.state', 'raw', 'packed'))
+    assert 'observation.environment_state' not in ages  # The policy does not read it.
+
+
+def test_the_instruction_changes_while_the_node_runs(peer: Peer) -> None:
+    assert peer.instruct('fold the towel').successful
+    peer.ask(lambda answer: complete(answer) and answer.actions[2] == len('fold the towel'))
+    refused = peer.instruct(' ')
+    assert not refused.successful
+    assert "'task' is the parameter instruction, which is empty" in refused.reason
+
+
+@pytest.mark.parametrize('which', ['front', 'wrist', 'joints'])
+def test_a_stream_that_ends_is_named_and_never_zero(peer: Peer, which: str) -> None:
+    peer.ask(complete)
+    publisher = getattr(peer, which)
+    kept = peer.sent.pop(publisher)
+    answer = peer.ask(lambda answer: answer.refusal)
+    topic = publisher.topic_name.lstrip('/')
+    assert topic in answer.refusal
+    assert 's old, at most 0.5 s are allowed' in answer.refusal
+    assert answer.rows == 0
+    peer.until(lambda: topic in peer.status.get('message', ''), 'diagnostics name the stream')
+    assert int(peer.status['incomplete']) > 0
+    peer.sent[publisher] = kept
+    peer.ask(complete)
+
+
+def test_a_camera_of_another_size_is_named_with_both(peer: Peer) -> None:
+    kept = peer.sent[peer.front]
+    peer.sent[peer.front] = image(np.zeros((48, 64, 3), np.uint8), 'rgb8')
+    answer = peer.ask(lambda answer: answer.refusal)
+    assert 'raw (front/image_raw)' in answer.refusal
+    assert 'expected 32 x 24 pixels, got 64 x 48' in answer.refusal
+    peer.until(lambda: int(peer.status.get('faults raw', 0)) > 0, 'the faults are counted')
+    peer.sent[peer.front] = kept
+    peer.ask(complete)
+
+
+def test_a_delay_that_outgrows_the_horizon_is_counted_and_named(peer: Peer) -> None:
+    peer.until(lambda: peer.status.get('horizon_too_short') == '0', 'a first status')
+    peer.ask(complete, delay=9)
+    peer.until(lambda: int(peer.status['horizon_too_short']) > 0, 'it is counted')
+    sentence = 'the horizon of 16 rows is too short: delay 9 + execution_horizon 8 = 17 rows'
+    assert peer.status['message'] == sentence
+    peer.ask(complete, delay=8)
+    peer.until(lambda: peer.status['message'] == 'active', 'it is over')
+
+
+def test_what_a_policy_reads_must_be_there_before_the_start(written: Path, tmp_path: Path) -> None:
+    entry = {'policy': 'torch', 'policy_entry': f'{written / "seen.py"}:make'}
+    with pytest.raises(ValueError, match=r"reads 'raw' \(24 x 32 x 3\), robot viperx has only"):
+        describe('viperx', entry)
+    smaller = {**ROBOT['observations'], 'raw': {**ROBOT['observations']['raw'], 'width': 16}}
+    (tmp_path / 'a.yaml').write_text(yaml.safe_dump({**ROBOT, 'observations': smaller}))
+    with pytest.raises(ValueError, match='as 24 x 32 x 3, robot watched has it as 24 x 16 x 3'):
+        describe(str(tmp_path / 'a.yaml'), entry)
