@@ -57,7 +57,8 @@ def act(path: Path, **options: Any) -> Path:
     small = {'dim_model': 32, 'n_heads': 2, 'dim_feedforward': 64, 'n_encoder_layers': 1}
     small |= {'chunk_size': 20, 'n_action_steps': 20, 'pretrained_backbone_weights': None}
     small |= {'n_vae_encoder_layers': 1, 'latent_dim': 4, 'device': 'cpu', 'push_to_hub': False}
-    return save(path, ACTConfig(input_features=read, output_features=answered, **small | options))
+    small |= {'input_features': read, 'output_features': answered}
+    return save(path, ACTConfig(**small | options))
 
 
 def diffusion(path: Path, **options: Any) -> Path:
@@ -67,9 +68,8 @@ def diffusion(path: Path, **options: Any) -> Path:
     small = {'down_dims': (16, 32), 'diffusion_step_embed_dim': 16, 'n_groups': 4}
     small |= {'num_train_timesteps': 10, 'horizon': 16, 'n_action_steps': 8, 'device': 'cpu'}
     small |= {'push_to_hub': False}
-    return save(
-        path, DiffusionConfig(input_features=read, output_features=answered, **small | options)
-    )
+    small |= {'input_features': read, 'output_features': answered}
+    return save(path, DiffusionConfig(**small | options))
 
 
 def smolvla(path: Path, **options: Any) -> Path:
@@ -82,9 +82,8 @@ def smolvla(path: Path, **options: Any) -> Path:
     small = {'vlm_model_name': str(vlm), 'num_vlm_layers': 2, 'resize_imgs_with_padding': (32, 32)}
     small |= {'chunk_size': 16, 'n_action_steps': 16, 'num_steps': 4, 'tokenizer_max_length': 8}
     small |= {'device': 'cpu', 'push_to_hub': False}
-    return save(
-        path, SmolVLAConfig(input_features=read, output_features=answered, **small | options)
-    )
+    small |= {'input_features': read, 'output_features': answered}
+    return save(path, SmolVLAConfig(**small | options))
 
 
 def _tiny_smolvlm(path: Path) -> None:
