@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import lz4.frame
@@ -15,6 +16,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from async_chunking.bags.definitions import BagError, own_store
 from async_chunking.bags.files import find
+from async_chunking.bags.mcap import Scan
 
 KIND = 'std_msgs/msg/String'
 COUNT = 400
@@ -148,6 +150,21 @@ def test_a_file_that_is_cut_off_gives_what_precedes(tmp_path, share, mode):
     if mode == CompressionMode.NONE:
         assert len(found) == pytest.approx(COUNT * share, abs=0.03 * COUNT)
     assert f'not closed by its recorder; {len(found)} messages recovered' in problems[-1]
+
+
+def test_a_file_that_grows_while_it_is_read_gives_what_precedes(tmp_path):
+    compress = compressed(CompressionMode.STORAGE)
+    big = write(tmp_path / 'big', range(4 * COUNT), prepare=compress)
+    data = (big / 'big.mcap').read_bytes()
+    at, chunks = 8, []
+    for kind, content in records(data[8:-8]):
+        chunks += [at] if kind == 6 else []
+        at += 9 + len(content)
+    # Its size was taken while the head, or the body, of the last chunk was written.
+    for size in (chunks[-1] + 4, chunks[-1] + 9 + 5):
+        problems: list[str] = []
+        found = list(Scan(BytesIO(data), size, lambda topic: True, problems.append).messages())
+        assert 0 < len(found) < 4 * COUNT
 
 
 def test_a_damaged_chunk_costs_only_itself(tmp_path):

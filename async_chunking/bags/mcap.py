@@ -110,8 +110,11 @@ class Scan:
                 self._report(f'damaged at byte {at - _RECORD.size}; nothing is read from there on')
                 return
             # Never ask for more than there is: a damaged size may be anything.
-            data = self._stream.read(int(min(size, self._size - at, _LARGEST)))
+            # A file that is still written to may have grown since its size was taken.
+            data = self._stream.read(int(max(0, min(size, self._size - at, _LARGEST))))
             yield from self._record(kind, data, at, len(data) == size)
+            if len(data) < size:
+                return
             at += size
 
     def _record(self, kind: int, data: bytes, at: int, whole: bool) -> Iterator[Message]:
