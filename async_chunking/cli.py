@@ -21,10 +21,12 @@ from async_chunking.errors import AsyncChunkingError
 
 # name: (module, function or Typer application in it, one line of help)
 COMMANDS = {
+    'arguments': ('async_chunking.commands.arguments', 'arguments', 'Show what `up` takes.'),
     'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies, in closed loop.'),
     'dataset': ('async_chunking.dataset.command', 'app', 'Make and check demonstrations.'),
     'demo': ('async_chunking.commands.demo', 'demo', 'Run the simulated ViperX; print a table.'),
     'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
+    'faults': ('async_chunking.faults.command', 'faults', 'Break a robot; show its stream.'),
     'probe': ('async_chunking.bench.probe_command', 'probe', 'Measure where noise acts.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),
     'strategies': ('async_chunking.commands.catalogue', 'strategies', 'Show every strategy.'),

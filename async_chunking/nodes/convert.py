@@ -23,7 +23,8 @@ def to_matrix(data: array, rows: int, columns: int) -> np.ndarray:
     """Return a matrix field [rows, columns]; empty [0, columns] if the sizes do not agree."""
     if rows * columns != len(data):
         return np.empty((0, columns))
-    return np.frombuffer(data, dtype=np.float32).reshape(rows, columns).astype(np.float64)
+    with np.errstate(invalid='ignore'):  # There is a kind of NaN that numpy warns of.
+        return np.frombuffer(data, dtype=np.float32).reshape(rows, columns).astype(np.float64)
 
 
 def set_time(message: Time, nanoseconds: int) -> None:
