@@ -258,7 +258,7 @@ def test_a_policy_that_fits():
     ('execution_horizon', 'delay_s', 'sentence'),
     [
         (8, 0.2, r'horizon of 16 rows is too short for execution_horizon 8 \+ delay 10 = 18 rows '
-         r'\(the delay is 200 ms at 50 Hz\); set execution_horizon:=6 or less'),
+         r'\(the delay is 200 ms at 50 Hz\); execution_horizon may be at most 6'),
         (8, 0.161, r'delay 9 = 17 rows'),
         (1, 0.32, 'use a policy with longer chunks'),
         (17, 0.0, 'must be 1 to the horizon 16, got 17'),

@@ -100,7 +100,7 @@ def check_horizon(
         return
     left = facts.horizon - delay
     remedy = (
-        f'set execution_horizon:={left} or less'
+        f'execution_horizon may be at most {left}'
         if left > 0
         else 'use a policy with longer chunks, or make it quicker'
     )
