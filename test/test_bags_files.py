@@ -160,11 +160,20 @@ def test_a_file_that_grows_while_it_is_read_gives_what_precedes(tmp_path):
     for kind, content in records(data[8:-8]):
         chunks += [at] if kind == 6 else []
         at += 9 + len(content)
-    # Its size was taken while the head, or the body, of the last chunk was written.
-    for size in (chunks[-1] + 4, chunks[-1] + 9 + 5):
+
+    def read_as_if_of(size: int) -> tuple[int, list[str]]:
         problems: list[str] = []
-        found = list(Scan(BytesIO(data), size, lambda topic: True, problems.append).messages())
-        assert 0 < len(found) < 4 * COUNT
+        scan = Scan(BytesIO(data), size, lambda topic: True, problems.append)
+        return len(list(scan.messages())), problems
+
+    whole, _ = read_as_if_of(len(data))
+    # Its size was taken while the head of the last chunk was written.
+    found, problems = read_as_if_of(chunks[-1] + 4)
+    assert 0 < found < whole
+    assert problems == []
+    # Its size was taken while the body of the last chunk was written.
+    found, problems = read_as_if_of(chunks[-1] + 9 + 5)
+    assert 0 < found < whole
 
 
 def test_a_damaged_chunk_costs_only_itself(tmp_path):
