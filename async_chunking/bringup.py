@@ -21,7 +21,13 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.latency import parse_latency
 from async_chunking.parameters import PARAMETERS
 from async_chunking.policies.facts import facts
-from async_chunking.policies.fit import Facts, check_fit, check_horizon
+from async_chunking.policies.fit import (
+    Facts,
+    check_fit,
+    check_horizon,
+    check_instruction,
+    read_streams,
+)
 from async_chunking.policies.kinds import check_kind
 from async_chunking.policies.source import PolicySpec
 from async_chunking.settings import Settings, load_yaml, unknown, validated
@@ -184,6 +190,7 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     )  # fmt: skip
     policy = facts(spec)
     check_fit(policy, description)
+    check_instruction(read_streams(policy, description), arguments.instruction)
     strategy = resolve(arguments.strategy)
     check(strategy, policy.offers)
     nodes = _nodes(robot, arguments, description, policy)

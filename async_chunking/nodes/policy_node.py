@@ -22,7 +22,15 @@ from async_chunking.nodes.base import RobotNode, run
 from async_chunking.nodes.observations import Observations
 from async_chunking.nodes.streams import Sample
 from async_chunking.parameters import PolicyParameters
-from async_chunking.policies.fit import Facts, check_fit, check_horizon, facts_of, made_up
+from async_chunking.policies.fit import (
+    Facts,
+    check_fit,
+    check_horizon,
+    check_instruction,
+    facts_of,
+    made_up,
+    read_streams,
+)
 from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.placed import Placement
 from async_chunking.policies.responder import Answer, Responder, translated
@@ -59,10 +67,7 @@ class PolicyNode(RobotNode):
 
     def check(self, parameters: PolicyParameters) -> None:
         """Refuse an empty instruction if the policy reads it."""
-        for name, stream in self._streams.items():
-            if stream.kind == 'text' and not (stream.topic or parameters.instruction.strip()):
-                msg = f"'{name}' is the parameter instruction, which is empty: say what to do"
-                raise AsyncChunkingError(msg)
+        check_instruction(self._streams, parameters.instruction)
 
     def configure(self) -> None:
         """Open the policy, see whether it fits, answer made-up requests, subscribe."""
@@ -76,7 +81,10 @@ class PolicyNode(RobotNode):
             self._facts = facts_of(self._source)
             check_fit(self._facts, robot)
             placement = Placement(*(getattr(self.parameters, name) for name in _PLACEMENT))
-            self._streams = self._read_streams()
+            self._own = {} if robot.action_modes.trivial else {
+                _MEASURED: Stream(kind='measured', size=len(robot.joints))
+            }  # fmt: skip
+            self._streams = {**read_streams(self._facts, robot), **self._own}
             self.check(self.parameters)
             self._responder = Responder(self._source, self.parameters.seed, placement)
             seconds = self._responder.warm_up(self.parameters.strategy, made_up(robot))
@@ -104,15 +112,6 @@ class PolicyNode(RobotNode):
                 give_up=lambda: self._stopping or self.interrupted(),
             )
         )  # fmt: skip
-
-    def _read_streams(self) -> dict[str, Stream]:
-        """Return what the policy reads, everything if it does not say, and what this node does."""
-        robot, expects = self.embodiment, self._facts.expects
-        self._own = {} if robot.action_modes.trivial else {
-            _MEASURED: Stream(kind='measured', size=len(robot.joints))
-        }  # fmt: skip
-        read = {n: s for n, s in robot.observations.items() if n in (expects or {n})}
-        return {**read, **self._own}
 
     def _check_horizon(self, facts: Facts, seconds: float) -> None:
         """Refuse chunks that end before the next takes over; simulated time is not measured."""
@@ -182,6 +181,7 @@ class PolicyNode(RobotNode):
                 self._answer(request, received_ns)
             except Exception as error:  # The next request may be answered all the same.
                 self._counters['failed'] += 1
+                self._last_refusal = f'{error!r}'
                 self.get_logger().error(f'request {request.request_id}: {error!r}')
 
     def _answer(self, request: ChunkRequest, received_ns: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from async_chunking.embodiment import Embodiment
+from async_chunking.embodiment import Embodiment, Stream
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.source import PolicySource
 
@@ -44,6 +44,24 @@ def made_up(robot: Embodiment) -> dict[str, Any]:
         kind = np.uint8 if stream.is_image else np.float64
         found[name] = np.zeros(stream.shape, kind) if stream.shape else 'nothing'
     return found
+
+
+def read_streams(facts: Facts, robot: Embodiment) -> dict[str, Stream]:
+    """Return what a policy reads of a robot; everything if it does not say."""
+    return {n: s for n, s in robot.observations.items() if n in (facts.expects or {n})}
+
+
+def check_instruction(streams: Mapping[str, Stream], instruction: str) -> None:
+    """
+    Refuse an empty instruction if it is read.
+
+    Raises:
+        FitError: Names the stream.
+    """
+    for name, stream in streams.items():
+        if stream.kind == 'text' and not (stream.topic or instruction.strip()):
+            msg = f"'{name}' is the parameter instruction, which is empty: say what to do"
+            raise FitError(msg)
 
 
 def check_fit(facts: Facts, robot: Embodiment) -> None:
