@@ -327,7 +327,7 @@ class TestStages:
 
     def test_tables(self, call, folder):
         out = folder / 'rows.parquet'
-        assert f'kinetix/{LEVEL}' in call('tables', '--out', str(out))
+        assert f'{LEVEL}, H = 8: solved' in call('tables', '--out', str(out))
         assert out.exists()
 
     @pytest.mark.slow  # It compiles the physics at full size.
