@@ -116,6 +116,6 @@ def test_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert 'random weights' in result.output
-    for name in ('plain', 'rtc', 'paint', 'bid', 'overhead'):
+    for name in ('plain', 'rtc', 'paint', 'vlash', 'overhead'):
         assert name in result.output
     assert '"calls": 6' in out.read_text()
