@@ -29,6 +29,7 @@ COMMANDS = {
     'faults': ('async_chunking.faults.command', 'faults', 'Break a robot; show its stream.'),
     'probe': ('async_chunking.bench.probe_command', 'probe', 'Measure where noise acts.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),
+    'soak': ('async_chunking.commands.soak', 'soak', 'Run a robot for long; show growth.'),
     'strategies': ('async_chunking.commands.catalogue', 'strategies', 'Show every strategy.'),
     'train': ('async_chunking.training.command', 'train', 'Train a policy by a recipe.'),
     'up': ('async_chunking.commands.up', 'up', 'Start a robot, watch it, say how well it went.'),
@@ -39,6 +40,7 @@ COMMANDS = {
 def main() -> None:
     """Run the command line; a user's mistake ends with its message and status 2."""
     chosen = next((word for word in sys.argv[1:] if not word.startswith('-')), None)
+    ros_environment.activate()
     try:
         application(chosen)(prog_name='async-chunking')
     except AsyncChunkingError as error:

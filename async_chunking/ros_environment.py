@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where ROS 2 is, and the environment that its processes need.
 
-With a sourced ROS 2 installation the environment is right already and is left alone. In a virtual
+Nodes find only those of this host, unless the user says otherwise. Apart from that the environment
+of a sourced ROS 2 installation is right already and is left alone. In a virtual
 environment that holds ROS 2 as wheels nobody sources anything: the virtual environment itself is
 the ROS prefix, and the messages lie in the checkout's install folder. `make setup` lets every
 Python of the virtual environment call `activate` when it starts, and gives the libraries run
@@ -17,6 +18,11 @@ import sys
 
 _CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _BUILT = os.path.join(_CHECKOUT, 'install', 'async_chunking')
+# With these a user says which hosts shall find each other.
+_DISCOVERY = (
+    'ROS_AUTOMATIC_DISCOVERY_RANGE', 'ROS_LOCALHOST_ONLY', 'ROS_STATIC_PEERS',
+    'ROS_DISCOVERY_SERVER',
+)  # fmt: skip
 
 
 def activate() -> None:
@@ -28,11 +34,14 @@ def environment() -> dict[str, str]:
     """Return the environment to start a ROS 2 process with.
 
     Returns:
-        The variables of this process, and what ROS 2 needs on top of them. Nothing is added
-        where ROS 2 was sourced or is not present.
+        The variables of this process, and what ROS 2 needs on top of them. Where ROS 2 was
+        sourced that is no more than who may find the nodes; where it is not present, nothing.
     """
     variables = dict(os.environ)
-    if origin() == 'wheels':
+    where = origin()
+    if where != 'none' and not any(name in variables for name in _DISCOVERY):
+        variables['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    if where == 'wheels':
         old = _split(variables.get('AMENT_PREFIX_PATH'))
         ours = [path for path in (_BUILT, sys.prefix) if os.path.isdir(path) and path not in old]
         variables['AMENT_PREFIX_PATH'] = os.pathsep.join(ours + old)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ROS 2 is looked for: a sourced installation is left alone, wheels are found unaided."""
+"""Where ROS 2 is looked for, who may find the nodes, and that nothing else is changed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ import pytest
 
 from async_chunking import ros_environment
 
+DISCOVERY = (
+    'ROS_AUTOMATIC_DISCOVERY_RANGE', 'ROS_LOCALHOST_ONLY', 'ROS_STATIC_PEERS',
+    'ROS_DISCOVERY_SERVER',
+)  # fmt: skip
+
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch) -> Path:
@@ -21,15 +26,26 @@ def wheels(tmp_path: Path, monkeypatch) -> Path:
     (index / 'rclpy').touch()
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     monkeypatch.setattr(ros_environment, '_BUILT', str(tmp_path / 'install'))
-    for name in ('AMENT_PREFIX_PATH', 'RMW_IMPLEMENTATION'):
+    for name in ('AMENT_PREFIX_PATH', 'RMW_IMPLEMENTATION', *DISCOVERY):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
-def test_a_sourced_installation_is_left_alone(wheels, monkeypatch) -> None:
+def test_a_sourced_installation_is_left_alone_but_for_discovery(wheels, monkeypatch) -> None:
     monkeypatch.setenv('AMENT_PREFIX_PATH', '/opt/ros/jazzy')
     assert ros_environment.origin() == 'sourced'
+    local = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    assert ros_environment.environment() == os.environ | local
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
     assert ros_environment.environment() == dict(os.environ)
+
+
+@pytest.mark.parametrize('name', DISCOVERY)
+def test_only_this_host_is_found_unless_the_user_says_otherwise(wheels, monkeypatch, name) -> None:
+    assert ros_environment.environment()['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    monkeypatch.setenv(name, 'SUBNET')
+    found = ros_environment.environment()
+    assert {key: found[key] for key in DISCOVERY if key in found} == {name: 'SUBNET'}
 
 
 def test_without_ros_nothing_is_added(tmp_path: Path, monkeypatch) -> None:

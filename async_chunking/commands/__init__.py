@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of `async-chunking` that belong to no other part; `async_chunking.cli` lists them all."""
+"""Commands of `async-chunking` that belong to no other part; see `async_chunking.cli`."""

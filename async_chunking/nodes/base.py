@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
+from async_chunking import ros_environment
 from async_chunking.embodiment import Embodiment, load
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.parameters import PARENT_VARIABLE, NodeParameters
@@ -207,6 +208,7 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: stopped.append(number))
+    ros_environment.activate()  # Only this host finds it, unless the user says otherwise.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = make()
     node.interrupted = lambda: bool(stopped)
