@@ -16,14 +16,15 @@ from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.embodiment import load
 from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.policies.entry import EntryError
-from async_chunking.policies.facts import facts
 from async_chunking.policies.fit import (
     Facts,
     FitError,
     check_fit,
     check_horizon,
+    check_instruction,
     facts_of,
     made_up,
+    read_streams,
 )
 from async_chunking.policies.kinds import KINDS, open_policy
 from async_chunking.policies.responder import Responder
@@ -98,8 +99,7 @@ def test_the_example_is_brought_up_without_torch_in_this_process(page):
     assert nodes['executor']['offers'] == 'gradients velocity'
     assert nodes['policy']['policy'] == 'torch'
     assert nodes['policy']['policy_entry'] == f'{page}:make'
-    with pytest.raises(FitError, match=r'has 7 action dimensions, robot franka has 8 joints'):
-        describe('franka', {'policy': 'torch', 'policy_entry': f'{page}:make'})
+    assert described.policy == facts_of(opened(f'{page}:make'))
 
 
 def test_robots_of_the_page_can_be_loaded(tmp_path):
@@ -206,13 +206,6 @@ def test_entries_that_cannot_work(entry, sentence, module):
         opened(entry.format(module=module))
 
 
-def test_facts_come_from_another_process_with_its_reasons(module):
-    spec = PolicySpec(ROBOT, 'torch', entry=f'{module}:with_weak')
-    assert facts(spec) == facts_of(open_policy(spec))
-    with pytest.raises(ValueError, match='has no function absent'):
-        facts(PolicySpec(ROBOT, 'torch', entry=f'{module}:absent'))
-
-
 def test_an_unknown_kind_names_those_there_are():
     with pytest.raises(ValueError, match=r"unknown policy kind 'torhc'\. Did you mean 'torch'"):
         describe('viperx', {'policy': 'torhc'})
@@ -244,6 +237,18 @@ CAMERA = ROBOT.model_copy(
 def test_observations_that_do_not_fit_are_named_with_both_shapes(expects, sentence):
     with pytest.raises(FitError, match=sentence):
         check_fit(Facts('policy', 16, 7, expects=expects), CAMERA)
+
+
+def test_action_dimensions_that_differ_are_named():
+    with pytest.raises(FitError, match='has 8 action dimensions, robot viperx has 7 joints'):
+        check_fit(Facts('policy', 16, 8), ROBOT)
+
+
+def test_an_empty_instruction_is_refused_where_it_is_read():
+    check_instruction(read_streams(Facts('policy', 16, 7), CAMERA), 'go')
+    check_instruction(read_streams(Facts('policy', 16, 7, expects={'front': ()}), CAMERA), '')
+    with pytest.raises(FitError, match="'task' is the parameter instruction, which is empty"):
+        check_instruction(read_streams(Facts('policy', 16, 7), CAMERA), ' ')
 
 
 def test_a_policy_that_fits():

@@ -9,6 +9,7 @@ process of its own: `python -m async_chunking.policies.facts`, question and answ
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -64,4 +65,11 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    raise SystemExit(main())
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        sys.stderr.write('interrupted')
+        status = _USER_ERROR
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # Nothing follows the answer, and taking torch apart takes seconds.
