@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a LeRobot checkpoint says about itself; neither lerobot nor torch is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from async_chunking.bringup import describe
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.kinds import KINDS, open_policy
+from async_chunking.policies.lerobot import LeRobotSource
+from async_chunking.policies.sidecar import CheckpointError
+from async_chunking.policies.source import PolicySpec
+from async_chunking.strategies import STRATEGIES
+
+STATE = {'observation.state': {'type': 'STATE', 'shape': [14]}}
+CAMERAS = {
+    'observation.images.top': {'type': 'VISUAL', 'shape': [3, 480, 640]},
+    'observation.images.empty_camera_0': {'type': 'VISUAL', 'shape': [3, 480, 640]},
+}
+PI0 = {
+    'type': 'pi0', 'chunk_size': 50, 'n_action_steps': 50, 'num_inference_steps': 10,
+    'input_features': STATE | CAMERAS,
+    'output_features': {'action': {'type': 'ACTION', 'shape': [14]}},
+}  # fmt: skip
+DIFFUSION = {
+    'type': 'diffusion', 'horizon': 16, 'n_obs_steps': 2, 'n_action_steps': 8,
+    'input_features': STATE, 'output_features': PI0['output_features'],
+}  # fmt: skip
+
+
+def write(folder: Path, config: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'config.json').write_text(json.dumps(config))
+    (folder / 'model.safetensors').write_bytes(b'weights')
+    return folder
+
+
+def test_a_flow_policy_tells_its_shapes(tmp_path: Path) -> None:
+    source = LeRobotSource(write(tmp_path, PI0))
+    assert (source.horizon, source.action_dim, source.num_steps) == (50, 14, 10)
+    assert source.offers == {'velocity', 'gradients'}
+    assert source.expects == {
+        'observation.state': (14,), 'observation.images.top': (480, 640, 3), 'task': (),
+    }  # fmt: skip
+    assert source.digest(STRATEGIES['naive']) == hashlib.sha256(b'weights').hexdigest()
+
+
+def test_a_chunk_policy_offers_nothing_and_reads_no_words(tmp_path: Path) -> None:
+    source = LeRobotSource(write(tmp_path, DIFFUSION))
+    assert (source.horizon, source.action_dim) == (15, 14)  # One row of 16 has passed.
+    assert source.offers == frozenset()
+    assert source.expects == {'observation.state': (14,)}
+
+
+def test_the_table_of_kinds_says_the_same(tmp_path: Path) -> None:
+    columns = KINDS['lerobot'].columns.values()
+    flow, chunk = (LeRobotSource(write(tmp_path / c['type'], c)).offers for c in (PI0, DIFFUSION))
+    assert [offer.always for offer in columns] == [flow, chunk]
+
+
+def test_the_folder_may_be_that_of_a_training_run(tmp_path: Path) -> None:
+    write(tmp_path / 'pretrained_model', PI0)
+    assert LeRobotSource(tmp_path).path == tmp_path / 'pretrained_model'
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        ({**PI0, 'type': 'tdmpc'}, "'tdmpc'. Choices: pi0, pi05, smolvla, act, diffusion"),
+        ({**PI0, 'type': 'smolvla', 'adapt_to_pi_aloha': True}, 'adapt_to_pi_aloha'),
+        ([], 'expected keys and values'),
+    ],
+)
+def test_what_cannot_be_run_is_refused(tmp_path: Path, config: Any, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        LeRobotSource(write(tmp_path, config))
+
+
+def test_a_key_that_is_missing_is_named(tmp_path: Path) -> None:
+    source = LeRobotSource(write(tmp_path, {k: v for k, v in PI0.items() if k != 'chunk_size'}))
+    with pytest.raises(CheckpointError, match='has no chunk_size, which pi0 policies have'):
+        _ = source.horizon
+
+
+def test_no_folder_and_no_path_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r'holds no config\.json'):
+        LeRobotSource(tmp_path)
+    robot = describe('viperx', {}).robot
+    with pytest.raises(CheckpointError, match='needs policy_path:=FOLDER'):
+        open_policy(PolicySpec(robot, 'lerobot'))
+
+
+@pytest.mark.skipif(find_spec('lerobot') is not None, reason='lerobot is installed here')
+def test_without_the_package_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r'make setup-lerobot.*policy_python:='):
+        LeRobotSource(write(tmp_path, PI0)).policy_for(STRATEGIES['naive'])
+
+
+def test_a_robot_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    narrow = {**PI0, 'input_features': STATE}
+    path = str(write(tmp_path / 'narrow', narrow))
+    given = {'policy': 'lerobot', 'policy_path': path}
+    with pytest.raises(AsyncChunkingError, match=r'14 action dimensions.*7 joints'):
+        describe('viperx', given)
+    with pytest.raises(AsyncChunkingError, match="reads 'task'"):
+        describe('viperx_bimanual', given)
+    robot = tmp_path / 'robot.yaml'
+    camera = '{kind: image, topic: front/image_raw, height: 240, width: 320}'
+    robot.write_text(
+        'extends: viperx_bimanual\nobservations:\n'
+        f'  observation.images.top: {camera}\n  task: {{kind: text}}\n'
+    )
+    given |= {'policy_path': str(write(tmp_path / 'seeing', PI0)), 'embodiment': str(robot)}
+    with pytest.raises(AsyncChunkingError, match=r'480 x 640 x 3.*240 x 320 x 3'):
+        describe('viperx_bimanual', given)
+    given['instruction'] = 'lift the cup'
+    robot.write_text(robot.read_text().replace('width: 320', 'width: 320, resize: [480, 640]'))
+    assert describe('viperx_bimanual', given).policy.horizon == 50
+    refused = {**given, 'strategy': 'tt_rtc'}
+    with pytest.raises(AsyncChunkingError, match=r'tt_rtc.*This policy can run: sync, naive'):
+        describe('viperx_bimanual', refused)
+    with pytest.raises(AsyncChunkingError, match=r'horizon of 50 rows is too short.*delay 60'):
+        describe('viperx_bimanual', {**given, 'delay_ms': 1200})
