@@ -79,7 +79,7 @@ def _simulated(name: str, seed: int) -> dict[str, np.ndarray]:
     much more locally than it does in use.
 
     Raises:
-        AsyncChunkingError: The task is not simulated here.
+        AsyncChunkingError: The task is not simulated here, or its expert failed.
     """
     from async_chunking.sim import TASKS, make_task
     from async_chunking.sim.episodes import record
@@ -90,6 +90,9 @@ def _simulated(name: str, seed: int) -> dict[str, np.ndarray]:
     task = make_task(name)
     found = [record(task, seed, attempt, action_noise=0.01) for attempt in range(EPISODES)]
     solved = [episode.observations for episode in found if episode]
+    if not solved:
+        msg = f"the expert solved none of {EPISODES} episodes of '{name}': give --data"
+        raise AsyncChunkingError(msg)
     return {key: np.concatenate([seen[key] for seen in solved]) for key in solved[0]}
 
 
