@@ -124,6 +124,8 @@ def test_only_chunks_asked_for_after_the_fault_count_for_going_on() -> None:
     found = verdict(log, window(arrived=0, asked=(7, 4)))
     assert found.chunks == 2
     assert failed(found) == {'goes on within 1 chunk'}
+    log.arrivals[2] = Arrival(7, 5, late=True)
+    assert verdict(log, window(arrived=0, asked=(7, 4))).chunks == 1
     log.takeovers = []
     found = verdict(log, window())
     assert found.chunks == math.inf

@@ -12,10 +12,11 @@ ALIGNMENT = 200  # Commands or steps that discovery may have cost one of the two
 
 
 class Arrival(NamedTuple):
-    """A chunk that the policy sent."""
+    """A chunk that the policy sent; `late` if none of its rows was left when it came."""
 
     run_id: int
     request_id: int
+    late: bool = False
 
 
 class Command(NamedTuple):

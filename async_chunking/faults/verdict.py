@@ -189,14 +189,18 @@ def _recovery(window: Window, log: Log) -> tuple[float, float]:
     """
     Return how many chunks and seconds it took until a chunk took over after the fault.
 
-    Only chunks for requests that were made after it: what was under way is a part of the fault.
+    Only chunks for requests that were made after it, since what was under way is a part of the
+    fault; and only those that came before their last row was due, since the others say something
+    about the speed of the machine.
     """
     for takeover in log.takeovers:
         if takeover.step >= window.end:
             sent = log.arrivals[window.arrived : takeover.arrived]
-            of_run = [a.request_id for a in sent if a.run_id == takeover.run_id]
-            run_id, newest = window.asked
-            count = sum(i > newest or takeover.run_id != run_id for i in of_run)
+            count = 0
+            for arrival in sent:
+                asked_later = arrival[:2] > window.asked or arrival.run_id != window.asked[0]
+                in_time = not arrival.late or arrival.request_id == takeover.request_id
+                count += arrival.run_id == takeover.run_id and asked_later and in_time
             last = min(window.end, len(log.steps) - 1)
             begun, gone_on = log.steps[last], log.steps[takeover.step]
             return float(count), (gone_on.deadline_ns - begun.deadline_ns) * 1e-9

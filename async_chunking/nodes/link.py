@@ -106,7 +106,9 @@ class Link:
     def _relay(self, topic: str, message: Any) -> None:
         through = self.filters.get(topic)
         if topic == 'action_chunk' and not message.refusal:
-            self.log.arrivals.append(Arrival(message.run_id, message.request_id))
+            steps = self.log.steps
+            late = bool(steps) and steps[-1].tick - message.tick >= message.rows
+            self.log.arrivals.append(Arrival(message.run_id, message.request_id, late))
         for sent in (message,) if through is None else through(message):
             self._relays[topic].publish(sent)
 
