@@ -33,7 +33,8 @@ def all_tables(rows: Sequence[Row]) -> Iterator[Table]:
             title = f'All {len(levels)} levels, H = {horizon}'
             yield from _by_delay(points(pooled), title)
             for reference in ('naive', 'rtc'):
-                tests = paired(pooled, reference)
+                others = [row for row in pooled if row['strategy'] in (reference, *MAIN[1:])]
+                tests = paired(others, reference)
                 heading = f'{title}: solved more than {reference} [points] (p)'
                 yield tables.comparison(tests, reference, heading)
         for level in levels:
@@ -79,7 +80,7 @@ def put_into_page(page: Path, found: Sequence[Table]) -> None:
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise PageError(f'{page} needs the lines {BEGIN!r} and {END!r}, around the tables')
-    parts = [f'{table.title}:\n\n{table.markdown()}' for table in found]
+    parts = [f'**{table.title}**\n\n{table.markdown()}' for table in found]
     page.write_text('\n'.join([head + begin + '\n', *parts, end]) + tail, encoding='utf-8')
 
 
