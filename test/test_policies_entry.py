@@ -211,6 +211,12 @@ def test_an_unknown_kind_names_those_there_are():
         describe('viperx', {'policy': 'torhc'})
 
 
+def test_the_quickest_made_up_request_counts(module):
+    ticks = iter([0.0, 5.0, 10.0, 10.25, 20.0, 21.0])  # The first one compiles.
+    seconds = Responder(opened(f'{module}:chunk')).warm_up('naive', OBSERVED, lambda: next(ticks))
+    assert seconds == 0.25
+
+
 # --- does it fit? -------------------------------------------------------------------------------
 
 CAMERA = ROBOT.model_copy(

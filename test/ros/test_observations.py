@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import io
+import re
+import subprocess
+import sys
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -356,3 +359,25 @@ def test_what_a_policy_reads_must_be_there_before_the_start(written: Path) -> No
     entry = {'policy': 'torch', 'policy_entry': f'{written / "seen.py"}:make'}
     with pytest.raises(ValueError, match=r"reads 'raw' \(24 x 32 x 3\), robot viperx has only"):
         describe('viperx', entry)
+
+
+def test_a_policy_that_is_too_slow_for_its_horizon_does_not_start(written: Path) -> None:
+    (written / 'slow.py').write_text(
+        POLICY.replace(
+            '        chunk = ', '        import time; time.sleep(0.5)\n        chunk = '
+        )
+    )
+    values = {
+        'embodiment': str(written / 'watched.yaml'), 'policy': 'torch', 'autostart': 'true',
+        'policy_entry': f'{written / "slow.py"}:make', 'instruction': 'fold',
+    }  # fmt: skip
+    words = [word for key, value in values.items() for word in ('-p', f'{key}:={value}')]
+    done = subprocess.run(
+        [sys.executable, '-m', 'async_chunking.nodes.policy_node', '--ros-args', *words],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(
+        r'the horizon of 16 rows is too short for execution_horizon 8 \+ delay \d+ = \d+ rows '
+        r'\(the delay is \d+ ms at 50 Hz\)', done.stderr + done.stdout,
+    )  # fmt: skip
