@@ -116,7 +116,7 @@ def write_gr00t(content: Any) -> bytes:
 class Gr00tServer:
     """ROUTER instead of REP, so that one client's silence is no other's."""
 
-    def __init__(self, rule: Rule, modalities: dict | None = None) -> None:
+    def __init__(self, rule: Rule, modalities: dict | None = None, port: int = 0) -> None:
         import zmq
 
         self.rule = rule
@@ -125,8 +125,9 @@ class Gr00tServer:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        port = self._socket.bind_to_random_port('tcp://127.0.0.1')
-        self.url = f'gr00t://127.0.0.1:{port}'
+        self._socket.bind(f'tcp://127.0.0.1:{port}')
+        self.url = self._socket.last_endpoint.decode().replace('tcp', 'gr00t')
+        self.port = int(self.url.rpartition(':')[2])
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -320,6 +320,27 @@ def test_gr00t_server_may_be_late_or_fail():
         source.close()
 
 
+def test_gr00t_server_that_was_restarted_is_found_again():
+    with running(Gr00tServer(groups, NESTED)) as server:
+        source = opened(server.url, GROOT, timeout_s=0.5)
+    for _ in range(2):
+        with pytest.raises(RemoteError, match=r'no answer within 0\.5 s'):
+            source.ask(SEEN)
+    with running(Gr00tServer(groups, NESTED, server.port)):
+        assert source.ask(SEEN, 20.0).shape == (HORIZON, 7)
+        assert count(source, 'connections') == 2
+        assert count(source, 'timeouts') + count(source, 'unreachable') == 2
+        source.close()
+
+
+def test_gr00t_server_that_is_not_there(monkeypatch):
+    monkeypatch.setattr('async_chunking.policies.remote_gr00t._CONNECT', 0.2)
+    with pytest.raises(
+        RemoteError, match=r'within 0\.2 s to get_modality_config; is the server run'
+    ):
+        opened('gr00t://127.0.0.1:1', GROOT)
+
+
 # --- bytes --------------------------------------------------------------------------------------
 
 

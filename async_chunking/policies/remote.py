@@ -26,6 +26,7 @@ from async_chunking.policies.fit import made_up
 from async_chunking.policies.remote_gr00t import Gr00tServer
 from async_chunking.policies.remote_openpi import OpenpiServer
 from async_chunking.policies.remote_server import (
+    GivenUp,
     NoAnswer,
     Server,
     ServerError,
@@ -110,6 +111,8 @@ class RemoteSource(PolicySource):
     def _explained(self, error: AsyncChunkingError) -> str:
         """Count what went wrong and return the sentence about it."""
         sentence = f'{self.title}: {error}'
+        if isinstance(error, GivenUp):
+            return sentence
         if isinstance(error, NoAnswer):
             self._counts['timeouts'] += 1
             return f'{sentence}; raise policy_timeout_s if it needs longer'

@@ -13,6 +13,7 @@ import zmq
 
 from async_chunking.embodiment import Embodiment
 from async_chunking.policies.remote_server import (
+    GivenUp,
     NoAnswer,
     Server,
     ServerError,
@@ -23,6 +24,7 @@ from async_chunking.policies.remote_server import (
 )
 from async_chunking.policies.remote_wire import pack, unpack
 
+_CONNECT = 10.0  # For a server to tell what it is [s].
 _GROUPS = ('video', 'state', 'language')
 # How a modality configuration is marked -> how its server writes arrays.
 _MARKERS = {'__ModalityConfig_class__': 'numpy_file', '__ModalityConfig__': 'msgpack_numpy'}
@@ -61,12 +63,13 @@ class Gr00tServer(Server):
                 'observation': _n16(observation), 'options': None,
             }  # fmt: skip
             answer = self._call({'endpoint': 'get_action', 'data': sent}, wait)
-        except (NoAnswer, zmq.ZMQError) as error:
-            self._forget()
-            if isinstance(error, zmq.ZMQError):
-                self.counters['unreachable'] += 1
-                raise Unreachable(f'{error}') from error
+        except (NoAnswer, GivenUp):
+            self._forget()  # Its answer may still come, and belongs to no later question.
             raise
+        except (Unreachable, zmq.ZMQError) as error:
+            self._forget()
+            self.counters['unreachable'] += 1
+            raise Unreachable(f'{error}') from error
         actions = answer[0] if isinstance(answer, list) and answer else answer
         if not isinstance(actions, dict):
             raise ServerError(f'the answer is {actions!r:.100}, not actions by group')
@@ -77,9 +80,9 @@ class Gr00tServer(Server):
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(self._address)
         try:
-            told = self._call({'endpoint': 'get_modality_config'}, wait)
-        except NoAnswer:
-            raise
+            told = self._call({'endpoint': 'get_modality_config'}, wait.at_most(_CONNECT))
+        except NoAnswer as error:  # It computes nothing for this: there is no such server.
+            raise Unreachable(f'{error} to get_modality_config') from None
         except ServerError:
             told = {}  # A server of that style need not know the question.
         try:

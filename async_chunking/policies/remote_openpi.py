@@ -13,6 +13,7 @@ import websockets.asyncio.client
 import websockets.exceptions
 
 from async_chunking.policies.remote_server import (
+    GivenUp,
     NoAnswer,
     Server,
     ServerError,
@@ -51,7 +52,7 @@ class OpenpiServer(Server):
         question = pack(grouped(observation), 'openpi')
         try:
             answer = self._loop.run_until_complete(_bounded(self._ask(question), wait))
-        except NoAnswer:
+        except (NoAnswer, GivenUp):
             self._forget()  # Its answer may still come, and belongs to no later question.
             raise
         except (OSError, websockets.exceptions.WebSocketException) as error:

@@ -25,7 +25,11 @@ class Unreachable(ServerError):
 
 
 class NoAnswer(ServerError):
-    """A server did not answer in time, or nobody wants its answer any more."""
+    """A server did not answer in time."""
+
+
+class GivenUp(AsyncChunkingError):
+    """Nobody wants the answer any more; no fault of the server."""
 
 
 class Wait:
@@ -46,16 +50,22 @@ class Wait:
         Return how long to block before asking again [s].
 
         Raises:
-            NoAnswer: The time is over, or the wait was given up.
+            NoAnswer: The time is over.
+            GivenUp: The wait was given up.
         """
         if self._give_up():
             msg = 'the wait was given up, since the policy node stops'
-            raise NoAnswer(msg)
+            raise GivenUp(msg)
         left = self._deadline - time.monotonic()
         if left <= 0.0:
-            msg = f'no answer within {self._seconds:g} s'
+            msg = f'no answer within {self._seconds:.3g} s'
             raise NoAnswer(msg)
         return min(left, _SLICE)
+
+    def at_most(self, seconds: float) -> Wait:
+        """Return a wait that ends with this one, or in some seconds if that is earlier."""
+        left = self._deadline - time.monotonic()
+        return Wait(min(left, seconds), self._give_up)
 
 
 class Server(ABC):
