@@ -262,15 +262,15 @@ class ExecutorNode(RobotNode):
         if executor is None:
             why = self._observations.reasons.get(_MEASURED, 'no message')
             return diagnostics.ERROR, f'waiting for {self.embodiment.joint_topics}: {why}'
-        if executor.phase is Phase.STOPPED:
-            if executor.run_id == self._stopped_run:
-                return diagnostics.OK, 'stopped by ~/stop; call ~/reset'
-            return diagnostics.ERROR, 'safe stop: the plan ran out for too long; call ~/reset'
         if self._measured_age() > self.parameters.stale_s:
             faults = self._observations.faults[_MEASURED]
             broken, self._faults = faults > self._faults, faults
             why = f'{self.embodiment.joint_topics} has gone silent'
             return diagnostics.ERROR, self._observations.reasons[_MEASURED] if broken else why
+        if executor.phase is Phase.STOPPED:
+            if executor.run_id == self._stopped_run:
+                return diagnostics.OK, 'stopped by ~/stop; call ~/reset'
+            return diagnostics.ERROR, 'safe stop: the plan ran out for too long; call ~/reset'
         for outcome in Outcome:
             if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
                 count = new[outcome.name.lower()]
