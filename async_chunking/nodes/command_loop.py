@@ -128,7 +128,7 @@ class CommandLoop:
 
     def brake(self) -> None:
         """Bring the robot to rest within its limits, and keep it there until a reset."""
-        self._errands.append(lambda: self._executor.stop())
+        self._errands.append(self._executor.stop)
 
     def reset(self, displaced: np.ndarray, timeout: float = 2.0) -> int | None:
         """Begin a new run, and leave a safe stop if there is one.

@@ -322,8 +322,10 @@ def test_stop_on_request_lasts_until_a_reset(robot: Robot) -> None:
     assert robot.call(robot.stop, Trigger.Request()).success
     robot.until(lambda: robot.steps[-1].phase == Phase.STOPPED, 'it is stopped')
     robot.until(
-        lambda: robot.steps[-1].run_id != run
-        or np.array_equal(robot.steps[-1].command, robot.steps[-2].command),
+        lambda: (
+            robot.steps[-1].run_id != run
+            or np.array_equal(robot.steps[-1].command, robot.steps[-2].command)
+        ),
         'it is at rest',
     )
     assert robot.call(robot.reset, Trigger.Request()).success
