@@ -103,6 +103,15 @@ def test_prints_every_table_and_what_was_skipped(found: list[Row]) -> None:
         assert words in text
 
 
+def test_pairs_are_compared_with_the_strategy_that_is_asked_for(found: list[Row]) -> None:
+    references = {
+        test['reference']: test['strategy']
+        for name in ('naive', 'paint')
+        for test in report.numbers(found, [], name)['paired']
+    }
+    assert references == {'naive': 'paint', 'paint': 'naive'}
+
+
 def test_numbers_are_json_without_nan(found: list[Row]) -> None:
     text = json.dumps(report.numbers(found, []), allow_nan=False)
     point = json.loads(text)['points'][0]

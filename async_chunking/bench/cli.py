@@ -60,6 +60,9 @@ def delay(
     processes: Processes = 0,
     ray: Annotated[str, typer.Option(help="Run on a Ray cluster: its address, or 'auto'.")] = '',
     json_file: Annotated[Path | None, typer.Option('--json', help='Write the numbers.')] = None,
+    against: Annotated[
+        str, typer.Option(help='Strategy that the others are compared with, in pairs.')
+    ] = 'naive',
     parquet: Annotated[Path | None, typer.Option(help='Write all rows into one file.')] = None,
 ) -> None:
     """Play strategies under delay and print how often they solve the task.
@@ -85,13 +88,16 @@ def delay(
         else:
             rollouts, found = wanted.rollouts, campaign.run(cells, wanted.rollouts)
     seconds = time.monotonic() - begin
-    report.show(console, found, skipped)
+    report.show(console, found, skipped, against)
     console.print(
         f'{rollouts} rollouts per cell, {len(found)} in all, {seconds:.0f} s; '
         f'rows: {rows or "not kept (--rows)"}'
     )
     if json_file is not None:
-        numbers = report.numbers(found, skipped) | {'rollouts': rollouts, 'seconds': seconds}
+        numbers = report.numbers(found, skipped, against) | {
+            'rollouts': rollouts,
+            'seconds': seconds,
+        }
         json_file.write_text(json.dumps(numbers, indent=1) + '\n')
     if parquet is not None:
         write_files({parquet: encode(found)})

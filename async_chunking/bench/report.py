@@ -14,10 +14,10 @@ from async_chunking.bench.rows import Row
 from async_chunking.bench.summary import Point, paired, points
 from async_chunking.bench.sweep import Skipped
 
-REFERENCE = 'naive'
 
-
-def show(console: Console, rows: Sequence[Row], skipped: Sequence[Skipped]) -> None:
+def show(
+    console: Console, rows: Sequence[Row], skipped: Sequence[Skipped], reference: str = 'naive'
+) -> None:
     """Print solve rates, CON and paired tests for each task and execution horizon."""
     for (task, horizon, execution_horizon), found in _sections(points(rows)):
         where = f'{task}, H = {horizon}, s = {execution_horizon}'
@@ -26,22 +26,24 @@ def show(console: Console, rows: Sequence[Row], skipped: Sequence[Skipped]) -> N
             console.print(tables.by_delay(found, f'CON [mrad], {where}', consistency).rich())
         conditions = {point.condition for point in found}
         tests = {
-            key: test for key, test in paired(rows, REFERENCE).items() if key[0] in conditions
+            key: test for key, test in paired(rows, reference).items() if key[0] in conditions
         }
         if tests:
-            title = f'Solved more than {REFERENCE} [points] (McNemar p), {where}'
-            console.print(tables.comparison(tests, REFERENCE, title).rich())
+            title = f'Solved more than {reference} [points] (McNemar p), {where}'
+            console.print(tables.comparison(tests, reference, title).rich())
     for item in skipped:
         console.print(f'skipped {item.strategy} on {item.task}: {item.reason}', markup=False)
 
 
-def numbers(rows: Sequence[Row], skipped: Sequence[Skipped]) -> dict[str, Any]:
+def numbers(
+    rows: Sequence[Row], skipped: Sequence[Skipped], reference: str = 'naive'
+) -> dict[str, Any]:
     """Return the same for JSON."""
     return {
         'points': [point.plain() for point in points(rows)],
         'paired': [
             {
-                'reference': REFERENCE,
+                'reference': reference,
                 'strategy': name,
                 'task': where.task,
                 'delay': where.delay.label,
@@ -50,7 +52,7 @@ def numbers(rows: Sequence[Row], skipped: Sequence[Skipped]) -> dict[str, Any]:
                 'p_value': test.p_value if test.p_value == test.p_value else None,
                 'pairs': test.pairs,
             }
-            for (where, name), test in paired(rows, REFERENCE).items()
+            for (where, name), test in paired(rows, reference).items()
         ],
         'skipped': [vars(item) for item in skipped],
     }
