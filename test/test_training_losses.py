@@ -29,7 +29,7 @@ from async_chunking.training.recipe import Inputs, Recipe
 from async_chunking.training.remac import (
     SCHEDULES,
     Remac,
-    RemacConfig,
+    RemacFlowConfig,
     mask_loss,
     merged,
     residual_loss,
@@ -185,14 +185,14 @@ def test_every_schedule_is_a_share_that_never_rises(name):
 
 @needs_peft
 def test_remac_draws_its_delay_from_an_interval_that_grows_downwards(data, bases):
-    recipe = Remac(RemacConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    recipe = Remac(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
     for progress, allowed in ((0.0, {4}), (0.5, {2, 3, 4}), (1.0, {0, 1, 2, 3, 4})):
         assert set(draw(recipe, 200, progress)['delay'].tolist()) == allowed
 
 
 @needs_peft
 def test_remac_mixes_the_base_into_the_input_and_never_into_the_target(data, bases):
-    recipe = Remac(RemacConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    recipe = Remac(RemacFlowConfig(max_delay=4, start=0.0).debug(), inputs(data, bases['mixer']))
     draws, spy = draw(recipe), Spy(0.5)
     draws['demonstrated'] = torch.tensor([True, False] * 4)
     losses = recipe.losses(spy, recipe.train, draws)
@@ -209,7 +209,7 @@ def test_remac_mixes_the_base_into_the_input_and_never_into_the_target(data, bas
 
 @needs_peft
 def test_adapters_leave_flow_time_alone_and_merge_without_a_trace(data, bases):
-    recipe = Remac(RemacConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    recipe = Remac(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
     trained = {n for n, p in recipe.network.named_parameters() if p.requires_grad}
     assert trained
     assert not [n for n in trained if 'lora_' not in n or 'time' in n or 'modulation' in n]

@@ -28,8 +28,7 @@ from async_chunking.policies.checkpoint import save_weights
 from async_chunking.policies.network import NetworkPolicy
 from async_chunking.policies.normalizer import ACTION
 from async_chunking.policies.sidecar import Sidecar
-from async_chunking.samplers.base import field, integrate
-from async_chunking.training.flow_recipe import base_identity, load_base
+from async_chunking.training.flow_recipe import base_identity, draw_near, load_base
 from async_chunking.training.recipe import Draws, Recipe, TrainConfig
 from async_chunking.training.windows import Windows
 
@@ -99,23 +98,14 @@ class A2C2Recipe(Recipe):
         frame, horizon = draws['frame'].cpu(), self.policy.horizon
         seen = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
         wanted = windows.chunk(frame, horizon).to(self.device)
+        policy = self.policy
         with torch.no_grad():
-            planned = self.policy.denormalize(self._drawn(wanted, seen, draws['noise']), seen)
+            target, encoding = policy.normalize(wanted, seen), policy.encode(seen)
+            chunks = draw_near(policy, encoding, draws['noise'], target, self.config.start)
+            planned = policy.denormalize(chunks, seen)
         due = windows.later(frame[:, None], torch.arange(horizon))
         later = {k: v.to(self.device) for k, v in windows.observation(due).items()}
         return planned, wanted, later
-
-    def _drawn(self, wanted: Tensor, seen: dict[str, Tensor], noise: Tensor) -> Tensor:
-        """Return the base's chunks [b, H, D], normalised, begun near the wanted ones."""
-        first = self.config.start
-        velocity = field(self.policy, self.policy.encode(seen))
-
-        def rest(x: Tensor, share: float) -> Tensor:
-            """Return the velocity over what is left of the flow time, which is cut to 1."""
-            return (1.0 - first) * velocity(x, first + (1.0 - first) * share)
-
-        begin = torch.lerp(noise, self.policy.normalize(wanted, seen), first)
-        return integrate(rest, begin, self.policy.num_steps)
 
     def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
         """Write the head."""

@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 RECIPES: dict[str, Entry] = {
     'flow': Entry('flow', 'Flow', 'FlowConfig'),
     'tt_rtc': Entry('tt_rtc', 'TtRtc', 'TtRtcConfig', base='flow'),
-    'remac': Entry('remac', 'Remac', 'RemacConfig', base='flow'),
+    'remac': Entry('remac', 'Remac', 'RemacFlowConfig', base='flow'),
     'vlash': Entry('vlash', 'Vlash', 'VlashConfig', base='flow'),
     'a2c2': Entry('a2c2', 'A2C2Recipe', 'A2C2Config', base='flow'),
     'act': Entry('act', 'Act', 'ActConfig'),

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from async_chunking.policies.base import Encoding
 from async_chunking.policies.checkpoint import load_policy, save_policy
 from async_chunking.policies.network import NetworkPolicy
 from async_chunking.policies.sidecar import read_sidecar
+from async_chunking.samplers.base import field, integrate
 from async_chunking.training.recipe import Draws, Inputs, Recipe, TrainingError
 from async_chunking.training.windows import Windows
 
@@ -112,6 +114,29 @@ def check_delay(name: str, delay: int, horizon: int) -> None:
     if not 0 <= delay < horizon:
         msg = f'{name} = {delay}: it must be 0 to {horizon - 1}, the horizon less one'
         raise TrainingError(msg)
+
+
+def draw_near(
+    policy: NetworkPolicy, encoding: Encoding, noise: Tensor, wanted: Tensor, start: float
+) -> Tensor:
+    """
+    Return chunks [B, H, D] of the policy that do it more or less as wanted, normalised.
+
+    Args:
+        policy: Draws.
+        encoding: Of what was seen.
+        noise: [B, H, D].
+        wanted: [B, H, D], normalised.
+        start: Flow time at which the policy begins, that far on the straight way from the noise
+            to what is wanted; 0 draws any chunk.
+    """
+    velocity = field(policy, encoding)
+
+    def rest(x: Tensor, share: float) -> Tensor:
+        """Return the velocity over what is left of the flow time, which is cut to 1."""
+        return (1.0 - start) * velocity(x, start + (1.0 - start) * share)
+
+    return integrate(rest, torch.lerp(noise, wanted, start), policy.num_steps)
 
 
 def interpolate(noise: Tensor, actions: Tensor, flow_time: Tensor) -> tuple[Tensor, Tensor]:

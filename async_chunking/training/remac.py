@@ -7,6 +7,10 @@ input is made from demonstrations at first and ever more from the base's own chu
 both over rows i >= d: to the true velocity, and of the correction to the base's error (as printed
 the two are equal in value; both are kept, with the paper's weights). The adapters are merged for
 inference.
+
+Where things can be done in several ways, a chunk of the base's is often another way than the
+demonstration that it is paired with, and the policy learns the middle of all ways. So the base
+begins its chunks between noise and the demonstration; `start` = 0 is the paper's way.
 """
 
 from __future__ import annotations
@@ -21,10 +25,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from async_chunking.samplers.base import field, integrate
 from async_chunking.training.flow_recipe import (
     FlowRecipe,
     check_delay,
+    draw_near,
     interpolate,
     load_base,
     postfix,
@@ -73,11 +77,22 @@ class RemacConfig(TrainConfig):
     residual_weight: float = Field(default=0.01, ge=0.0)
 
 
+class RemacFlowConfig(RemacConfig):
+    """
+    Configuration of the recipe for a flow.
+
+    Attributes:
+        start: Flow time at which the base begins its own chunks, see `draw_near`; 0 in the paper.
+    """
+
+    start: float = Field(default=0.5, ge=0.0, lt=1.0)
+
+
 class Remac(FlowRecipe):
     """Adapt a flow policy to rows that it will not execute."""
 
     name = 'remac'
-    config: RemacConfig
+    config: RemacFlowConfig
 
     def prepare(self) -> None:
         """Load the base twice: one stays as it is, one gets adapters."""
@@ -120,8 +135,9 @@ class Remac(FlowRecipe):
         own = ~draws['demonstrated']
         given = actions.clone()
         if own.any():
-            velocity = field(self.policy, encoding[own])
-            given[own] = integrate(velocity, draws['start'][own], self.policy.num_steps)
+            given[own] = draw_near(
+                self.policy, encoding[own], draws['start'][own], actions[own], self.config.start
+            )
         return given
 
     def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
