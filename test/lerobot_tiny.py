@@ -67,7 +67,7 @@ def diffusion(path: Path, **options: Any) -> Path:
     read, answered = features('environment')
     small = {'down_dims': (16, 32), 'diffusion_step_embed_dim': 16, 'n_groups': 4}
     small |= {'num_train_timesteps': 10, 'horizon': 16, 'n_action_steps': 8, 'device': 'cpu'}
-    small |= {'push_to_hub': False}
+    small |= {'push_to_hub': False, 'pretrained_backbone_weights': None}
     small |= {'input_features': read, 'output_features': answered}
     return save(path, DiffusionConfig(**small | options))
 
@@ -130,7 +130,69 @@ def tokenizer(**special: str) -> Any:
     )  # fmt: skip
 
 
-MAKERS = {'act': act, 'diffusion': diffusion, 'smolvla': smolvla}
+def pi0(path: Path, **options: Any) -> Path:
+    from lerobot.policies.pi0.configuration_pi0 import PI0Config
+
+    return _pi(path, PI0Config, **options)
+
+
+def pi05(path: Path, **options: Any) -> Path:
+    from lerobot.policies.pi05.configuration_pi05 import PI05Config
+
+    return _pi(path, PI05Config, **options)
+
+
+def _pi(path: Path, config: Any, **options: Any) -> Path:
+    read, answered = features('camera')
+    small = {'chunk_size': 16, 'n_action_steps': 16, 'num_inference_steps': 4}
+    small |= {'device': 'cpu', 'push_to_hub': False, 'image_resolution': (32, 32)}
+    small |= {'input_features': read, 'output_features': answered, 'tokenizer_max_length': 24}
+    return save(path, config(**small | options))
+
+
+def shrink_pi(patch: Any) -> bool:
+    """
+    Make the classes of π0 and π0.5 small, and their tokenizer local, as long as `patch` holds.
+
+    LeRobot gives them no sizes to choose, and counts on 8 heads. Its code stays as it is; only
+    what it is built from is small. Releases before 0.5 want a fork of transformers.
+    """
+    from types import SimpleNamespace
+
+    try:
+        from lerobot.policies import pi_gemma
+    except ImportError:
+        return False
+    from lerobot.policies.pi0 import modeling_pi0
+    from lerobot.policies.pi05 import modeling_pi05
+    from lerobot.processor import tokenizer_processor
+
+    def gemma(_: str) -> Any:
+        return SimpleNamespace(
+            width=32, depth=2, mlp_dim=64, num_heads=8, num_kv_heads=1, head_dim=8
+        )
+
+    def paligemma(config: Any) -> Any:
+        config.text_config.vocab_size = VOCABULARY
+        vision = config.vision_config
+        vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers = 16, 32, 1
+        vision.num_attention_heads, vision.patch_size, vision.projection_dim = 2, 16, 32
+        return pi_gemma.PaliGemmaForConditionalGenerationWithPiGemma(config)
+
+    def expert(config: Any) -> Any:
+        config.vocab_size = VOCABULARY
+        return pi_gemma.PiGemmaForCausalLM(config)
+
+    for module in (modeling_pi0, modeling_pi05):
+        patch.setattr(module, 'get_gemma_config', gemma)
+        patch.setattr(module, 'PaliGemmaForConditionalGenerationWithPiGemma', paligemma)
+        patch.setattr(module, 'PiGemmaForCausalLM', expert)
+    words = SimpleNamespace(from_pretrained=lambda _: tokenizer())
+    patch.setattr(tokenizer_processor, 'AutoTokenizer', words)
+    return True
+
+
+MAKERS = {'act': act, 'diffusion': diffusion, 'smolvla': smolvla, 'pi0': pi0, 'pi05': pi05}
 
 if __name__ == '__main__':
     MAKERS[sys.argv[1]](Path(sys.argv[2]))
