@@ -129,11 +129,15 @@ _ACT = 'arXiv 2304.13705'
 _BID = 'arXiv 2408.17355'
 _RTC = 'arXiv 2506.07339'
 _PAINT = 'arXiv 2606.19774'
+_OWN = 'variant of this package'
 
 SAMPLERS: dict[str, SamplerEntry] = {
     'plain': SamplerEntry('plain:Plain', frozenset(), 'n', 'arXiv 2210.02747'),
     'rtc': SamplerEntry('rtc:Rtc', _GRADIENTS, 'n', _RTC, backward='n'),
     'rtc_identity': SamplerEntry('rtc:Rtc', _VELOCITY, 'n', 'LeRobot', {'jacobian': False}),
+    'rtc_lean': SamplerEntry(
+        'rtc:Rtc', _GRADIENTS, 'n', _OWN, {'jacobian_until': 0.4}, backward='0.4·n'
+    ),
     'paint': SamplerEntry('paint:Paint', _VELOCITY, '3·n', _PAINT),
     'paint_dpm2': SamplerEntry('paint:PaintDpm2', _VELOCITY, '4·n', _PAINT),
     'paint_rfm': SamplerEntry('paint:PaintRfm', _VELOCITY, '2·n+1', _PAINT),
@@ -141,6 +145,7 @@ SAMPLERS: dict[str, SamplerEntry] = {
     'paint_slide': SamplerEntry('paint:PaintSlide', _VELOCITY, 'n', _PAINT),
     'bid': SamplerEntry('bid:Bid', _VELOCITY, 'N·n', _BID),
     'bid_full': SamplerEntry('bid:BidFull', _VELOCITY | {'weak_policy'}, '2·N·n', _BID),
+    'bid_early': SamplerEntry('early:BidEarly', _VELOCITY | {'weak_policy'}, '4·N+n', _OWN),
     'tt_rtc': SamplerEntry('tt_rtc:TtRtc', _TT_RTC, 'n', 'arXiv 2512.05964'),
     'remac': SamplerEntry('remac:Remac', _REMAC, 'n', 'arXiv 2601.20130'),
     'vlash': SamplerEntry('vlash:Vlash', _VELOCITY | {'recipe:vlash'}, 'n', 'arXiv 2512.01031'),
@@ -162,6 +167,7 @@ STRATEGIES: dict[str, Strategy] = {
         ),
         Strategy('rtc', 'rtc', summary='steer every solver step towards the old plan'),
         Strategy('rtc_identity', 'rtc_identity', summary='rtc without the Jacobian'),
+        Strategy('rtc_lean', 'rtc_lean', summary='rtc with its Jacobian in the first steps only'),
         Strategy('paint', 'paint', summary='choose the noise that begins as the old plan'),
         Strategy('paint_dpm2', 'paint_dpm2', summary='paint, inverted by midpoint steps'),
         Strategy('paint_rfm', 'paint_rfm', summary='paint, inverted in one step'),
@@ -169,6 +175,7 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy('paint_slide', 'paint_slide', summary='paint once, then reuse its noise'),
         Strategy('bid', 'bid', summary='draw many chunks, keep the nearest to the old plan'),
         Strategy('bid_full', 'bid_full', summary='bid, and far from what a weak policy draws'),
+        Strategy('bid_early', 'bid_early', summary='bid_full, judged by rough chunks'),
         Strategy('tt_rtc', 'tt_rtc', summary='show the executed rows as finished actions'),
         Strategy('remac', 'remac', summary='hold the executed rows while drawing the others'),
         Strategy('vlash', 'vlash', summary='ask from the state in which the chunk takes over'),

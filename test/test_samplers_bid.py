@@ -13,6 +13,7 @@ from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Sampler, normal, sample_chunk
 from async_chunking.samplers.bid import Bid, BidFull
+from async_chunking.samplers.early import BidEarly
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.prefix import prefix_weights
 from async_chunking.strategies import StrategyError
@@ -118,6 +119,19 @@ def test_full_criterion_by_hand() -> None:
         for c in chunks
     ]
     torch.testing.assert_close(drawn, chunks[torch.tensor(cost).argmin()])
+
+
+def test_early_draws_from_the_noise_of_the_best_rough_chunk() -> None:
+    """Judged by 4 of 5 steps, the sample that is the old plan wins; it is drawn with all 5."""
+    strong, weak = Modes(), Gaussian()
+    sampler = BidEarly(samples=16, early_steps=4)
+    chunks = every_sample(strong, samples=16)
+    for best in (0, 5, 15):
+        previous = chunks[best : best + 1, :6]
+        drawn = draw(WithWeak(strong, weak), sampler, previous)[0]
+        full = draw(WithWeak(strong, weak), BidFull(samples=16), previous)[0]
+        torch.testing.assert_close(drawn, full)
+        assert any(torch.allclose(drawn, chunk) for chunk in chunks)
 
 
 def test_full_needs_a_weak_policy() -> None:

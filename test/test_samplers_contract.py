@@ -21,7 +21,9 @@ from async_chunking.strategies import NEEDS, SAMPLERS, STRATEGIES, StrategyError
 
 BATCH, HORIZON, DIM = 3, 8, 2
 FIRST_CALLS = {'paint_slide': '3·n'}  # More than `calls` for the first chunk of a stream.
-COUNT_THE_PLAN_AT_DELAY_0 = {'rtc', 'rtc_identity', 'bid', 'bid_full', 'remac+bid'}
+COUNT_THE_PLAN_AT_DELAY_0 = {
+    *('rtc', 'rtc_identity', 'rtc_lean', 'bid', 'bid_full', 'bid_early', 'remac+bid')
+}
 POLICIES = {'gaussian': Gaussian, 'modes': Modes, 'row_wise': RowWise}
 
 

@@ -72,6 +72,25 @@ def test_guided_velocity_on_a_linear_field(jacobian: bool, guided: float) -> Non
         assert guide(torch.ones(1, 1, 1), 0.5).item() == pytest.approx(guided)
 
 
+def test_jacobian_of_the_first_steps_only() -> None:
+    """v = -x/2: the step from t = 1/5 has the Jacobian, the one from t = 2/5 has not."""
+    policy = Linear(-0.5, horizon=1, action_dim=1)
+    boundary = Boundary(torch.full((1, 1, 1), 0.1), delay=1, execution_horizon=1)
+
+    def velocity(x: torch.Tensor, flow_time: float) -> torch.Tensor:
+        return policy.velocity(x, torch.full((1,), flow_time), {'state': torch.zeros(1, 1)})
+
+    guides = {
+        name: Rtc(jacobian=jacobian, jacobian_until=until).guided(policy, velocity, boundary)
+        for name, jacobian, until in [('lean', True, 0.4), ('all', True, 1.0), ('none', False, 1)]
+    }
+    with torch.no_grad():
+        for step, same in enumerate(['all', 'all', 'none', 'none', 'none']):
+            steered = {name: g(torch.ones(1, 1, 1), step / 5).item() for name, g in guides.items()}
+            assert steered['lean'] == steered[same]
+            assert steered['all'] != steered['none']
+
+
 def test_jacobian_carries_guidance_to_later_rows() -> None:
     """Rows without weight move, because they are correlated with those that have weight."""
     policy = Gaussian(width=2.5)
