@@ -118,6 +118,10 @@ class Observations:
         """Return, for each stream, the newest sample that is not newer than a time."""
         return {name: history.newest(until_ns) for name, history in self._histories.items()}
 
+    def newest_of(self, name: str, until_ns: int) -> Sample | None:
+        """Return the newest sample of one stream that is not newer than a time."""
+        return self._histories[name].newest(until_ns)
+
     def latest(self, name: str) -> Sample | None:
         """Return the newest sample of one stream."""
         return self._histories[name].latest

@@ -20,6 +20,7 @@ from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes import convert, diagnostics
 from async_chunking.nodes.base import RobotNode, run
 from async_chunking.nodes.observations import Observations
+from async_chunking.nodes.pictures import Picture
 from async_chunking.nodes.streams import Sample
 from async_chunking.parameters import PolicyParameters
 from async_chunking.policies.fit import (
@@ -187,7 +188,7 @@ class PolicyNode(RobotNode):
     def _answer(self, request: ChunkRequest, received_ns: int) -> None:
         start_ns = self._now_ns()
         samples = self._observations.newest(received_ns)
-        answer = self._answer_to(convert.request_value(request), samples, start_ns)
+        answer = self._answer_to(convert.request_value(request), samples, received_ns, start_ns)
         self._sleep_until(received_ns + round(self._latency.draw(self._rng) * 1e9))
         message = convert.answer_message(request, self.embodiment.joint_names)
         message.rows, message.columns = answer.actions.shape
@@ -210,18 +211,41 @@ class PolicyNode(RobotNode):
         self._watch_horizon(request)
 
     def _answer_to(
-        self, request: RequestValue, samples: dict[str, Sample | None], now_ns: int
+        self,
+        request: RequestValue,
+        samples: dict[str, Sample | None],
+        received_ns: int,
+        now_ns: int,
     ) -> Answer:
         """Return the policy's answer, in positions whatever its own numbers mean."""
         try:
             values = {name: self._value(name, samples[name], now_ns) for name in self._streams}
+            observation = {
+                name: self._with_past(name, value, received_ns)
+                for name, value in values.items()
+                if name not in self._own
+            }
         except AsyncChunkingError as error:
             self._counters['incomplete'] += 1
             return Answer(np.empty((0, len(self.embodiment.joints))), refusal=str(error))
-        observation = {name: value for name, value in values.items() if name not in self._own}
         measured = values[_MEASURED] if self._own else np.empty(0)
         modes = self.embodiment.action_modes
         return translated(self._responder, modes, request, observation, measured)
+
+    def _with_past(self, name: str, value: Any, until_ns: int) -> Any:
+        """Return all that the policy reads of a stream: [n, ...] if it reads the past.
+
+        Where nothing was received yet, the oldest that was stands in.
+        """
+        steps = self._source.observation_steps
+        if steps == 1 or isinstance(value, str):
+            return value
+        period_ns = 1e9 / self.embodiment.policy.policy_rate_hz
+        found = [value]
+        for step in range(1, steps):
+            sample = self._observations.newest_of(name, until_ns - round(step * period_ns))
+            found.append(found[-1] if sample is None else _content(sample))
+        return np.stack(found[::-1])
 
     def _value(self, name: str, sample: Sample | None, now_ns: int) -> Any:
         """Return what the policy gets of a stream.
@@ -241,7 +265,7 @@ class PolicyNode(RobotNode):
             msg = f'{place} is {age:.2f} s old, at most {oldest} s are allowed{why}'
             raise AsyncChunkingError(msg)
         try:
-            return sample.values.pixels() if stream.is_image else sample.values
+            return _content(sample)
         except AsyncChunkingError as error:
             msg = f'{place}: {error}'
             raise AsyncChunkingError(msg) from None
@@ -272,6 +296,10 @@ class PolicyNode(RobotNode):
         if self._last_refusal or self._too_slow:
             level, message = diagnostics.WARN, self._last_refusal or self._too_slow
         self._diagnostics.publish(level, message, values | faults)
+
+
+def _content(sample: Sample) -> Any:
+    return sample.values.pixels() if isinstance(sample.values, Picture) else sample.values
 
 
 def main() -> int:

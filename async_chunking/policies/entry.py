@@ -144,6 +144,7 @@ class EntrySource(PolicySource):
         self._weak = getattr(model, 'weak', None)
         self.horizon = self._policy.horizon
         self.action_dim = self._policy.action_dim
+        self.observation_steps = getattr(model, 'observation_steps', 1)
         self.expects: Mapping[str, tuple[int, ...]] = dict(getattr(model, 'expects', {}))
         offers = self._policy.offers | corrector_offers(spec.path)
         self.offers = offers | ({'weak_policy'} if self._weak is not None else set())

@@ -87,6 +87,11 @@ class LeRobotSource(PolicySource):
         return {name: tuple(shape) for name, shape in shapes.items()} | texts
 
     @property
+    def observation_steps(self) -> int:
+        """Observations that it reads at once; only diffusion looks back."""
+        return self._key('n_obs_steps') if self.type == 'diffusion' else 1
+
+    @property
     def num_steps(self) -> int:
         """Solver steps of a flow."""
         return self._key(FLOWS[self.type])

@@ -135,8 +135,8 @@ class LeRobotChunk(ChunkPolicy):
     """
     ACT or diffusion: a chunk and no velocity.
 
-    A diffusion policy that reads several past observations gets the present one for all of them
-    unless the observation has the past, [B, n, ...].
+    A diffusion policy reads observations of several moments, [B, n, ...]; where it gets that of
+    one, as when it is warmed up, this stands for all of them.
     """
 
     def __init__(self, policy: Any, processors: Processors, source: LeRobotSource) -> None:

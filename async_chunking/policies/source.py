@@ -57,8 +57,11 @@ class PolicySource(ABC):
         offers: What strategies may rely on, names of `strategies.NEEDS`.
         expects: Observations that it reads, by name -> shape without batch. Images are
             (height, width, 3), text is (). Empty if it does not say.
+        observation_steps: How much it reads of the past, the present counted, one policy step
+            apart. If more than 1, numbers and images arrive as [n, ...], the oldest first.
     """
 
+    observation_steps: int = 1
     title: str
     horizon: int
     action_dim: int

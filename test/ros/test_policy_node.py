@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A policy node that is configured has answered to itself already, with the strategy in use."""
+"""The policy node: warm before it is active, and with as much of the past as a policy reads."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from async_chunking.bringup import describe
+from async_chunking.processes import Processes
 
 ENTRY = """
 import torch
@@ -48,3 +51,46 @@ def test_the_policy_is_warm_before_it_is_active(start, node, spin_until, tmp_pat
     spin_until(state.done, 'it says its state')
     assert state.result().current_state.id == State.PRIMARY_STATE_INACTIVE
     assert '1 True' in (tmp_path / 'calls').read_text().splitlines()  # With gradients, as rtc.
+
+
+LOOKING_BACK = """
+import torch
+from pathlib import Path
+
+class Swinging:
+    horizon, action_dim, observation_steps = 16, 7, 2
+    expects = {'observation.state': (7,)}
+
+    def __init__(self, path):
+        self.path, self.count = Path(path), 0
+
+    def chunk(self, observation, generator):
+        seen = observation['observation.state']
+        with self.path.open('a') as file:
+            file.write(f'{tuple(seen.shape)} {float((seen[0, -1] - seen[0, 0]).abs().max())}\\n')
+        self.count += 1
+        chunk = seen.reshape(1, -1, 7)[:, -1:].repeat(1, 16, 1)
+        chunk[..., 0] = 0.2 if self.count % 4 < 2 else 0.0  # The waist swings.
+        return chunk
+"""
+
+
+def test_a_policy_gets_as_much_of_the_past_as_it_reads(node, spin_until, tmp_path: Path) -> None:
+    (tmp_path / 'entry.py').write_text(LOOKING_BACK)
+    seen = tmp_path / 'seen'
+    given = {
+        'policy': 'torch', 'policy_entry': f'{tmp_path}/entry.py:Swinging',
+        'policy_path': str(seen), 'log_level': 'error',
+    }  # fmt: skip
+
+    def moves() -> list[float]:
+        """Return how far the joints moved between the two, request by request."""
+        lines = seen.read_text().splitlines() if seen.exists() else []
+        live = [line for line in lines if line.startswith('(1, 2, 7)')]
+        return [float(line.rsplit(' ', 1)[1]) for line in live]
+
+    with Processes(describe('viperx', given).nodes, '', 'error'):
+        spin_until(lambda: len([m for m in moves() if m > 1e-4]) > 3, 'it sees itself move', 90.0)
+    # One policy step lies between them: 20 ms at no more than 3.14 rad/s, and what a late
+    # message adds.
+    assert max(moves()) < 0.3
