@@ -31,6 +31,7 @@ from async_chunking.commands.up import write_json
 from async_chunking.processes import Processes
 from async_chunking.ros_environment import environment
 
+NAMESPACE = '/bench_stream'  # No robot that happens to run shall hear it.
 PERIOD_MS = 20.0
 ROUNDS = 3
 WARM_UP = 3.0  # Discovery and imports; commands of this time do not count [s].
@@ -128,8 +129,8 @@ def measure(kind: str, seconds: float) -> tuple[np.ndarray, float]:
                 'realtime_priority': 50 if kind == 'ours_fifo' else 0, 'lock_memory': True,
             }  # fmt: skip
             node = NodeSpec('executor_node', 'executor', parameters)
-            nodes = stack.enter_context(Processes([node], '', 'error', subprocess.DEVNULL))
-        arguments = ['peer' if ours else kind, str(seconds + WARM_UP), str(path)]
+            nodes = stack.enter_context(Processes([node], NAMESPACE, 'error', subprocess.DEVNULL))
+        arguments = ['peer' if ours else kind, str(seconds + WARM_UP), str(path), NAMESPACE]
         watched = subprocess.Popen(
             [sys.executable, '-m', 'async_chunking.nodes.contenders', *arguments],
             env=environment(), stderr=subprocess.DEVNULL,

@@ -3,14 +3,32 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from async_chunking.bench.stream import may_use_fifo
 from async_chunking.bench.tables import Table, show
 from async_chunking.commands.up import write_json
+
+PRIORITY = 50  # As a robot's command thread may have it; other processes are not what is measured.
+
+
+@contextmanager
+def real_time(priority: int) -> Iterator[None]:
+    """Give this thread a SCHED_FIFO priority for a while; 0 for none."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    if priority:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def tick(
@@ -23,10 +41,12 @@ def tick(
     """Time the parts of a tick of the command stream, in this process."""
     from async_chunking.nodes.anatomy import times
 
-    found = times(ticks, action_dim, horizon)
+    with real_time(PRIORITY if may_use_fifo() else 0):
+        found = times(ticks, action_dim, horizon)
     figures = {part: np.quantile(ns * 1e-3, [0.5, 0.99]).tolist() for part, ns in found.items()}
     rows = tuple((part, f'{f[0]:.1f}', f'{f[1]:.1f}') for part, f in figures.items())
-    title = f'{ticks} ticks, {action_dim} joints, horizon {horizon}'
+    title = f'{ticks} ticks, {action_dim} joints, horizon {horizon}, '
+    title += f'SCHED_FIFO {PRIORITY}' if may_use_fifo() else 'ordinary priority'
     show(Table(title, ('part of a tick', 'median [µs]', 'p99 [µs]'), rows), markdown)
     if json_path is not None:
         content = {part: {'p50_us': f[0], 'p99_us': f[1]} for part, f in figures.items()}

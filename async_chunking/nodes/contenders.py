@@ -3,9 +3,9 @@
 Other ways to send a command every 20 ms, to compare the executor node with.
 
 Each is a process that publishes a command of as many joints at the same rate, and nothing else:
-`python -m async_chunking.nodes.contenders KIND SECONDS FILE` writes the times of its publications
-[ns, CLOCK_MONOTONIC] into FILE. `peer` is no contender: it is the driver and the policy that an
-executor node needs, without any work of its own.
+`python -m async_chunking.nodes.contenders KIND SECONDS FILE NAMESPACE` writes the times of its
+publications [ns, CLOCK_MONOTONIC] into FILE. `peer` is no contender: it is the driver and the
+policy that an executor node needs, without any work of its own.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def peer(seconds: float) -> list[int]:
 def main() -> None:
     """Run one contender."""
     kind, seconds, path = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
-    rclpy.init(args=[])
+    rclpy.init(args=['--ros-args', '-r', f'__ns:={sys.argv[4]}'])
     if kind == 'peer':
         times = peer(seconds)
     else:
