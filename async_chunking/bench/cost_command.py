@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from async_chunking.bench.cost import Case, Cost, Task
     from async_chunking.bench.tables import Table
 
-_CHEAP = ('plain', 'rtc', 'rtc_identity', 'paint', 'paint_slide', 'tt_rtc', 'remac', 'vlash')
-QUICK = {'mixer': (*_CHEAP, 'bid'), 'expert': _CHEAP}  # Of the expert, a minute of bid alone.
+_CHEAP = (
+    *('plain', 'rtc', 'rtc_lean', 'rtc_identity', 'paint', 'paint_slide'),
+    *('tt_rtc', 'remac', 'vlash'),
+)
+QUICK = {  # Of the expert, a minute of bid alone.
+    'mixer': (*_CHEAP, 'bid', 'bid_early'),
+    'expert': _CHEAP,
+}
 
 
 def cost(
