@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offsets and velocities in a closed loop: the robot moves as with positions."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from moded import Moded
+
+from async_chunking.action_modes import ActionModes
+from async_chunking.chunk import ActionChunk
+from async_chunking.correctors import Corrector
+from async_chunking.embodiment import load
+from async_chunking.executor import Behaviour, Executor, ExecutorConfig
+from async_chunking.mergers import MERGERS
+from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.responder import Responder, translated
+from async_chunking.policies.shipped import policy_directory
+from async_chunking.sim import make_task
+
+TICKS, DELAY = 120, 3
+
+
+class Source(PolicyDirectory):
+    """The shipped policy of a task, in another mode."""
+
+    mode = 'absolute'
+    period = 1.0
+
+    def policy_for(self, strategy, device='cpu'):
+        policy = super().policy_for(strategy, device)
+        return policy if self.mode == 'absolute' else Moded(policy, self.mode, self.period)
+
+
+def commands(name: str, strategy: str, modes: tuple[str, ...]) -> np.ndarray:
+    """Return the commands [TICKS, D] of a task whose policy speaks in these modes."""
+    task = make_task(name)
+    robot, period = load(task.embodiment), 1.0 / task.policy_rate_hz
+    source = Source(policy_directory(robot.policy.path))
+    source.mode, source.period = modes[0], period
+    responder, spoken = Responder(source, seed=5), ActionModes(modes, period)
+    config = ExecutorConfig(
+        robot.limits, robot.joint_names, source.horizon, robot.policy.execution_horizon,
+        task.control_rate_hz, task.policy_rate_hz,
+    )  # fmt: skip
+    behaviour = Behaviour(strategy, MERGERS['switch'](), Corrector())
+    observation = task.reset(np.random.default_rng(1))
+    executor = Executor(config, behaviour, 1, observation['observation.state'])
+    executor.delay, arrivals, sent = DELAY, [], []
+    for tick in range(TICKS):
+        while arrivals and arrivals[0][0] <= tick:
+            executor.push(arrivals.pop(0)[1])
+        request = executor.poll()
+        if request is not None:
+            measured = observation['observation.state']
+            answer = translated(responder, spoken, request, observation, measured)
+            assert answer.refusal == ''
+            chunk = ActionChunk(
+                request.run_id, request.request_id, request.tick, answer.actions, DELAY
+            )
+            arrivals.append((tick + round(DELAY * config.stride), chunk))
+        sent.append(executor.step(observation).command)
+        observation, _, _ = task.step(sent[-1])
+    assert executor.counters['accepted'] > 3
+    return np.array(sent)
+
+
+@pytest.mark.parametrize(
+    ('name', 'mode', 'strategy'),
+    [
+        *itertools.product(['humanoid_place'], ['delta'], ['naive', 'paint', 'rtc']),
+        *itertools.product(['franka_catch'], ['velocity'], ['naive', 'paint', 'rtc']),
+    ],
+)
+def test_the_robot_moves_as_with_positions(name, mode, strategy):
+    """The boundary is translated too: samplers condition on it in the policy's own numbers."""
+    joints = load(make_task(name).embodiment).joint_names
+    expected = commands(name, strategy, ('absolute',) * len(joints))
+    found = commands(name, strategy, (mode,) * len(joints))
+    assert np.ptp(expected, axis=0).max() > 0.1  # It moves [rad].
+    np.testing.assert_allclose(found, expected, atol=1e-4)
