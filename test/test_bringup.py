@@ -35,6 +35,16 @@ def test_every_parameter_is_one_that_its_node_declares() -> None:
         validated(known, values, node.name)
 
 
+@pytest.mark.parametrize(
+    ('robot', 'preset'), [('franka', 'panda'), ('viperx_bimanual', 'viperx_bimanual_puppet')]
+)
+def test_a_preset_is_simulated_as_its_robot_is(robot: str, preset: str) -> None:
+    described = describe(robot, {'embodiment': preset})
+    assert described.robot.name == preset
+    assert {node.name for node in described.nodes} >= {'sim', 'executor', 'policy'}
+    assert all(node.parameters['embodiment'] == preset for node in described.nodes)
+
+
 def test_hardware_has_no_simulation_node() -> None:
     found = nodes(sim='false')
     assert 'sim' not in found
@@ -81,6 +91,9 @@ def test_words_that_are_no_arguments_are_refused(words: list[str], message: str)
         ('viperx', {'policy_path': '/nowhere'}, "unknown policy '/nowhere'"),
         ('viperx', {'execution_horizon': '17'}, 'execution_horizon must be 1 to the horizon 16'),
         ('viperx', {'params_file': '/no.yaml'}, '/no.yaml: No such file or directory'),
+        ('humanoid', {'embodiment': 'g1'}, 'robot g1 has no simulation; with the robot itself'),
+        ('humanoid', {'embodiment': 'g1_inspire'}, 'embodiment:=g1_inspire sim:=false policy_p'),
+        ('humanoid', {'embodiment': 'g1', 'sim': 'false'}, "unknown policy 'path/to/your/policy'"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_name(

@@ -47,7 +47,7 @@ def test_packaged_robot(name, sim):
     assert len(robot.limits) == len(names)
 
 
-@pytest.mark.parametrize('name', ['viperx', 'viperx_bimanual', 'franka', 'humanoid'])
+@pytest.mark.parametrize('name', ['viperx', 'viperx_bimanual', 'franka', 'panda', 'humanoid'])
 def test_simulation_needs_no_foreign_messages(name):
     own = {'float64_multi_array', 'joint_state', 'joint_trajectory'}
     robot = load(name, sim=True)
@@ -70,7 +70,7 @@ def test_franka_is_wired_to_its_driver():
 def test_panda_extends_franka():
     panda, franka = load('panda'), load('franka')
     assert panda.policy == franka.policy
-    assert panda.simulation is None
+    assert panda.simulation.task == 'panda_catch'
     assert panda.joints[3].upper == -0.0698
     assert panda.limits.acceleration[1] == 7.5
 

@@ -20,6 +20,7 @@ TASKS: dict[str, str] = {
     'viperx_slalom': 'viperx_slalom:ViperXSlalom',
     'viperx_bimanual_carry': 'viperx_bimanual_carry:ViperXBimanualCarry',
     'franka_catch': 'franka_catch:FrankaCatch',
+    'panda_catch': 'franka_catch:PandaCatch',
     'humanoid_place': 'humanoid_place:HumanoidPlace',
 }
 

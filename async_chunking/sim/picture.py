@@ -36,6 +36,7 @@ class Painter:
         source = self._plant.data
         self._data.qpos[:] = source.qpos
         self._data.mocap_pos[:] = source.mocap_pos
+        self._data.mocap_quat[:] = source.mocap_quat
         model = self._plant.model
         mujoco.mj_kinematics(model, self._data)
         mujoco.mj_comPos(model, self._data)  # Lights and cameras need it.

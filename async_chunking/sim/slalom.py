@@ -6,7 +6,7 @@ Seen from above; the belt runs towards -y and changes its speed without notice. 
 passed on either side and at any pace, and what is measured tells neither until the robot has moved
 aside. So two chunks drawn one after the other may disagree, and an execution that changes from one
 to the other in mid-way runs into the post. A task says which point of its robot passes the posts,
-how wide that is, and which joints put it where.
+how wide that is, which joints put it where, and what is to be done at the goal.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class Course:
         belt_speed: Least and largest [m/s].
         paces: Of the robot's point over the ground, slow and fast [m/s].
         sight: How far along the belt the robot sees [m].
-        catch_radius: Of the goal [m].
-        catch_seconds: At the goal to have solved the task [s].
+        done_seconds: What is to be done at the goal must last to have solved the task [s].
     """
 
     lane: float
@@ -52,8 +51,7 @@ class Course:
     belt_speed: tuple[float, float] = (0.07, 0.11)
     paces: tuple[float, float] = (0.09, 0.18)
     sight: float = 0.3
-    catch_radius: float = 0.02
-    catch_seconds: float = 0.3
+    done_seconds: float = 0.3
 
 
 class Slalom(Task):
@@ -61,26 +59,30 @@ class Slalom(Task):
     What all robots' slaloms share.
 
     The environment state holds what a tracker on the robot's point reports, relative to that
-    point, x across and y along the belt [m]: the goal, the next post and the one after it; and the
-    belt's speed [m/s]. Things out of sight, or posts that are passed, read (0, sight).
+    point, x across and y along the belt [m]: the goal, the next post and the one after it; how
+    high the point is [m]; and the belt's speed [m/s]. Things out of sight, or posts that are
+    passed, read (0, sight).
 
-    The model has mocap bodies `post_0` ... and `goal`.
+    The model has mocap bodies `post_0` ... and a body `goal`, which is moved too if it is one.
     """
 
     course: ClassVar[Course]
-    max_seconds = 8.0
+    max_seconds = 10.0
     environment_names = (
-        'goal_x', 'goal_y', 'post_x', 'post_y', 'second_post_x', 'second_post_y', 'belt_speed',
+        'goal_x', 'goal_y', 'post_x', 'post_y', 'second_post_x', 'second_post_y', 'height',
+        'belt_speed',
     )  # fmt: skip
 
     def __init__(self, plant: Plant) -> None:
         super().__init__()
         self.plant = plant
         names = (*(f'post_{i}' for i in range(self.course.posts)), 'goal')
-        self._bodies = [int(plant.model.body(name).mocapid[0]) for name in names]
+        bodies = np.array([int(plant.model.body(name).mocapid[0]) for name in names])
+        self._moved = np.flatnonzero(bodies >= 0)  # Those of the objects that are.
+        self._bodies = bodies[self._moved]
         self._objects = np.zeros((len(names), 2))  # x, y of the posts and, last, the goal.
         self._belt = np.zeros(1)  # Speed at each tick.
-        self._caught = 0  # Ticks in a row.
+        self._ticks_done = 0  # In a row.
 
     # --- what a robot adds ------------------------------------------------------------------
 
@@ -96,9 +98,17 @@ class Slalom(Task):
 
         Args:
             point: [3] [m].
-            release: From 0 on the way to 1 at the goal: what the gripper or hand does.
+            release: What the gripper or hand does: 0 on the way, 1 is the other extreme.
             near: Joints to begin the search at, None for those of rest.
         """
+
+    @abstractmethod
+    def finish(self) -> tuple[float, float]:
+        """Return the height [m] and the release (see `pose`) that the expert wants by now."""
+
+    @abstractmethod
+    def _done(self) -> bool:
+        """Return whether what is to be done at the goal is done at this tick."""
 
     # --- episode ----------------------------------------------------------------------------
 
@@ -111,7 +121,7 @@ class Slalom(Task):
         self._objects[:, 1] += course.spacing * np.arange(count)
         self._objects[:-1] += rng.uniform(-0.01, 0.01, (course.posts, 2))
         self._objects[:, 0] = course.lane + rng.uniform(-0.01, 0.01, count)
-        self._caught = 0
+        self._ticks_done = 0
         start = np.array([course.lane, course.start, course.height])
         start[:2] += rng.uniform(-0.01, 0.01, 2)
         self.plant.reset(self.pose(start, 0.0, None))
@@ -121,18 +131,20 @@ class Slalom(Task):
         self._objects[:, 1] -= self.belt_speed * self.control_period
         self._place()
         self.plant.step(command)
-        near = np.hypot(*(self.point[:2] - self.goal)) < self.course.catch_radius
-        self._caught = self._caught + 1 if near else 0
+        self._ticks_done = self._ticks_done + 1 if self._done() else 0
 
     def _place(self) -> None:
-        self.plant.data.mocap_pos[self._bodies, :2] = self._objects
+        self.plant.data.mocap_pos[self._bodies, :2] = self._objects[self._moved]
 
     def _solved(self) -> bool:
-        return self._caught >= self.course.catch_seconds * self.control_rate_hz - 1e-9
+        return self._ticks_done >= self.course.done_seconds * self.control_rate_hz - 1e-9
 
     def _failed(self) -> str:
-        # Nothing but what may meet a post has contacts.
-        return self.plant.fault or ('hit a post' if self.plant.data.ncon else '')
+        return self.plant.fault or ('hit a post' if self._hit() else '')
+
+    def _hit(self) -> bool:
+        """Return whether something touches a post; only what may do so has contacts."""
+        return self.plant.data.ncon > 0
 
     # --- what is seen -----------------------------------------------------------------------
 
@@ -147,13 +159,18 @@ class Slalom(Task):
         return self._objects[-1]
 
     @property
+    def distance(self) -> float:
+        """From the robot's point to the goal, seen from above [m]."""
+        return float(np.hypot(*(self.point[:2] - self.goal)))
+
+    @property
     def posts(self) -> np.ndarray:
         """Positions of the posts, x and y [posts, 2] [m]."""
         return self._objects[:-1]
 
     def observe(self) -> Observation:
         """Return joint positions and what the tracker reports."""
-        point, sight = self.point[:2], self.course.sight
+        (*point, height), sight = self.point, self.course.sight
         ahead = self.posts[self.posts[:, 1] - point[1] > -self.course.spacing / 2.0]
         seen = np.full((3, 2), (0.0, sight))
         relative = np.vstack([self.goal, ahead[:2]]) - point
@@ -161,7 +178,7 @@ class Slalom(Task):
         seen[: len(relative)] = relative
         return {
             'observation.state': self.plant.positions,
-            'observation.environment_state': np.append(seen.ravel(), self.belt_speed),
+            'observation.environment_state': np.append(seen.ravel(), (height, self.belt_speed)),
         }
 
     def expert(self, rng: np.random.Generator) -> SlalomExpert:
@@ -183,6 +200,8 @@ class SlalomExpert:
     LAG = 0.04  # Of the servos [s].
     PULL = 4.0  # How fast the deviation of the measured point is taken over [1/s].
     RETURN = 0.15  # Time in which it comes back to the lane [s].
+    LOWER = 0.08  # Speed of going down or up [m/s].
+    RELEASE = 2.5  # Of opening or closing [1/s].
 
     def __init__(self, task: Slalom, rng: np.random.Generator) -> None:
         self._task = task
@@ -192,7 +211,7 @@ class SlalomExpert:
         self.mode = (*self._sides.tolist(), *self._paces.tolist())
         self._point = task.point[:2]
         self._velocity = np.zeros(2)
-        self._release = 0.0
+        self._height, self._release = task.course.height, 0.0
         self._joints: np.ndarray | None = None
 
     def action(self) -> np.ndarray:
@@ -206,10 +225,10 @@ class SlalomExpert:
         across = self._lane(along) + off * (1.0 - dt / self.RETURN)
         self._velocity = (np.array([across, along]) - point) / dt
         self._point = np.array([across, along])
-        distance = np.hypot(*(task.point[:2] - task.goal))
-        wanted = float(distance < 3.0 * task.course.catch_radius)
-        self._release += float(np.clip(wanted - self._release, -3.0 * dt, 3.0 * dt))
-        target = np.array([across, along, task.course.height])
+        height, release = task.finish()
+        self._height += _clip(height - self._height, self.LOWER * dt)
+        self._release += _clip(release - self._release, self.RELEASE * dt)
+        target = np.array([across, along, self._height])
         self._joints = task.pose(target, self._release, self._joints)
         return self._joints.copy()
 
@@ -219,8 +238,7 @@ class SlalomExpert:
         leg = int((task.posts[:, 1] + task.course.spacing / 2.0 < y).sum())
         pace = task.course.paces[self._paces[leg]]
         wanted = min(pace, 4.0 * (task.goal[1] - y) - task.belt_speed)
-        step = 1.0 * task.control_period
-        return float(np.clip(wanted, self._velocity[1] - step, self._velocity[1] + step))
+        return self._velocity[1] + _clip(wanted - self._velocity[1], 1.0 * task.control_period)
 
     def _lane(self, y: float) -> float:
         """Return where the lane is across the belt [m], for a place along it."""
@@ -248,3 +266,7 @@ def belt_speeds(
 def _bump(distance: float) -> float:
     """Return 1 at 0, falling smoothly to 0 at 1 and beyond."""
     return 0.5 + 0.5 * math.cos(math.pi * min(abs(distance), 1.0))
+
+
+def _clip(value: float, largest: float) -> float:
+    return float(np.clip(value, -largest, largest))
