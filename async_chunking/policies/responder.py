@@ -197,6 +197,6 @@ def _batch(values: Any) -> Any:
     """Return a batch of one: a uint8 tensor of an image, a list of a text, else float32."""
     if isinstance(values, str):
         return [values]
-    array = np.asarray(values)
+    array = np.array(values, order='C')  # A copy: pictures are shared, and read only.
     kind = torch.uint8 if array.dtype == np.uint8 else torch.float32
-    return torch.as_tensor(np.ascontiguousarray(array), dtype=kind)[None]
+    return torch.as_tensor(array, dtype=kind)[None]
