@@ -309,9 +309,9 @@ class Executor:
                 outcome = self._take_over(admitted)
             if outcome is Outcome.ACCEPTED:
                 self._outstanding = None
-            # A bad answer is asked again at once, a refusal only after the request timeout.
-            elif outcome is not Outcome.REFUSED:
-                self._retry = self._outstanding == admitted.chunk.request_id
+        # A bad answer is asked again at once, a refusal only after the request timeout.
+        if outcome not in (Outcome.ACCEPTED, Outcome.REFUSED, Outcome.WRONG_RUN):
+            self._retry |= self._outstanding == admitted.chunk.request_id
         self.counters[outcome.name.lower()] += 1
         return outcome
 

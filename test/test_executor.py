@@ -189,12 +189,17 @@ def test_an_answer_to_an_older_request_is_out_of_order() -> None:
     assert core.push(replace(answer(first), tick=first.tick)) is Outcome.OUT_OF_ORDER
 
 
-def test_a_bad_answer_is_asked_again_at_once_and_a_refusal_after_the_timeout() -> None:
+@pytest.mark.parametrize(
+    'bad', [{'actions': np.full((8, 2), np.nan)}, {'tick': -50}, {'tick': 500}]
+)
+def test_a_bad_answer_is_asked_again_at_once_and_a_refusal_after_the_timeout(bad: dict) -> None:
     core = executor()
     request = core.poll()
     assert request is not None
     core.step()
-    core.push(answer(request, actions=np.full((8, 2), np.nan)))
+    core.push(answer(request, run_id=8))  # Of another run: no answer at all.
+    assert core.poll() is None
+    core.push(answer(request, **bad))
     again = core.poll()
     assert again is not None
     assert again.request_id == request.request_id + 1

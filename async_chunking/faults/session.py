@@ -73,7 +73,7 @@ def one(scene: Scene, name: str, fault: Fault, seconds: float) -> Window:
         raise FaultError('the executor publishes no /diagnostics')
     before, executor = _counters(scene), scene.processes.pid('executor')
     window = Window(name, start=len(log.steps))
-    window.done = fault.inject(scene, seconds)
+    window.done = fault.inject(scene, seconds * fault.longer)
     window.end, window.arrived = len(log.steps), len(log.arrivals)
     request = scene.link.request
     window.asked = (request.run_id, request.request_id) if request is not None else (0, 0)

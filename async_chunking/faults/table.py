@@ -23,6 +23,7 @@ class Fault:
         alone: It needs a robot of its own, and leaves it unusable.
         cut: The recording may end with it.
         clock: It needs a clock that can be set.
+        longer: It lasts as many times as long as the others.
     """
 
     inject: Callable[[Scene, float], Done]
@@ -31,6 +32,7 @@ class Fault:
     alone: bool = False
     cut: bool = False
     clock: bool = False
+    longer: float = 1.0
 
     @property
     def what(self) -> str:
@@ -40,7 +42,7 @@ class Fault:
 
 FAULTS: dict[str, Fault] = {
     'nothing': Fault(nodes.nothing),
-    'policy killed': Fault(nodes.policy_killed),
+    'policy killed': Fault(nodes.policy_killed, longer=3.0),
     'policy frozen': Fault(nodes.policy_frozen),
     'delay spikes': Fault(nodes.spikes),
     'noisy delays': Fault(nodes.noise),
