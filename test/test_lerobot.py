@@ -186,6 +186,16 @@ def test_mergers_run_on_a_chunk_policy_and_velocity_is_refused(source: LeRobotSo
         assert 'velocity' in refused.refusal
 
 
+def test_half_precision_draws_nearly_the_same_chunk(made: Callable[[str], Path]) -> None:
+    given, found = observation(LeRobotSource(made('act'))), []
+    for placement in (Placement(), Placement(precision='bfloat16')):
+        policy = place(LeRobotSource(made('act')).policy_for(NAIVE), placement)
+        found.append(policy.chunk(given, torch.Generator()))
+    assert found[1].dtype == torch.float32
+    assert not torch.equal(*found)
+    torch.testing.assert_close(found[1], found[0], rtol=0.05, atol=0.005)
+
+
 # --- flow policies ----------------------------------------------------------------------------
 
 
