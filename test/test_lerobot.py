@@ -361,7 +361,7 @@ def test_weights_that_would_stay_random_are_refused(
     weights = load_file(path / 'model.safetensors')
     del weights['model.action_out_proj.weight']
     save_file(weights, path / 'model.safetensors')
-    with pytest.raises(CheckpointError, match=r'lacks model\.action_out_proj\.weight'):
+    with pytest.raises(CheckpointError, match=r'lacks model\.action_out_proj\.weight \[32, 24\]'):
         LeRobotSource(path).policy_for(NAIVE)
 
 

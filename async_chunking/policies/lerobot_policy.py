@@ -178,28 +178,13 @@ def load(source: LeRobotSource, device: torch.device | str = 'cpu') -> FlowPolic
         CheckpointError: There is no lerobot here, or the checkpoint is not complete.
     """
     try:
-        from lerobot.configs.policies import PreTrainedConfig
-        from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+        import lerobot.policies.factory  # noqa: F401
     except ImportError as error:
-        msg = f'policy:=lerobot needs the package lerobot, which {sys.executable} has not '
-        msg += f'({error}); make setup-lerobot, and add policy_python:=.venv-lerobot/bin/python'
-        raise CheckpointError(msg) from error
-    config = PreTrainedConfig.from_pretrained(source.path)
-    config.device = str(device)
-    config.pretrained_path = source.path
-    for key, value in _OURS.items():
-        if hasattr(config, key):
-            setattr(config, key, value)
-    if source.type == 'diffusion':
-        config.n_action_steps = source.horizon
+        msg = f'{sys.executable} cannot import lerobot ({error}); make setup-lerobot, and add '
+        raise CheckpointError(msg + 'policy_python:=.venv-lerobot/bin/python') from error
     try:
-        policy = get_policy_class(source.type).from_pretrained(source.path, config=config)
-        before, after = make_pre_post_processors(
-            config,
-            pretrained_path=str(source.path),
-            preprocessor_overrides={'device_processor': {'device': str(device)}},
-        )
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+        policy, before, after = _load(source, str(device))
+    except Exception as error:  # Whatever foreign code raises.
         raise CheckpointError(f'{source.path}: LeRobot cannot load it: {error}') from error
     _check_loaded(policy, source)
     policy.to(device).eval().requires_grad_(False)
@@ -207,6 +192,28 @@ def load(source: LeRobotSource, device: torch.device | str = 'cpu') -> FlowPolic
     if source.type in FLOWS:
         return Reversed(LeRobotFlow(policy, processors, source))
     return LeRobotChunk(policy, processors, source)
+
+
+def _load(source: LeRobotSource, device: str) -> tuple[Any, Any, Any]:
+    """Return LeRobot's policy, preprocessor and postprocessor."""
+    from lerobot.configs.policies import PreTrainedConfig
+    from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+
+    config = PreTrainedConfig.from_pretrained(source.path)
+    config.device = device
+    config.pretrained_path = source.path
+    for key, value in _OURS.items():
+        if hasattr(config, key):
+            setattr(config, key, value)
+    if source.type == 'diffusion':
+        config.n_action_steps = source.horizon
+    policy = get_policy_class(source.type).from_pretrained(source.path, config=config)
+    processors = make_pre_post_processors(
+        config,
+        pretrained_path=str(source.path),
+        preprocessor_overrides={'device_processor': {'device': device}},
+    )
+    return policy, *processors
 
 
 # What the policy node does itself, or what must not be fetched while a robot waits.
@@ -223,14 +230,22 @@ def _check_loaded(policy: Any, source: LeRobotSource) -> None:
     from safetensors import safe_open
 
     with safe_open(source.path / 'model.safetensors', 'pt') as file:
-        saved = {name.removeprefix('model.') for name in file.keys()}  # noqa: SIM118
+        saved = {
+            name.removeprefix('model.'): tuple(file.get_slice(name).get_shape())
+            for name in file.keys()  # noqa: SIM118
+        }
     state = policy.state_dict(keep_vars=True)
-    loaded = {v.data_ptr() for n, v in state.items() if n.removeprefix('model.') in saved}
+    loaded = {
+        values.data_ptr()
+        for name, values in state.items()
+        if saved.get(name.removeprefix('model.')) == tuple(values.shape)
+    }
     for name, values in state.items():
-        # Weights that share memory are saved once.
-        if name.removeprefix('model.') not in saved and values.data_ptr() not in loaded:
-            msg = f'{source.path / "model.safetensors"} lacks {name}; it is not of this policy'
-            raise CheckpointError(msg)
+        if values.data_ptr() not in loaded:  # Weights that share memory are saved once.
+            found = saved.get(name.removeprefix('model.'))
+            wanted = f'{name} {list(values.shape)}'
+            msg = f'{source.path / "model.safetensors"} lacks {wanted}'
+            raise CheckpointError(f'{msg}, it has {list(found)}' if found is not None else msg)
 
 
 class _ReachedError(Exception):
