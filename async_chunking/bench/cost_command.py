@@ -65,7 +65,7 @@ def cost(
         for size in ('mixer', 'expert') if on == 'both' else (on,):
             case, title = _case(size, policy, 2 if quick and size == 'expert' else steps, place)
             names = list(QUICK[size] if quick else SAMPLERS)
-            times = rounds or {'mixer': 100, 'expert': 5}[size]
+            times = rounds or {'mixer': 100, 'expert': 3}[size]
             title += f', {place.type}, n = {case.num_steps}, {times} rounds, {clock} time'
             title += f', {threads} threads' if place.type == 'cpu' else ', CUDA graph'
             costs = measure(case, names, times, timer(CLOCKS[clock], place), prepare)
