@@ -162,6 +162,20 @@ def test_levels_of_a_family_are_pooled(tmp_path: Path) -> None:
     assert '| naive | 50 [30, 70] | 5 |' in text
 
 
+def test_levels_are_pooled_where_all_were_played() -> None:
+    levels = [
+        *rows('naive', 0, 20, float('nan'), task='games/easy'),
+        *rows('naive', 0, 10, float('nan'), task='games/hard'),
+        *rows('paint', 0, 20, float('nan'), task='games/easy'),
+        *rows('rtc', 0, 20, float('nan'), task='games/easy'),
+        *rows('rtc', 0, 12, float('nan'), task='games/hard'),
+    ]
+    together = page.pooled(levels, 'games')
+    assert {row['strategy'] for row in together} == {'naive', 'rtc'}
+    ((_, test),) = paired(together, 'naive').items()
+    assert (test.pairs, test.difference) == (40, pytest.approx(2 / 40))
+
+
 def test_smoke_names_what_does_not_hold(found: list[Row]) -> None:
     good = [
         *found,

@@ -2,7 +2,8 @@
 """The page of results: every table and figure from the stored rows, and what they mean.
 
 What they mean is written by hand, in `discussion.md` beside the rows, and put at the end. A task
-named `family/level` belongs to a family, whose levels are pooled.
+named `family/level` belongs to a family. Its levels are pooled where all of them were played, so
+that no strategy is compared with another on easier levels.
 """
 
 from __future__ import annotations
@@ -52,6 +53,21 @@ def _family(task: str) -> str:
     return task.partition('/')[0]
 
 
+def pooled(rows: Sequence[Row], family: str) -> list[Row]:
+    """Return the rows of those cells that all levels share, as of one task, named `family`."""
+    levels = {row['task'] for row in rows}
+    played: dict[tuple, set[str]] = {}
+    for row in rows:
+        played.setdefault(_cell(row), set()).add(row['task'])
+    shared = (row for row in rows if played[_cell(row)] == levels)
+    return [row | {'task': family, 'level': row['task']} for row in shared]
+
+
+def _cell(row: Row) -> tuple:
+    """Return strategy and condition of a row, whatever the task."""
+    return row['strategy'], condition_of(row)._replace(task='')
+
+
 @dataclass(frozen=True)
 class Section:
     """One family of tasks.
@@ -68,22 +84,22 @@ class Section:
 
     def parts(self) -> Iterator[str]:
         """Yield the section's paragraphs, tables and figures."""
-        pooled = [row | {'task': self.family} for row in self.found]
-        for horizon in sorted({row['horizon'] for row in pooled}):
-            here = [row for row in pooled if row['horizon'] == horizon]
-            tasks = sorted({r['task'] for r in self.found if r['horizon'] == horizon})
+        for horizon in sorted({row['horizon'] for row in self.found}):
+            each = [row for row in self.found if row['horizon'] == horizon]
+            tasks = sorted({row['task'] for row in each})
             yield f'## {self.family}, H = {horizon}'
-            yield self._about(here, tasks)
-            yield from self._pages(here, f'{self.family}-{horizon}')
+            yield self._about(each, tasks)
+            if together := pooled(each, self.family):
+                yield from self._pages(together, f'{self.family}-{horizon}')
             if len(tasks) > 1:
-                yield from self._levels([r for r in self.found if r['horizon'] == horizon], tasks)
+                yield from self._levels(each, tasks)
 
-    def _about(self, here: Sequence[Row], tasks: Sequence[str]) -> str:
-        counts = Counter((r['task'], r['cell']) for r in here)
+    def _about(self, each: Sequence[Row], tasks: Sequence[str]) -> str:
+        counts = Counter(r['cell'] for r in each)
         least, most = min(counts.values()), max(counts.values())
-        each = f'{least}' if least == most else f'{least} to {most}'
+        cells = f'{least}' if least == most else f'{least} to {most}'
         levels = f'{len(tasks)} levels, pooled: {", ".join(tasks)}. ' if len(tasks) > 1 else ''
-        return f'{levels}{len(here)} rollouts, {each} per cell.'
+        return f'{levels}{len(each)} rollouts, {cells} per cell.'
 
     def _pages(self, here: Sequence[Row], name: str) -> Iterator[str]:
         everything = points(here)

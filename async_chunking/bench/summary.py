@@ -135,12 +135,13 @@ def strategy_order(name: str) -> tuple:
 def paired(rows: Iterable[Row], reference: str) -> dict[tuple[Condition, str], PairedTest]:
     """Return McNemar's test of every other strategy against `reference`, on the same episodes.
 
-    Rows are pairs when condition, seed and rollout agree: same episode, delays and first noise.
+    Rows are pairs when condition, level of a pooled task, seed and rollout agree: same episode,
+    delays and first noise.
     """
-    solved: dict[tuple[Condition, str], dict[tuple[int, int], bool]] = {}
+    solved: dict[tuple[Condition, str], dict[tuple[str, int, int], bool]] = {}
     for row in rows:
         episodes = solved.setdefault((condition_of(row), row['strategy']), {})
-        episodes[row['seed'], row['rollout']] = row['success']
+        episodes[row.get('level', ''), row['seed'], row['rollout']] = row['success']
     tests = {}
     for (where, strategy), episodes in solved.items():
         others = solved.get((where, reference), {})
