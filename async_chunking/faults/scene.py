@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NAMESPACE = '/faults'  # Broken messages must not reach a robot that happens to run as well.
 PATIENCE = 120.0  # For a robot to start, or to go on after a fault, on a busy machine [s].
 _LATENCY_MS = '60'
+_BELOW = 2  # The priority of the link is below that of the executor's threads by this.
 # A fault may last longer than the default; a safe stop would wait for an operator then.
 _OVERRIDES = {'executor': {'hold_timeout_s': 3600.0, 'lock_memory': True}}
 
@@ -70,6 +71,7 @@ class Scene:
             'namespace': NAMESPACE, 'record': str(self.bag), 'delay_ms': _LATENCY_MS,
             'log_level': 'error', 'seed': seed, 'realtime_priority': priority,
         })  # fmt: skip
+        self._priority = priority
         self.robot = bringup.robot
         self._nodes = bringup.nodes
         self.rng = np.random.default_rng(seed)
@@ -95,10 +97,19 @@ class Scene:
             if not self.until(self.executing, PATIENCE):
                 msg = f'no chunk was executed within {PATIENCE:.0f} s\n{self.printed()}'
                 raise FaultError(msg)
+            self._watch_closely()
             self._stack = self._stack.pop_all()
         return self
 
+    def _watch_closely(self) -> None:
+        """Let the link come before everything but the executor: it must see in time, too."""
+        policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK  # Not the nodes that are started again.
+        for thread in os.listdir('/proc/self/task') if self._priority > _BELOW else ():
+            os.sched_setscheduler(int(thread), policy, os.sched_param(self._priority - _BELOW))
+
     def __exit__(self, *_: object) -> None:
+        if self._priority > _BELOW:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         self._stack.close()
 
     def stop(self) -> None:
