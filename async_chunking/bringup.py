@@ -63,6 +63,9 @@ class Arguments(Settings):
     record: str = Field('', description='Folder to record a bag in; it must not exist')
     duration: float = Field(0.0, ge=0.0, description='End after this many seconds; 0 is never')
     episodes: int = Field(0, ge=0, description='End after this many episodes; 0 is never')
+    start_timeout_s: float = Field(
+        120.0, gt=0.0, description='`async-chunking up` fails if no chunk is executed by then [s]'
+    )
     policy: str = Field(
         'checkpoint',
         description='Kind of policy: checkpoint, torch, remote …; see docs/policies.md',

@@ -25,7 +25,6 @@ from async_chunking.bringup import Bringup, describe, parse
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.processes import Processes
 
-_START = 120.0  # A robot that does not move within this time has failed to start [s].
 _LAST = ('recorder',)  # Ends after the others, so that it hears all they say.
 
 
@@ -109,7 +108,7 @@ def _watch(
             Progress(*columns, console=console, transient=True) as progress,
         ):
             task = progress.add_task('starting', total=None)
-            begin, deadline = math.inf, time.monotonic() + _START
+            begin, deadline = math.inf, time.monotonic() + arguments.start_timeout_s
             while not stopped():
                 sight = watch.look(0.1)
                 now = time.monotonic()
@@ -119,8 +118,8 @@ def _watch(
                     begin = now
                     progress.update(task, total=arguments.duration or None)
                 if begin == math.inf and now > deadline:
-                    msg = f'no chunk was executed within {_START:.0f} s'
-                    raise RunError(msg)
+                    msg = f'no chunk was executed within {arguments.start_timeout_s:.0f} s; '
+                    raise RunError(msg + 'a large policy takes longer: set start_timeout_s')
                 if begin < math.inf:
                     solved = sum(bool(episode['success']) for episode in sight.episodes)
                     phase = sight.phase.name.lower() if sight.phase is not None else ''
