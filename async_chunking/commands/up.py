@@ -118,7 +118,7 @@ def _watch(
                     begin = now
                     progress.update(task, total=arguments.duration or None)
                 if begin == math.inf and now > deadline:
-                    msg = f'no chunk was executed within {arguments.start_timeout_s:.0f} s; '
+                    msg = f'no chunk was executed within {arguments.start_timeout_s:g} s; '
                     raise RunError(msg + 'a large policy takes longer: set start_timeout_s')
                 if begin < math.inf:
                     solved = sum(bool(episode['success']) for episode in sight.episodes)

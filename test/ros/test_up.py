@@ -120,3 +120,12 @@ def test_a_missing_checkpoint_stops_the_start(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert f'{tmp_path} holds no checkpoint' in done.stderr
+
+
+def test_a_robot_that_does_not_start_in_time_is_given_up() -> None:
+    done = subprocess.run(
+        [*COMMAND, 'start_timeout_s:=0.01'],
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert 'no chunk was executed within 0.01 s; a large policy takes longer' in done.stderr
