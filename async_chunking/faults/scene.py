@@ -50,6 +50,7 @@ class Scene:
         processes: Its nodes.
         bag: Where they are recorded.
         folder: For what is needed on the way.
+        clock: The nodes' wall clock, None if it is the machine's.
         rng: For the faults.
     """
 

@@ -56,7 +56,8 @@ class Link:
     Attributes:
         filters: Topic of `RELAYED` -> what is sent on instead of each message.
         log: What was seen.
-        requests: Newest request of the executor, None before the first.
+        request: Newest of the executor, None before the first.
+        on_request: Is called with every request.
     """
 
     def __init__(self, robot: Embodiment, namespace: str) -> None:
