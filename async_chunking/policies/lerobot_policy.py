@@ -62,18 +62,12 @@ class Processors:
         Raises:
             ObservationError: Something is missing or has another size.
         """
-        for name, shape in self._expects.items():
-            if name not in observation:
-                msg = f"the policy reads '{name}', the observation has {', '.join(observation)}"
-                raise ObservationError(msg)
-            found = tuple(getattr(observation[name], 'shape', ())[1:])
-            if found[-len(shape) :] != shape and shape:
-                msg = f"'{name}' must be {list(shape)} for this policy, got {list(found)}"
-                raise ObservationError(msg)
+        self._check(observation)
         return self._before({name: _as_lerobot(observation[name]) for name in self._expects})
 
     def actions(self, actions: Tensor, observation: Observation) -> Tensor:
         """Return actions [B, R, D] in robot units as the network's [B, R, D]."""
+        self._check(observation)
         # Cameras say nothing about actions, and are large.
         kept = {n: observation[n] for n, s in self._expects.items() if len(s) < 3}
         return self._before({**kept, _ACTION: actions})[_ACTION]
@@ -81,6 +75,16 @@ class Processors:
     def positions(self, actions: Tensor) -> Tensor:
         """Return the network's actions [B, R, D'] in robot units [B, R, D]."""
         return self._after(actions[..., : self.action_dim])
+
+    def _check(self, observation: Observation) -> None:
+        for name, shape in self._expects.items():
+            if name not in observation:
+                msg = f"the policy reads '{name}', the observation has {', '.join(observation)}"
+                raise ObservationError(msg)
+            found = tuple(getattr(observation[name], 'shape', ())[1:])
+            if shape and found[-len(shape) :] != shape:
+                msg = f"'{name}' must be {list(shape)} for this policy, got {list(found)}"
+                raise ObservationError(msg)
 
 
 class LeRobotFlow(FlowPolicy):
