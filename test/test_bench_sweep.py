@@ -162,7 +162,10 @@ def test_a_sweep_that_grew_keeps_its_rows(reference: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(importlib.util.find_spec('ray') is None, reason='Ray is not installed')
-def test_ray_gives_the_same_rows(reference: Path, tmp_path: Path) -> None:
+def test_ray_gives_the_same_rows(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))  # Workers import the toy.
     shards = Shards(tmp_path)
     run(shards, on_ray(bench_toy.play_unit, work(32), 'local'))
     assert by_name(read(tmp_path)) == by_name(read(reference))
