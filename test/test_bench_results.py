@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -110,6 +111,14 @@ def test_pairs_are_compared_with_the_strategy_that_is_asked_for(found: list[Row]
         for test in report.numbers(found, [], name)['paired']
     }
     assert references == {'naive': 'paint', 'paint': 'naive'}
+
+
+def test_prints_for_documents(found: list[Row]) -> None:
+    console = Console(record=True, width=40, file=io.StringIO())
+    report.show(console, found, [], markdown=True)
+    text = console.export_text()
+    assert 'Solved [%], chase, H = 16, s = 8:\n\n| strategy | d = 0 |' in text
+    assert '| paint | 90 [70, 97] | 75 [53, 89] |' in text
 
 
 def test_numbers_are_json_without_nan(found: list[Row]) -> None:

@@ -64,6 +64,7 @@ def delay(
         str, typer.Option(help='Strategy that the others are compared with, in pairs.')
     ] = 'naive',
     parquet: Annotated[Path | None, typer.Option(help='Write all rows into one file.')] = None,
+    markdown: Annotated[bool, typer.Option('--markdown', help='Print for documents.')] = False,
 ) -> None:
     """Play strategies under delay and print how often they solve the task.
 
@@ -88,7 +89,7 @@ def delay(
         else:
             rollouts, found = wanted.rollouts, campaign.run(cells, wanted.rollouts)
     seconds = time.monotonic() - begin
-    report.show(console, found, skipped, against)
+    report.show(console, found, skipped, against, markdown)
     console.print(
         f'{rollouts} rollouts per cell, {len(found)} in all, {seconds:.0f} s; '
         f'rows: {rows or "not kept (--rows)"}'

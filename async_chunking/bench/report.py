@@ -16,21 +16,33 @@ from async_chunking.bench.sweep import Skipped
 
 
 def show(
-    console: Console, rows: Sequence[Row], skipped: Sequence[Skipped], reference: str = 'naive'
+    console: Console,
+    rows: Sequence[Row],
+    skipped: Sequence[Skipped],
+    reference: str = 'naive',
+    markdown: bool = False,
 ) -> None:
     """Print solve rates, CON and paired tests for each task and execution horizon."""
+
+    def put(table: tables.Table) -> None:
+        if markdown:
+            text = f'{table.title}:\n\n{table.markdown()}'
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            console.print(table.rich())
+
     for (task, horizon, execution_horizon), found in _sections(points(rows)):
         where = f'{task}, H = {horizon}, s = {execution_horizon}'
-        console.print(tables.by_delay(found, f'Solved [%], {where}', solved).rich())
+        put(tables.by_delay(found, f'Solved [%], {where}', solved))
         if any(point.consistency.known for point in found):
-            console.print(tables.by_delay(found, f'CON [mrad], {where}', consistency).rich())
+            put(tables.by_delay(found, f'CON [mrad], {where}', consistency))
         conditions = {point.condition for point in found}
         tests = {
             key: test for key, test in paired(rows, reference).items() if key[0] in conditions
         }
         if tests:
             title = f'Solved more than {reference} [points] (McNemar p), {where}'
-            console.print(tables.comparison(tests, reference, title).rich())
+            put(tables.comparison(tests, reference, title))
     for item in skipped:
         console.print(f'skipped {item.strategy} on {item.task}: {item.reason}', markup=False)
 
