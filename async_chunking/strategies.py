@@ -133,12 +133,16 @@ _OWN = 'variant of this package'
 
 SAMPLERS: dict[str, SamplerEntry] = {
     'plain': SamplerEntry('plain:Plain', frozenset(), 'n', 'arXiv 2210.02747'),
+    'shift': SamplerEntry('shift:Shift', _VELOCITY, 'n', _OWN),
     'rtc': SamplerEntry('rtc:Rtc', _GRADIENTS, 'n', _RTC, backward='n'),
     'rtc_identity': SamplerEntry('rtc:Rtc', _VELOCITY, 'n', 'LeRobot', {'jacobian': False}),
     'rtc_lean': SamplerEntry(
         'rtc:Rtc', _GRADIENTS, 'n', _OWN, {'jacobian_until': 0.4}, backward='0.4·n'
     ),
     'paint': SamplerEntry('paint:Paint', _VELOCITY, '3·n', _PAINT),
+    'paint_lean': SamplerEntry(
+        'paint:Paint', _VELOCITY, 'n+4', _OWN, {'naive_steps': 2, 'inversion_steps': 2}
+    ),
     'paint_dpm2': SamplerEntry('paint:PaintDpm2', _VELOCITY, '4·n', _PAINT),
     'paint_rfm': SamplerEntry('paint:PaintRfm', _VELOCITY, '2·n+1', _PAINT),
     'paint_optim': SamplerEntry('paint:PaintOptim', _GRADIENTS, '(k+2)·n', _PAINT, backward='k·n'),
@@ -165,10 +169,12 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy(
             'bspline', merger='bspline', summary='refit the chunk with a B-spline', paper=_PAINT
         ),
+        Strategy('shift', 'shift', summary='draw from the last noise, shifted with the plan'),
         Strategy('rtc', 'rtc', summary='steer every solver step towards the old plan'),
         Strategy('rtc_identity', 'rtc_identity', summary='rtc without the Jacobian'),
         Strategy('rtc_lean', 'rtc_lean', summary='rtc with its Jacobian in the first steps only'),
         Strategy('paint', 'paint', summary='choose the noise that begins as the old plan'),
+        Strategy('paint_lean', 'paint_lean', summary='paint, its noise sought in few steps'),
         Strategy('paint_dpm2', 'paint_dpm2', summary='paint, inverted by midpoint steps'),
         Strategy('paint_rfm', 'paint_rfm', summary='paint, inverted in one step'),
         Strategy('paint_optim', 'paint_optim', summary='paint, inverted by gradient descent'),

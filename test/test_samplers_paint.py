@@ -12,6 +12,7 @@ from analytic import Analytic, Constant, Gaussian, Linear, RowWise
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.samplers import inversion
 from async_chunking.samplers.base import Guide, Sampler, field, integrate, sample_chunk
 from async_chunking.samplers.paint import Paint, PaintDpm2, PaintOptim, PaintRfm, PaintSlide
@@ -22,7 +23,7 @@ VARIANTS = [Paint(), Paint(grid='departure'), PaintDpm2(), PaintRfm(), PaintSlid
 STATE = torch.tensor([[0.2, -0.4]], dtype=torch.float64)
 
 
-def draw(policy: Analytic, sampler: Sampler, delay: int, rows: int = 6) -> Tensor:
+def draw(policy: FlowPolicy, sampler: Sampler, delay: int, rows: int = 6) -> Tensor:
     """Draw one chunk after a plan of `rows` rows; the noise is always the same."""
     previous = torch.randn(8, 2, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     boundary = Boundary(previous[None, :rows], delay, execution_horizon=8 - rows)
@@ -64,6 +65,18 @@ def test_nothing_committed_is_plain(sampler: Sampler, delay: int, rows: int) -> 
     assert torch.equal(
         draw(Gaussian(), sampler, delay, rows), draw(Gaussian(), Plain(), delay, rows)
     )
+
+
+def test_noise_may_be_sought_in_fewer_steps() -> None:
+    """v = 1.5x: a naive pass of one step, an inversion of two, a chunk of five."""
+    rough = Paint(num_steps=5, naive_steps=1, inversion_steps=2)
+    chunk = draw(Linear(1.5), rough, delay=3)
+    factor = (1 - 1.5 / 2) ** 2 * (1 + 1.5 / 5) ** 5
+    torch.testing.assert_close(chunk[:, :3], factor * previous_rows(3))
+    assert torch.equal(chunk[:, 3:], draw(Linear(1.5), Plain(), delay=3)[:, 3:])
+    policy = CountingPolicy(Gaussian())
+    draw(policy, rough, delay=3)
+    assert policy.calls == 1 + 2 + 5
 
 
 def test_prefix_error_shrinks_on_a_smooth_chunk() -> None:

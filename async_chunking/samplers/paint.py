@@ -44,9 +44,15 @@ class Paint(Sampler):
     Attributes:
         grid: Where the inversion evaluates; see `inversion`. The paper prints departure, its
             Kinetix code runs arrival.
+        naive_steps: Of the first pass; 0 takes as many as the last one.
+        inversion_steps: Likewise. With 2 and 2 (variant `paint_lean` of this package, n + 4 calls)
+            both are rough, which the noise of the first rows can be: the last pass makes of it
+            what the observation wants.
     """
 
     grid: str = 'arrival'
+    naive_steps: int = 0
+    inversion_steps: int = 0
 
     def __post_init__(self) -> None:
         inversion.require_grid(self.grid)
@@ -86,11 +92,12 @@ class Paint(Sampler):
         It must look like a chunk, or the inversion leaves the policy's distribution.
         """
         del boundary  # Unused.
-        return integrate(field(policy, encoding), noise, self.steps(policy))
+        return integrate(field(policy, encoding), noise, self.naive_steps or self.steps(policy))
 
     def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
         """Return the noise [B, H, D] of actions [B, H, D]."""
-        return inversion.euler(velocity, actions, self.steps(policy), self.grid)
+        num_steps = self.inversion_steps or self.steps(policy)
+        return inversion.euler(velocity, actions, num_steps, self.grid)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,8 @@ class PaintDpm2(Paint):
 
     def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
         """Return the noise by midpoint steps."""
-        return inversion.dpm2(velocity, actions, self.steps(policy), self.grid)
+        num_steps = self.inversion_steps or self.steps(policy)
+        return inversion.dpm2(velocity, actions, num_steps, self.grid)
 
 
 @dataclass(frozen=True)
