@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from async_chunking.commands.arguments import arguments
 from async_chunking.commands.catalogue import COLUMNS, OFFERS, policy_row, row, strategies
 from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.policies.shipped import SHIPPED
@@ -51,6 +52,16 @@ def test_the_readme_shows_what_the_command_prints(
     text = (Path(__file__).parent.parent / 'README.md').read_text()
     begin = text.index('-->', text.index(f'<!-- {marker}: ')) + 4
     assert text[begin : text.index(f'<!-- /{marker} -->')] == capsys.readouterr().out
+
+
+def test_the_arguments_of_the_launch_files_are_in_the_docs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments(markdown=True)
+    printed = capsys.readouterr().out
+    text = (Path(__file__).parent.parent / 'docs' / 'robots.md').read_text()
+    begin = text.index('-->', text.index('<!-- arguments: ')) + 4
+    assert text[begin : text.index('<!-- /arguments -->')] == printed
 
 
 @pytest.mark.parametrize(('shipped', 'column'), [('viperx_slalom', 'flow')])
