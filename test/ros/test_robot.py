@@ -242,6 +242,9 @@ def test_a_strategy_is_changed_at_run_time_and_a_wrong_one_refused(robot: Robot)
     refused = robot.set_strategy('ensembel')
     assert not refused.successful
     assert "unknown strategy 'ensembel'. Did you mean 'ensemble'?" in refused.reason
+    refused = robot.set_strategy('ensemble:decay=slow')
+    assert not refused.successful
+    assert "decay must be a number from 0, not 'slow'" in refused.reason
     refused = robot.set_strategy('sync+ensemble')
     assert not refused.successful
     assert 'sets the merger twice' in refused.reason
