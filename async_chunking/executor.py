@@ -58,6 +58,7 @@ class Outcome(enum.Enum):
     WRONG_JOINTS = 'The joint names are not those of the robot, in its order.'
     NOT_FINITE = 'The chunk holds NaN or infinity.'
     OVER_LIMITS = 'A row lies outside the position limits by more than the tolerance.'
+    FLOOD = 'More chunks arrived than one can look at.'
     EXPIRED = 'The chunk came too late: none of its rows is left.'
 
 
@@ -190,6 +191,11 @@ class _Issued:
     behaviour: Behaviour
     fresh: bool  # Nothing was planned when it was made, so its chunk starts when it arrives.
 
+    @property
+    def unanchored(self) -> bool:
+        """Whether its chunk starts when it arrives: only the first such answer may."""
+        return self.fresh or self.behaviour.merger.waits
+
 
 @dataclass(frozen=True)
 class Admitted:
@@ -211,6 +217,7 @@ class Executor:
         behaviour: Merger and corrector to begin with.
         run_id: Identifies this run; chunks of another run are rejected.
         position: [D] measured pose to hold until the first chunk [rad, m].
+        velocity: [D] to come to rest from first, if the robot moves [rad/s, m/s].
 
     Attributes:
         tick: The tick that the next `step` will emit.
@@ -219,7 +226,12 @@ class Executor:
     """
 
     def __init__(
-        self, config: ExecutorConfig, behaviour: Behaviour, run_id: int, position: np.ndarray
+        self,
+        config: ExecutorConfig,
+        behaviour: Behaviour,
+        run_id: int,
+        position: np.ndarray,
+        velocity: np.ndarray | float = 0.0,
     ) -> None:
         self.config = config
         self.run_id = run_id
@@ -243,7 +255,7 @@ class Executor:
         slack = config.limit_tolerance * (config.limits.upper - config.limits.lower)
         self._lowest = config.limits.lower - slack
         self._highest = config.limits.upper + slack
-        self._limiter.start(position)
+        self._limiter.start(position, velocity)
         self.reset()
 
     def reset(self) -> None:
@@ -267,6 +279,11 @@ class Executor:
     def set_behaviour(self, behaviour: Behaviour) -> None:
         """Change merger and corrector at the next chunk boundary."""
         self._next_behaviour = behaviour
+
+    @property
+    def velocity(self) -> np.ndarray:
+        """Velocity [D] of the last command [rad/s, m/s]."""
+        return self._limiter.velocity
 
     @property
     def behaviour(self) -> Behaviour:
@@ -342,8 +359,11 @@ class Executor:
             return Outcome.EXPIRED
         self._timeline.join(plan, self.tick)
         self._accepted_id = chunk.request_id
-        for request_id in [i for i in self._issued if i <= chunk.request_id]:
-            del self._issued[request_id]
+        self._issued = {
+            request_id: other
+            for request_id, other in self._issued.items()
+            if request_id > chunk.request_id and not (issued.unanchored and other.unanchored)
+        }
         self._takeover_delay = self.steps_since(issued.tick)
         if self._takeover_delay > chunk.conditioned_delay and not (issued.fresh or merger.waits):
             self.counters['late'] += 1
@@ -416,15 +436,30 @@ class Executor:
             advance = np.zeros_like(planned)
         plan = self._timeline.newest
         row = plan.row_at(self.tick)
-        target = self._behaviour.corrector.correct(planned, row, len(plan.rows), observation)
-        if not np.isfinite(target).all():
-            self.counters['correction_not_finite'] += 1
-            target = planned
+        target = self._corrected(planned, row, len(plan.rows), observation)
         command = self._limiter.follow(target, advance)
         self.phase = Phase.EXECUTING
         self._idle = 0
         limited = bool(np.abs(command - target).max() > 1e-9)
         return self._emit(command, planned, plan.request_id, row, limited)
+
+    def _corrected(
+        self,
+        planned: np.ndarray,
+        row: float,
+        horizon: int,
+        observation: Mapping[str, np.ndarray] | None,
+    ) -> np.ndarray:
+        """Return the corrected action, as planned if the corrector fails."""
+        try:
+            target = self._behaviour.corrector.correct(planned, row, horizon, observation)
+        except Exception:  # Whatever it is, the robot must be commanded.
+            self.counters['correction_failed'] += 1
+            return planned
+        if not np.isfinite(target).all():
+            self.counters['correction_not_finite'] += 1
+            return planned
+        return target
 
     def _rest(self) -> Step:
         if self.phase is not Phase.STOPPED:

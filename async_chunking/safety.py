@@ -111,10 +111,10 @@ class Limiter:
         self.position = np.clip(np.zeros(len(limits)), limits.lower, limits.upper)
         self.displacement = np.zeros(len(limits))
 
-    def start(self, position: np.ndarray) -> None:
-        """Begin at rest from a measured pose [D], even one slightly outside the limits."""
+    def start(self, position: np.ndarray, velocity: np.ndarray | float = 0.0) -> None:
+        """Begin from a pose [D], even one slightly outside the limits, at a velocity [D]."""
         self.position = np.array(position, dtype=np.float64)
-        self.displacement = np.zeros(len(self.limits))
+        self.displacement = np.full(len(self.limits), velocity) * self.period
 
     @property
     def velocity(self) -> np.ndarray:

@@ -32,6 +32,7 @@ class Timeline:
         self._plans: tuple[Plan, ...] = ()
         self._offset = self._none
         self._blend_start = 0.0
+        self._blend_end = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._plans)
@@ -42,13 +43,24 @@ class Timeline:
         return self._plans[-1]
 
     def join(self, plan: Plan, tick: int) -> None:
-        """Let a plan take over at `tick`."""
+        """Let a plan take over at `tick`.
+
+        While a fresh start is blended in, the offset becomes what the new plan differs by from
+        what was about to be executed: nothing, if it was drawn to agree with that.
+        """
+        blending = self._offset is not self._none and tick < self._blend_end
+        before = self.actions(np.array([float(tick)]))[0] if blending else self._none
         self._plans = self.merger.join(self._plans, plan, tick)
+        self._offset = self._none
+        if blending and not self.merger.waits:
+            offset = before - self.actions(np.array([float(tick)]))[0]
+            if offset[0] == offset[0]:  # Not NaN: something is planned by both.
+                self._offset, self._blend_start = offset, float(tick)
 
     def actions(self, ticks: np.ndarray) -> np.ndarray:
         """Return what is planned at `ticks` [n]: [n, D] [rad, m], NaN where nothing is."""
         actions = self.merger.actions(self._plans, ticks)
-        if self._offset is self._none or ticks[0] - self._blend_start >= self._blend_ticks:
+        if self._offset is self._none or ticks[0] >= self._blend_end:
             return actions
         return actions + self._fade(ticks)
 
@@ -70,8 +82,10 @@ class Timeline:
             self._offset = self._none
             self._offset = position - self.actions(np.array([float(tick)]))[0]
             self._blend_start = float(tick)
+            self._blend_end = tick + self._blend_ticks
 
     def _fade(self, ticks: np.ndarray) -> np.ndarray:
         """Return the share [n, D] of the offset that is left (smoothstep)."""
-        x = np.minimum(np.maximum((ticks - self._blend_start) / self._blend_ticks, 0.0), 1.0)
+        length = self._blend_end - self._blend_start
+        x = np.minimum(np.maximum((ticks - self._blend_start) / length, 0.0), 1.0)
         return (1.0 - x * x * (3.0 - 2.0 * x))[:, None] * self._offset

@@ -199,6 +199,53 @@ def test_a_flood_of_chunks_does_not_hold_a_tick_up(bench):
     assert bench.loop.counters['unrequested'] == 100
 
 
+def move(bench: Bench) -> None:
+    """Let the robot be in the midst of a motion."""
+    bench.tick()
+    bench.answer(HOME + np.linspace(0.0, 0.5, 16)[:, None])
+    bench.tick(6)
+    assert np.abs(np.diff(bench.commands, axis=0)[-1]).max() > 0.01
+
+
+def test_a_reset_in_motion_stays_within_the_limits(bench):
+    move(bench)
+    bench.inputs.measured = bench.commands[-1] + 1.0  # Far off, but moving: not believed.
+    assert bench.loop.reset(NEAR) is not None
+    bench.tick(30)
+    motion = np.diff(bench.commands, axis=0)
+    assert (motion[-1] == 0.0).all()
+    assert np.abs(np.diff(motion, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
+
+
+def test_an_order_to_brake_is_not_kept_waiting_by_chunks_or_a_reset(bench):
+    bench.tick()
+    late = ActionChunk(1, 77, 0, np.tile(HOME, (16, 1)))
+    for _ in range(300):
+        bench.loop.deliver(late)
+    bench.loop._orders.append(lambda: bench.loop._begin(NEAR))
+    bench.loop.brake()
+    bench.tick()
+    assert bench.reports[-1][1].phase is Phase.STOPPED
+    assert bench.loop.counters['flood'] == 300 - 256
+
+
+def test_stop_at_a_slow_rate_brakes_too():
+    limits = Limits([-1.0], [1.0], [2.0], [10.0])
+    config = ExecutorConfig(limits, ('a',), 16, 8, control_rate_hz=5.0, policy_rate_hz=5.0)
+    bench = Bench()
+    inputs = Inputs(np.zeros(1), None, Behaviour('naive', Switch(), Corrector()))
+    loop = CommandLoop(config, SteadyPace(200_000_000), inputs, bench)
+    loop.start()
+    bench.until(lambda: bench.requests)
+    request = bench.requests[-1]
+    rows = np.minimum(0.1 * np.arange(16), 0.9)[:, None]
+    loop.deliver(ActionChunk(request.run_id, request.request_id, request.tick, rows))
+    bench.until(lambda: len(bench.commands) > 3 and bench.commands[-1][0] > 0.1)
+    loop.stop()
+    assert not loop._thread.is_alive()
+    np.testing.assert_array_equal(bench.commands[-1], bench.commands[-2])
+
+
 def test_stop_brings_a_moving_robot_to_rest_within_its_limits(bench):
     bench.tick()
     bench.answer(HOME + np.linspace(0.0, 0.5, 16)[:, None])
@@ -228,6 +275,25 @@ def test_an_error_in_the_thread_is_kept_for_the_node_to_tell(bench):
     bench.until(lambda: bench.loop.error is not None)
     assert str(bench.loop.error) == 'no such bus'
     assert gc.isenabled()
+
+
+def test_a_robot_in_motion_is_brought_to_rest_after_an_error(bench):
+    move(bench)
+
+    def fail(observation=None, step=bench.loop.executor.step):
+        bench.loop.executor.step = step  # Once.
+        raise RuntimeError('a bug')
+
+    bench.loop.executor.step = fail
+    before = len(bench.commands)
+    for _ in range(100):
+        bench.pace.due.put(0)
+    bench.until(lambda: not bench.loop._thread.is_alive())
+    assert str(bench.loop.error) == 'a bug'
+    motion = np.diff(bench.commands, axis=0)
+    assert len(bench.commands) > before
+    assert (motion[-1] == 0.0).all()
+    assert np.abs(np.diff(motion, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
 
 
 def test_steady_deadlines_do_not_drift_and_a_late_one_skips_whole_periods():

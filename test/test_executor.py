@@ -328,3 +328,28 @@ def test_unanswered_requests_are_repeated_and_forgotten() -> None:
 def test_impossible_settings_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **changes)
+
+
+@pytest.mark.parametrize('merger', ['switch', 'wait'])
+def test_only_the_first_answer_of_two_to_a_robot_at_rest_is_executed(merger: str) -> None:
+    """A policy slower than the request timeout answers twice; both begin where the robot was."""
+    core = executor(merger=merger)
+    first = core.poll()
+    for _ in range(10):
+        core.step()
+    second = core.poll()
+    assert core.push(answer(first)) is Outcome.ACCEPTED
+    for _ in range(3):
+        core.step()
+    assert core.push(answer(second)) is Outcome.UNREQUESTED
+
+
+def test_a_corrector_that_fails_corrects_nothing() -> None:
+    class Broken(Corrector):
+        def correct(self, *_: object) -> np.ndarray:
+            raise ValueError('sizes')
+
+    core = Executor(CONFIG, Behaviour('x', MERGERS['switch'](), Broken()), RUN, np.zeros(2))
+    steps, _ = drive(core, 5, delay=0, value=0.5)
+    np.testing.assert_array_equal(steps[-1].command, steps[-1].planned)
+    assert core.counters['correction_failed'] == 5

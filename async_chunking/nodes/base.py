@@ -170,6 +170,12 @@ class RobotNode(LifecycleNode):
         self._destroy_entities()
         return TransitionCallbackReturn.SUCCESS
 
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate if active, and destroy what `configure` made."""
+        if state.label == 'active':
+            self._transition(self.deactivate)
+        return self.on_cleanup(state) if self._configured else TransitionCallbackReturn.SUCCESS
+
     def _entities(self) -> list[Any]:
         return [*self.publishers, *self.subscriptions, *self.timers, *self.services, *self.clients]
 

@@ -7,6 +7,7 @@ other threads; what they have for this one comes through a queue and is taken be
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from collections import Counter, deque
@@ -17,10 +18,18 @@ from typing import Protocol
 import numpy as np
 
 from async_chunking.chunk import ActionChunk, ChunkRequest
-from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Step
+from async_chunking.executor import (
+    Admitted,
+    Behaviour,
+    Executor,
+    ExecutorConfig,
+    Outcome,
+    Step,
+)
 from async_chunking.nodes.pacing import Garbage, Pace, prepare_thread
 
-_ERRANDS_PER_TICK = 16  # A flood of chunks must not delay the command.
+_CHUNKS_PER_TICK = 16  # A flood of chunks must not delay the command,
+_CHUNKS = 256  # nor fill the memory.
 _WAIT = 0.1  # How often the thread looks whether it shall end [s].
 _REST_TICKS = 500  # Braking takes no longer than this.
 
@@ -85,7 +94,10 @@ class CommandLoop:
         self._inputs = inputs
         self._output = output
         self._wishes = (priority, lock_memory)
-        self._errands: deque[Callable[[], object]] = deque()
+        self._orders: deque[Callable[[], object]] = deque()
+        self._chunks: deque[Admitted] = deque()
+        # Longer than a tick, so that only a clock that stands still makes the thread look up.
+        self._patience = max(_WAIT, 2.0 * config.control_period)
         self._executor: Executor | None = None
         self._last = np.full(config.action_dim, np.nan)
         self._past: Counter[str] = Counter()
@@ -114,7 +126,7 @@ class CommandLoop:
 
     def stop(self) -> None:
         """Bring the robot to rest within its limits, then end the thread."""
-        self._errands.append(self._rest)
+        self._orders.append(self._rest)
         self._thread.join(timeout=_REST_TICKS * self._config.control_period + 1.0)
         self._halted = True
         self._thread.join(timeout=2.0)
@@ -123,18 +135,20 @@ class CommandLoop:
         """Check and refine a chunk here, and let the command thread take it."""
         executor = self._executor
         if executor is not None:
-            admitted = executor.admit(chunk)
-            self._errands.append(lambda: self._executor.push(admitted))
+            if len(self._chunks) >= _CHUNKS:
+                executor.counters[Outcome.FLOOD.name.lower()] += 1
+            else:
+                self._chunks.append(executor.admit(chunk))
 
     def brake(self) -> None:
         """Bring the robot to rest within its limits, and keep it there until a reset."""
-        self._errands.append(self._executor.stop)
+        self._orders.append(self._brake)
 
     def reset(self, displaced: np.ndarray, timeout: float = 2.0) -> int | None:
         """Begin a new run, and leave a safe stop if there is one.
 
-        It goes on from the last command, so that the stream is continuous; but from the measured
-        pose if the robot is not where it was told to be.
+        It goes on from the last command, so that the stream is continuous; a joint that is at rest
+        but not where it was told to be goes on from where it was measured.
 
         Args:
             displaced: [D] how far off that is [rad, m].
@@ -144,7 +158,7 @@ class CommandLoop:
             The id of the new run, or None if the thread did not answer.
         """
         done = threading.Event()
-        self._errands.append(lambda: (self._begin(displaced), done.set()))
+        self._orders.append(lambda: (self._begin(displaced), done.set()))
         return self._executor.run_id if done.wait(timeout) else None
 
     # --- the thread -----------------------------------------------------------------------------
@@ -154,13 +168,15 @@ class CommandLoop:
             self._run()
         except BaseException as error:
             self.error = error
+            with contextlib.suppress(Exception):
+                self._come_to_rest()
 
     def _run(self) -> None:
         self.denied = prepare_thread(*self._wishes)
         with Garbage(every=round(self._config.control_rate_hz)) as garbage:
             self._pace.restart()
             while not self._halted:
-                due = self._pace.wait(_WAIT)
+                due = self._pace.wait(self._patience)
                 if not self._ready():
                     continue
                 if due is None:  # The clock of a simulation stands still.
@@ -173,20 +189,23 @@ class CommandLoop:
     def _ready(self) -> bool:
         if self._executor is None and self._inputs.measured is not None:
             self._begin(np.zeros(self._config.action_dim))
-        if self._executor is None and self._errands:  # Nothing to bring to rest.
+        if self._executor is None and self._orders:  # Nothing to bring to rest.
             self._halted = True
         return self._executor is not None
 
     def _begin(self, displaced: np.ndarray) -> None:
-        measured = self._inputs.measured
-        near = np.abs(measured - self._last) <= displaced
+        position, velocity = self._inputs.measured, np.zeros(self._config.action_dim)
         if self._executor is not None:
             self._past += self._executor.counters
+            velocity = self._executor.velocity
+            far = (velocity == 0.0) & (np.abs(position - self._last) > displaced)
+            position = np.where(far, position, self._last)
         self._executor = Executor(
             self._config,
             self._inputs.behaviour,
             run_id=secrets.randbits(63),
-            position=self._last if near.all() else measured,
+            position=position,
+            velocity=velocity,
         )
 
     def _tick(self, deadline_ns: int, missed: int) -> None:
@@ -211,9 +230,25 @@ class CommandLoop:
         self._last = step.command
 
     def _run_errands(self) -> None:
-        for _ in range(min(len(self._errands), _ERRANDS_PER_TICK)):
-            self._errands.popleft()()
+        while self._orders:
+            self._orders.popleft()()
+        for _ in range(min(len(self._chunks), _CHUNKS_PER_TICK)):
+            self._executor.push(self._chunks.popleft())
+
+    def _brake(self) -> None:
+        self._executor.stop()
 
     def _rest(self) -> None:
         self._executor.stop()
         self._resting = True
+
+    def _come_to_rest(self) -> None:
+        """Brake after an error, with the little that is needed for it."""
+        self._executor.stop()
+        for _ in range(_REST_TICKS):
+            if self._pace.wait(self._patience) is not None:
+                step = self._executor.step()
+                self._output.command(step)
+                if np.array_equal(step.command, self._last):
+                    return
+                self._last = step.command

@@ -17,7 +17,6 @@ from async_chunking.correctors import Corrector
 from async_chunking.embodiment import Stream
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome, Phase, Step
-from async_chunking.mergers import MERGERS
 from async_chunking.msg import ActionChunk, ControlStep, DelayEstimate
 from async_chunking.msg import ChunkRequest as ChunkRequestMsg
 from async_chunking.nodes import convert, diagnostics
@@ -41,7 +40,7 @@ def behaviour(parameters: ExecutorParameters) -> Behaviour:
     corrector = Corrector()
     if point.corrector != 'none':
         corrector = load_corrector(parameters.policy_path, point.corrector)
-    return Behaviour(point.name, MERGERS[point.merger](), corrector)
+    return Behaviour(point.name, point.load_merger(), corrector)
 
 
 class ExecutorNode(RobotNode):
@@ -63,11 +62,25 @@ class ExecutorNode(RobotNode):
     def check(self, parameters: ExecutorParameters) -> None:
         """Refuse a strategy that the policy cannot serve, and numbers that do not fit together."""
         check(resolve(parameters.strategy), parameters.offers.split())
+        self._check_corrector(behaviour(parameters).corrector)
         try:
-            self._config = self._make_config(parameters)
+            self._make_config(parameters)
         except ValueError as error:
             msg = f'node {self.get_name()}: {error}'
             raise AsyncChunkingError(msg) from None
+
+    def _check_corrector(self, corrector: Corrector) -> None:
+        """Refuse a corrector that reads what the robot does not say."""
+        streams = self.embodiment.observations
+        for name, size in corrector.observation:
+            stream = streams.get(name)
+            if stream is None or stream.size != size:
+                there = 'none' if stream is None else f'{stream.size} numbers'
+                msg = (
+                    f"node {self.get_name()}: the corrector reads {size} numbers of '{name}', "
+                    f'{self.embodiment.name} has {there}; train it for this robot'
+                )
+                raise AsyncChunkingError(msg)
 
     def _make_config(self, parameters: ExecutorParameters) -> ExecutorConfig:
         return ExecutorConfig(
@@ -84,6 +97,7 @@ class ExecutorNode(RobotNode):
 
     def configure(self) -> None:
         """Create topics and services; nothing moves yet."""
+        self._config = self._make_config(self.parameters)
         robot, names = self.embodiment, self.embodiment.joint_names
         period_ns = round(1e9 / robot.control_rate_hz)
         simulated = self.get_parameter('use_sim_time').value
@@ -113,13 +127,16 @@ class ExecutorNode(RobotNode):
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._reported: Counter[str] = Counter()
         self._unreadable = 0  # What claimed to be chunks.
-        self._stopped_run = 0  # The one that ~/stop ended.
+        self._stopped = False  # By ~/stop.
         self._faults = 0  # Of the joint measurements, those that were told of.
         self.create_timer(1.0, self._diagnose)
 
     def activate(self) -> None:
         """Start the command thread; it begins to send when the joints were measured."""
         parameters = self.parameters
+        # The robot may have been moved since they were measured.
+        self._inputs.measured = self._inputs.observation = None
+        self._stopped = False
         if parameters.realtime_priority > 1:
             raise_all_threads(parameters.realtime_priority - 1)
         self._loop = CommandLoop(
@@ -141,7 +158,7 @@ class ExecutorNode(RobotNode):
         self._pace.close()
 
     def apply(self, parameters: ExecutorParameters) -> None:
-        """Change the strategy at the next chunk boundary."""
+        """Change the strategy with the next request."""
         self._inputs.behaviour = behaviour(parameters)
 
     # --- what arrives ---------------------------------------------------------------------------
@@ -179,6 +196,7 @@ class ExecutorNode(RobotNode):
             displaced = self.parameters.displaced * (limits.upper - limits.lower)
             run_id = self._loop.reset(displaced)
             response.success = run_id is not None
+            self._stopped &= not response.success
             response.message = (
                 f'run {run_id}' if response.success else 'the command thread is stuck'
             )
@@ -188,10 +206,19 @@ class ExecutorNode(RobotNode):
         del request  # Empty.
         response.success = self._loop is not None and self._loop.executor is not None
         if response.success:
-            self._stopped_run = self._loop.executor.run_id
+            self._stopped = True
             self._loop.brake()
         response.message = 'braking' if response.success else 'the executor sends nothing'
         return response
+
+    def _forget_stale(self) -> None:
+        """Correct by nothing rather than by what has gone silent."""
+        for name in self._inputs.observation or ():
+            sample = self._observations.latest(name)
+            age = (self._pace.now_ns() - sample.received_ns) * 1e-9
+            if age > self.parameters.stale_s:
+                self._inputs.observation = None
+                return
 
     def _measured_age(self) -> float:
         sample = self._observations.latest(_MEASURED)
@@ -226,6 +253,7 @@ class ExecutorNode(RobotNode):
         loop = self._loop
         if loop is None:
             return
+        self._forget_stale()
         if loop.error is not None:
             self.get_logger().fatal(f'the command thread ended: {loop.error!r}')
             self.failure = repr(loop.error)
@@ -268,7 +296,7 @@ class ExecutorNode(RobotNode):
             why = f'{self.embodiment.joint_topics} has gone silent'
             return diagnostics.ERROR, self._observations.reasons[_MEASURED] if broken else why
         if executor.phase is Phase.STOPPED:
-            if executor.run_id == self._stopped_run:
+            if self._stopped:
                 return diagnostics.OK, 'stopped by ~/stop; call ~/reset'
             return diagnostics.ERROR, 'safe stop: the plan ran out for too long; call ~/reset'
         for outcome in Outcome:

@@ -74,7 +74,8 @@ class Stage:
 
     def answered(self, reset: bool) -> None:
         """Tell whether the executor began a new run; if not, it is asked again."""
-        self._enter(Act.CLEARING if reset else Act.SHOWING)
+        if self.act is Act.AWAITING:
+            self._enter(Act.CLEARING if reset else Act.SHOWING)
 
     def step(self) -> Outcome | None:
         """Let one control period pass; return the outcome if an episode ended in it."""

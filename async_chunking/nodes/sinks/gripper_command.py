@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 from rclpy.action import ActionClient
 from rclpy.node import Node
+from rclpy.task import Future
 
 from async_chunking.embodiment import Command
 from async_chunking.errors import AsyncChunkingError
@@ -62,5 +63,13 @@ class GripperCommandSink(OneWaySink):
         goal = self.message_type.Goal()
         goal.command.position = target
         goal.command.max_effort = options.max_effort
-        self._client.send_goal_async(goal)
+        self._client.send_goal_async(goal).add_done_callback(self._answered)
         self._last = target
+
+    def _answered(self, future: Future) -> None:
+        if not future.result().accepted:  # It is asked again.
+            self._last = None
+
+    def release(self) -> None:
+        """Forget what was asked for: the fingers may be moved by hand."""
+        self._last = None

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor node in this process: what its lifecycle and its parameters must not let happen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy')
+
+from rclpy.parameter import Parameter  # noqa: E402
+
+from async_chunking.nodes.executor_node import ExecutorNode  # noqa: E402
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def node(ros_domain_id) -> Iterator[ExecutorNode]:
+    rclpy.init(args=[])
+    node = ExecutorNode()
+    node.trigger_configure()
+    yield node
+    node.end()
+    rclpy.shutdown()
+
+
+def test_a_shutdown_of_an_active_node_ends_the_stream(node: ExecutorNode) -> None:
+    node.trigger_activate()
+    node._inputs.measured = np.full(7, 0.03)
+    loop = node._loop
+    until(lambda: loop.executor is not None and loop.executor.tick > 3)
+    node.trigger_shutdown()
+    assert not loop._thread.is_alive()
+
+
+def test_a_pose_from_before_the_activation_is_not_believed(node: ExecutorNode) -> None:
+    node._inputs.measured = np.full(7, 0.03)
+    node._inputs.observation = {'observation.state': np.full(7, 0.03)}
+    node.trigger_activate()
+    time.sleep(0.2)
+    assert node._loop.executor is None
+    assert node._inputs.observation is None
+
+
+def test_a_strategy_with_a_wrong_constant_is_refused_and_changes_nothing(node) -> None:
+    node.trigger_activate()
+    (result,) = node.set_parameters([Parameter('strategy', value='ensemble:decay=abc')])
+    assert not result.successful
+    assert 'decay' in result.reason
+    assert node.get_parameter('strategy').value == 'naive'
+    assert node._inputs.behaviour.name == 'naive'

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The timeline: what the blend-in does to the chunks that join while it lasts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from async_chunking.chunk import Plan
+from async_chunking.mergers import Switch, Wait
+from async_chunking.timeline import Timeline
+
+BLEND = 20
+AHEAD = 8.0 + np.arange(16.0)
+
+
+@pytest.fixture
+def timeline() -> Timeline:
+    """A robot at 0 has begun a plan at 1, twenty ticks of blend-in."""
+    timeline = Timeline(Switch(), 1.0, BLEND, 1)
+    timeline.join(Plan(0.0, 1.0, np.ones((32, 1)), 1), 0)
+    timeline.blend_from(np.zeros(1), 0)
+    assert timeline.actions(np.array([0.0, 10.0, 20.0]))[:, 0].tolist() == [0.0, 0.5, 1.0]
+    return timeline
+
+
+def test_a_chunk_that_agrees_with_what_it_was_told_is_executed_as_it_is(timeline) -> None:
+    told = timeline.upcoming(8, 16)
+    timeline.join(Plan(8.0, 1.0, told, 2), 8)
+    np.testing.assert_allclose(timeline.actions(AHEAD), told, atol=1e-12)
+
+
+def test_a_chunk_that_disagrees_takes_over_without_a_jump_in_the_time_left(timeline) -> None:
+    before = timeline.actions(np.array([8.0]))
+    timeline.join(Plan(8.0, 1.0, np.full((16, 1), -3.0), 2), 8)
+    after = timeline.actions(AHEAD)
+    np.testing.assert_allclose(after[0], before[0], atol=1e-12)
+    assert (np.diff(after[:13, 0]) < 0.0).all()
+    np.testing.assert_array_equal(after[BLEND - 8 :], -3.0)
+
+
+def test_after_the_blend_in_a_chunk_counts_at_once(timeline) -> None:
+    timeline.join(Plan(21.0, 1.0, np.full((16, 1), -3.0), 2), 21)
+    assert timeline.actions(np.array([21.0]))[0, 0] == -3.0
+
+
+def test_a_robot_that_waited_begins_its_chunk_as_it_is(timeline) -> None:
+    timeline.merger = Wait()
+    timeline.join(Plan(8.0, 1.0, np.full((16, 1), 0.2), 2), 8)
+    np.testing.assert_array_equal(timeline.actions(AHEAD), 0.2)
