@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +41,36 @@ def test_a_contender_that_never_sent_is_shown() -> None:
     assert math.isnan(silent.p99_ms)
     shown = table(dict.fromkeys(CONTENDERS, silent), 60.0, 0).markdown()
     assert shown.count('\n') == len(CONTENDERS) + 2
+
+
+LOADED = """
+import sys, time
+from async_chunking.bench.stream import load
+with load(1):
+    print('loaded', flush=True)
+    time.sleep(600)
+"""
+
+
+def running(pid: str) -> bool:
+    try:
+        state = Path(f'/proc/{pid}/stat').read_text().rsplit(') ', 1)[1]
+    except OSError:
+        return False
+    return not state.startswith('Z')
+
+
+def test_the_load_ends_with_the_process_that_made_it() -> None:
+    parent = subprocess.Popen([sys.executable, '-c', LOADED], stdout=subprocess.PIPE)
+    assert parent.stdout.readline()
+    children = Path(f'/proc/{parent.pid}/task/{parent.pid}/children').read_text().split()
+    assert len(children) == 2
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60.0
+    while any(map(running, children)):
+        assert time.monotonic() < deadline, f'{children} outlived their parent'
+        time.sleep(0.1)
 
 
 def test_the_parts_of_a_tick_are_timed(tmp_path) -> None:

@@ -43,10 +43,13 @@ CONTENDERS = {
     'rclpy timer, EventsExecutor': 'events',
     'time.sleep loop': 'sleep',
 }
-_BUSY = 'while True: sum(range(10000))'
+# Processes of the load end with the one that started them, however that ends.
+_WHILE = 'import os, sys\nwhile os.getppid() == int(sys.argv[1]): '
+_BUSY = f'{_WHILE}sum(range(10000))'
 _INFERENCE = (
-    'import torch; torch.set_num_threads(1); m = torch.nn.Sequential(*[torch.nn.Linear(512, 512) '
-    'for _ in range(8)])\nwith torch.no_grad():\n  while True: m(torch.randn(64, 512))'
+    'import torch; torch.set_num_threads(1); torch.set_grad_enabled(False); '
+    'm = torch.nn.Sequential(*[torch.nn.Linear(512, 512) for _ in range(8)])\n'
+    f'{_WHILE}m(torch.randn(64, 512))'
 )
 
 
@@ -104,7 +107,10 @@ def load(busy: int) -> Iterator[None]:
     """Run an inference process and `busy` more that only burn time."""
     codes = [_INFERENCE, *[_BUSY] * busy]
     environment_one = os.environ | {'OMP_NUM_THREADS': '1'}
-    running = [subprocess.Popen([sys.executable, '-c', c], env=environment_one) for c in codes]
+    running = [
+        subprocess.Popen([sys.executable, '-c', code, str(os.getpid())], env=environment_one)
+        for code in codes
+    ]
     try:
         yield
     finally:
