@@ -75,8 +75,14 @@ def test_remac_starts_at_the_plan_and_then_at_zero() -> None:
     assert policy.seen[0][0][:, 3:].all()
 
 
+def test_remac_with_rtc_leaves_alone_what_has_nothing_to_guide() -> None:
+    """The rows that are held have no error, whatever the policy predicts for them."""
+    alone = draw(Gaussian(), Remac(), rows=3)  # Nothing is planned beyond the held rows.
+    torch.testing.assert_close(draw(Gaussian(), remac_rtc(), rows=3), alone)
+
+
 def test_remac_start_is_checked() -> None:
-    with pytest.raises(StrategyError, match="start 'zero' is unknown; choose one of plan, gauss"):
+    with pytest.raises(StrategyError, match="start 'zero' is unknown; choose one of plan, plan_"):
         draw(Gaussian(), Remac(start='zero'))
 
 

@@ -38,10 +38,10 @@ class PaintTtRtc(Paint):
 
 
 def remac_bid(**options: Any) -> Bid:
-    """BID among REMAC's chunks; these must start at noise, or all samples would be the same."""
-    return Bid(inner=Remac(start='gaussian'), **options)
+    """BID among REMAC's chunks; these must end in noise, or all samples would be the same."""
+    return Bid(inner=Remac(start='plan_then_noise'), **options)
 
 
 def remac_rtc(**options: Any) -> Remac:
-    """REMAC with its velocity guided as in RTC."""
+    """REMAC with its velocity guided as in RTC, by the rows that are not held."""
     return Remac(guidance=Rtc(), **options)

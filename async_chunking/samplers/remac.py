@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn import functional
 
 from async_chunking.chunk import Boundary
 from async_chunking.policies.base import Encoding, FlowPolicy
@@ -15,7 +15,7 @@ from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integ
 from async_chunking.samplers.rtc import Rtc
 from async_chunking.strategies import StrategyError
 
-STARTS = ('plan', 'gaussian')
+STARTS = ('plan', 'plan_then_noise', 'gaussian')
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Remac(Sampler):
 
     Attributes:
         start: Where the other rows begin. 'plan', the paper's: at the old plan as far as it
-            reaches, then at zero, so that the chunk is no random draw. 'gaussian': at noise.
+            reaches, then at zero, so that the chunk is no random draw. 'plan_then_noise': with
+            noise instead of zeros. 'gaussian': at noise.
         guidance: RTC on top, which the paper combines it with.
     """
 
@@ -57,11 +58,10 @@ class Remac(Sampler):
         if boundary.committed == 0:
             return Draw(integrate(velocity, noise, num_steps))
         if self.guidance is not None:
-            velocity = self.guidance.guided(policy, velocity, boundary)
-        if self.start == 'plan':  # The overlap begins with the committed rows.
-            overlap = boundary.overlap(policy.horizon)
-            missing = policy.horizon - overlap
-            start = functional.pad(boundary.previous[:, :overlap], (0, 0, 0, missing))
-        else:
-            start = put_first(boundary.previous[:, : boundary.committed], noise)
+            velocity = self.guidance.guided(policy, velocity, boundary, boundary.committed)
+        reach = (
+            boundary.committed if self.start == 'gaussian' else boundary.overlap(policy.horizon)
+        )
+        rest = torch.zeros_like(noise) if self.start == 'plan' else noise
+        start = put_first(boundary.previous[:, :reach], rest)
         return Draw(integrate(velocity, start, num_steps, boundary.committed))

@@ -73,7 +73,9 @@ class Rtc(Sampler):
         velocity = self.guided(policy, field(policy, encoding), boundary)
         return Draw(integrate(velocity, noise, self.steps(policy)))
 
-    def guided(self, policy: FlowPolicy, velocity: Guide, boundary: Boundary) -> Guide:
+    def guided(
+        self, policy: FlowPolicy, velocity: Guide, boundary: Boundary, held: int = 0
+    ) -> Guide:
         """
         Return the velocity with guidance towards `boundary.previous`.
 
@@ -81,6 +83,7 @@ class Rtc(Sampler):
             policy: Whose velocity it is.
             velocity: To be guided.
             boundary: Rows of `previous` up to the overlap are the target.
+            held: The first rows, as many, are there already and need no guidance.
         """
         if self.jacobian:
             require(policy, 'gradients', self)
@@ -96,6 +99,8 @@ class Rtc(Sampler):
             previous.dtype,
             previous.device,
         ).unsqueeze(1)
+        if held:
+            weights = functional.pad(weights[held:], (0, 0, held, 0))
         if end < boundary.rows:
             previous = previous[:, :end]
         # Rows that are not planned have weight 0.
