@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.commands.catalogue import strategies
 from async_chunking.mergers import BSpline, Ensemble, Switch
+from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.responder import Answer, Responder
+from async_chunking.policies.shipped import SHIPPED
 from async_chunking.samplers.bid import Bid
 from async_chunking.samplers.paint import Paint, PaintOptim
 from async_chunking.samplers.plain import Plain
@@ -67,7 +72,7 @@ def test_each_constant_goes_where_it_is_known() -> None:
         ('vlash:mode=relative', "vlash mode 'relative' is unknown"),
         ('rtc:schedule=cosine', "prefix schedule 'cosine' is unknown; choose one of exp, linear"),
         ('paint:grid=midway', "inversion grid 'midway' is unknown; choose one of arrival, dep"),
-        ('remac:start=zero', "remac start 'zero' is unknown; choose one of plan, gaussian"),
+        ('remac:start=zero', "remac start 'zero' is unknown; choose one of plan"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(name: str, problem: str) -> None:
@@ -107,3 +112,18 @@ def test_one_strategy_is_shown_with_its_constants(capsys: pytest.CaptureFixture[
     assert ['max_guidance_weight', '5.0'] in lines
     assert ['decay', '0.01'] in lines
     assert ['needs:', 'gradients'] in lines
+
+
+def test_constants_reach_the_policy() -> None:
+    source = PolicyDirectory(SHIPPED / 'viperx_slalom')
+    seen = {name: np.zeros(size) for name, size in source.expects.items()}
+    responder = Responder(source)
+
+    def answer(strategy: str) -> Answer:
+        boundary = Boundary(np.zeros((8, source.action_dim)), 2, 8)
+        return responder.answer(ChunkRequest(1, 1, 0, strategy, boundary), seen)
+
+    assert answer('paint').calls == 15
+    assert answer('paint:num_steps=2').calls == 6
+    assert answer('rtc:schedule=linear:num_steps=3').calls == 3
+    assert "has no constant 'steps'" in answer('paint:steps=2').refusal
