@@ -50,6 +50,10 @@ class A2C2(Corrector):
     relative: bool
     layers: tuple[Layer, ...]
 
+    def reads(self) -> tuple[tuple[str, int], ...]:
+        """See `Corrector.reads`."""
+        return self.observation
+
     def correct(
         self,
         action: np.ndarray,

@@ -14,12 +14,11 @@ class Corrector:
 
     A corrector is a value (its weights never change), runs in the command thread and must stay far
     below a millisecond; numpy only.
-
-    Attributes:
-        observation: Names and sizes of what it reads.
     """
 
-    observation: tuple[tuple[str, int], ...] = ()
+    def reads(self) -> tuple[tuple[str, int], ...]:
+        """Return names and sizes of what it needs of the observation."""
+        return ()
 
     def correct(
         self,

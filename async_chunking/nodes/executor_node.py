@@ -72,7 +72,7 @@ class ExecutorNode(RobotNode):
     def _check_corrector(self, corrector: Corrector) -> None:
         """Refuse a corrector that reads what the robot does not say."""
         streams = self.embodiment.observations
-        for name, size in corrector.observation:
+        for name, size in corrector.reads():
             stream = streams.get(name)
             if stream is None or stream.size != size:
                 there = 'none' if stream is None else f'{stream.size} numbers'

@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from rclpy.task import Future
 
 from async_chunking.embodiment import Command, load
 from async_chunking.errors import AsyncChunkingError
@@ -130,27 +131,61 @@ def test_interbotix(foreign):
     np.testing.assert_array_equal(command, [0.25, -0.5, 1.0])
 
 
-def test_gripper_command_is_sent_on_change_only(foreign, monkeypatch):
-    goals = []
-    client = SimpleNamespace(server_is_ready=lambda: True, send_goal_async=goals.append)
+class Gripper:
+    """A server that is ready when told so; its answers are in the test's hand."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.goals: list = []
+        self.answers: list[Future] = []
+
+    def server_is_ready(self) -> bool:
+        return self.ready
+
+    def send_goal_async(self, goal) -> Future:
+        self.goals.append(goal)
+        self.answers.append(Future())
+        return self.answers[-1]
+
+
+@pytest.fixture
+def gripper(foreign, monkeypatch) -> tuple[Gripper, object]:
+    client = Gripper()
     monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: client)
-    sink = make('gripper_command', FakeNode(), ('c',))
+    return client, make('gripper_command', FakeNode(), ('c',))
+
+
+def test_gripper_command_is_sent_on_change_only(gripper):
+    client, sink = gripper
     for value in (0.04, 0.03, 0.02, 0.016, 0.014, 0.02, 0.024, 0.026, 0.03):
         sink.send(np.array([0.0, 0.0, value]), 0)
-    assert [goal.command.position for goal in goals] == [0.04, 0.0, 0.04]
-    assert goals[0].command.max_effort == 20.0
+    assert [goal.command.position for goal in client.goals] == [0.04, 0.0, 0.04]
+    assert client.goals[0].command.max_effort == 20.0
 
 
-def test_gripper_command_waits_for_the_server(foreign, monkeypatch):
-    goals, ready = [], []
-    client = SimpleNamespace(server_is_ready=lambda: bool(ready), send_goal_async=goals.append)
-    monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: client)
-    sink = make('gripper_command', FakeNode(), ('c',))
+def test_gripper_command_waits_for_the_server(gripper):
+    client, sink = gripper
+    client.ready = False
     sink.send(np.array([0.0, 0.0, 0.04]), 0)
-    assert not goals
-    ready.append(True)
+    assert not client.goals
+    client.ready = True
     sink.send(np.array([0.0, 0.0, 0.04]), 0)
-    assert len(goals) == 1
+    assert len(client.goals) == 1
+
+
+def test_gripper_command_is_sent_again_when_it_was_refused_or_let_go(gripper):
+    client, sink = gripper
+    wide = np.array([0.0, 0.0, 0.04])
+    sink.send(wide, 0)
+    client.answers[-1].set_result(SimpleNamespace(accepted=True))
+    sink.send(wide, 0)
+    assert len(client.goals) == 1
+    sink.release()
+    sink.send(wide, 0)
+    assert len(client.goals) == 2
+    client.answers[-1].set_result(SimpleNamespace(accepted=False))
+    sink.send(wide, 0)
+    assert len(client.goals) == 3
 
 
 def slow_crc(words):
