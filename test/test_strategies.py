@@ -12,9 +12,10 @@ from async_chunking.mergers import BSpline, Ensemble, Switch
 from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.policies.responder import Answer, Responder
 from async_chunking.policies.shipped import SHIPPED
-from async_chunking.samplers.bid import Bid
+from async_chunking.samplers.bid import Bid, BidFull
 from async_chunking.samplers.paint import Paint, PaintOptim
 from async_chunking.samplers.plain import Plain
+from async_chunking.samplers.remac import Remac
 from async_chunking.samplers.rtc import Rtc
 from async_chunking.samplers.vlash import Vlash
 from async_chunking.strategies import STRATEGIES, StrategyError, resolve
@@ -27,8 +28,8 @@ def test_names_of_the_table_have_the_defaults_of_the_papers() -> None:
     assert samplers['paint'] == Paint(grid='arrival')
     assert samplers['paint_optim'] == PaintOptim(iterations=5, learning_rate=0.1)
     assert samplers['bid'] == Bid(samples=16, schedule='exp')
-    assert samplers['bid_full'].keep == 3
-    assert samplers['remac'].start == 'plan'
+    assert samplers['bid_full'] == BidFull(samples=16, keep=3)
+    assert samplers['remac'] == Remac(start='plan')
     assert samplers['vlash'] == Vlash(mode='absolute', quantization=1)
     assert resolve('ensemble').load_merger() == Ensemble(decay=0.01)
     for sampler in samplers.values():
@@ -42,7 +43,8 @@ def test_constants_are_part_of_a_name() -> None:
     assert resolve('paint:grid=departure').load_sampler() == Paint(grid='departure')
     assert resolve('vlash:mode=delta:quantization=2').load_sampler() == Vlash(0, 'delta', 2)
     assert resolve('rtc:jacobian=false').load_sampler() == Rtc(jacobian=False)
-    assert resolve('remac+bid:samples=4').load_sampler().samples == 4
+    few = Bid(samples=4, inner=Remac(start='gaussian'))
+    assert resolve('remac+bid:samples=4').load_sampler() == few
 
 
 def test_each_constant_goes_where_it_is_known() -> None:
