@@ -13,6 +13,7 @@ from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.policies.responder import Answer, Responder
 from async_chunking.policies.shipped import SHIPPED
 from async_chunking.samplers.bid import Bid, BidFull
+from async_chunking.samplers.combinations import remac_bid
 from async_chunking.samplers.paint import Paint, PaintOptim
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.remac import Remac
@@ -43,8 +44,7 @@ def test_constants_are_part_of_a_name() -> None:
     assert resolve('paint:grid=departure').load_sampler() == Paint(grid='departure')
     assert resolve('vlash:mode=delta:quantization=2').load_sampler() == Vlash(0, 'delta', 2)
     assert resolve('rtc:jacobian=false').load_sampler() == Rtc(jacobian=False)
-    few = Bid(samples=4, inner=Remac(start='gaussian'))
-    assert resolve('remac+bid:samples=4').load_sampler() == few
+    assert resolve('remac+bid:samples=4').load_sampler() == remac_bid(samples=4)
 
 
 def test_each_constant_goes_where_it_is_known() -> None:
