@@ -16,9 +16,10 @@ from async_chunking.embodiment import load
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
 from async_chunking.mergers import MERGERS
 from async_chunking.policies.directory import PolicyDirectory
-from async_chunking.policies.responder import Responder, translated
+from async_chunking.policies.responder import Responder, check_modes, translated
 from async_chunking.policies.shipped import policy_directory
 from async_chunking.sim import make_task
+from async_chunking.strategies import StrategyError
 
 TICKS, DELAY = 120, 3
 
@@ -81,3 +82,10 @@ def test_the_robot_moves_as_with_positions(name, mode, strategy):
     found = commands(name, strategy, (mode,) * len(joints))
     assert np.ptp(expected, axis=0).max() > 0.1  # It moves [rad].
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_strategy_that_reads_states_in_the_old_plan_is_refused_for_offsets() -> None:
+    check_modes('vlash', ActionModes(('absolute', 'absolute'), 0.02))
+    check_modes('paint', ActionModes(('delta', 'absolute'), 0.02))
+    with pytest.raises(StrategyError, match='absolute, delta; it needs a policy of absolute'):
+        check_modes('vlash', ActionModes(('delta', 'absolute'), 0.02))

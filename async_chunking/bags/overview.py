@@ -15,6 +15,8 @@ def overview(path: Path, limits: Limits) -> dict[str, object]:
     """
     Return the figures of all runs in a recording as if they were one, by name.
 
+    Runs of another number of joints are of another robot in the same domain, and left out.
+
     `success` is the share of the episodes that succeeded, None without episodes.
 
     Args:
@@ -28,7 +30,8 @@ def overview(path: Path, limits: Limits) -> dict[str, object]:
     reader = RunReader(bag)
     tallies: dict[RunKey, Tally] = {}
     for key, run in reader.pieces():
-        tallies.setdefault(key, Tally(limits)).add(run)
+        if run.command.shape[1] == len(limits):
+            tallies.setdefault(key, Tally(limits)).add(run)
     episodes = [episode for found in reader.episodes.values() for episode in found]
     figures = pooled(list(tallies.values()), episodes)
     if episodes:

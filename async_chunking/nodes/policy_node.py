@@ -34,7 +34,7 @@ from async_chunking.policies.fit import (
 )
 from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.placed import Placement
-from async_chunking.policies.responder import Answer, Responder, translated
+from async_chunking.policies.responder import Answer, Responder, check_modes, translated
 from async_chunking.policies.source import PolicySource, PolicySpec
 
 _PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.
@@ -69,6 +69,7 @@ class PolicyNode(RobotNode):
     def check(self, parameters: PolicyParameters) -> None:
         """Refuse an empty instruction if the policy reads it."""
         check_instruction(self._streams, parameters.instruction)
+        check_modes(parameters.strategy, self.embodiment.action_modes)
 
     def configure(self) -> None:
         """Open the policy, see whether it fits, answer made-up requests, subscribe."""

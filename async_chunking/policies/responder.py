@@ -20,7 +20,7 @@ from async_chunking.policies.placed import Placement, place
 from async_chunking.policies.source import PolicySource
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
-from async_chunking.strategies import Strategy, check, resolve
+from async_chunking.strategies import Strategy, StrategyError, check, resolve
 
 
 @dataclass(frozen=True)
@@ -187,10 +187,29 @@ def translated(
     """
     if modes.trivial:
         return responder.answer(request, observation)
+    try:
+        check_modes(request.strategy, modes)
+    except AsyncChunkingError as error:
+        return Answer(np.empty((0, len(modes.modes))), refusal=str(error))
     previous = modes.to_actions(request.boundary.previous, measured)
     request = replace(request, boundary=replace(request.boundary, previous=previous))
     answer = responder.answer(request, observation)
     return replace(answer, actions=modes.to_positions(answer.actions, measured))
+
+
+def check_modes(strategy: str, modes: ActionModes) -> None:
+    """
+    Refuse a strategy that reads states in the old plan, of a policy that does not speak of them.
+
+    Raises:
+        StrategyError: It is one.
+    """
+    if resolve(strategy).sampler == 'vlash' and not modes.trivial:
+        msg = (
+            f"strategy '{strategy}' takes the old plan's rows for states, but action modes are "
+            f'{", ".join(sorted(set(modes.modes)))}; it needs a policy of absolute positions'
+        )
+        raise StrategyError(msg)
 
 
 def _batch(values: Any) -> Any:
