@@ -76,6 +76,9 @@ def collect(
     levels: Levels = None,
     folder: Folder = RUNS,
     transitions: Annotated[int, typer.Option(help='Per level, at least.')] = 300_000,
+    spread: Annotated[
+        float, typer.Option(min=0.01, help="Of the actions, as a share of the expert's own.")
+    ] = 1.0,
     debug: Debug = False,
 ) -> None:
     """Record what each expert sees and does."""
@@ -84,7 +87,7 @@ def collect(
         from async_chunking.bench.kinetix.ppo import DEBUG_RECIPE, RECIPE
 
         recipe, wanted = (DEBUG_RECIPE, DEBUG_TRANSITIONS) if debug else (RECIPE, transitions)
-        found = collect_data(simulated, _folder(folder, debug), wanted, recipe)
+        found = collect_data(simulated, _folder(folder, debug), wanted, recipe, spread=spread)
         typer.echo(
             f'{simulated.name}: {found["transitions"]} transitions, {found["episodes"]} episodes, '
             f'{found["solve_rate"]:.3f} of them solved'

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def collect_data(
     transitions: int = 300_000,
     recipe: ppo.Recipe = ppo.RECIPE,
     seed: int = 1,
+    spread: float = 1.0,
 ) -> dict:
     """
     Write `LEVEL.data.safetensors` from `LEVEL.expert.safetensors`.
@@ -35,6 +37,7 @@ def collect_data(
         transitions: At least so many.
         recipe: That the expert was trained with.
         seed: Of actions and noise.
+        spread: Of the actions before squashing, as a share of the expert's own.
 
     Returns:
         Counts of transitions and episodes, and the expert's solve rate.
@@ -48,8 +51,9 @@ def collect_data(
         raise MissingStageError(msg)
     training, _ = load_tree(expert, ppo.begin(level, recipe, 0))
     states, observations = level.start(recipe.environments)
+    params = training.params | {'log_std': training.params['log_std'] + math.log(spread)}
     training = training._replace(
-        states=states, observations=observations, key=jax.random.key(seed)
+        params=params, states=states, observations=observations, key=jax.random.key(seed)
     )
     run = jax.jit(partial(ppo.collect, level=level, recipe=recipe))
     pieces: list[dict[str, np.ndarray]] = []
