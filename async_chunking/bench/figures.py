@@ -15,6 +15,7 @@ from async_chunking.strategies import STRATEGIES
 
 _STYLE = {'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
 _MARKERS = 'osD^v<>PX*hp'
+_LINES = ('-', '--', ':')  # Where the colours begin again.
 
 
 def draw(
@@ -108,6 +109,7 @@ def _line(axes: Axes, name: str, x: list[float], y: list[Interval], offset: floa
         [below, above],
         label=name,
         color=mpl.colormaps['tab20'](style % 20),
+        linestyle=_LINES[style // 20 % len(_LINES)],
         marker=_MARKERS[style % len(_MARKERS)],
         markersize=4,
         linewidth=1.2,
