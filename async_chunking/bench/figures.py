@@ -50,7 +50,7 @@ def draw_panels(
     x: Callable[[Point], float],
     y: Callable[[Point], Interval],
     labels: tuple[str, str],
-    columns: int = 4,
+    columns: int = 3,
 ) -> None:
     """Write a PNG with one such figure for each of the titled parts, side by side; see `draw`."""
     columns = min(columns, len(parts))
