@@ -45,17 +45,21 @@ class Timeline:
     def join(self, plan: Plan, tick: int) -> None:
         """Let a plan take over at `tick`.
 
-        While a fresh start is blended in, the offset becomes what the new plan differs by from
-        what was about to be executed: nothing, if it was drawn to agree with that.
+        While a fresh start is blended in, what is left of the offset is kept only as far as the
+        new plan differs by it from what was about to be executed: a chunk that was drawn to agree
+        with that has it in its rows.
         """
+        now = np.array([float(tick)])
         blending = self._offset is not self._none and tick < self._blend_end
-        before = self.actions(np.array([float(tick)]))[0] if blending else self._none
+        before = self.actions(now)[0] if blending else self._none
+        left = self._fade(now)[0] if blending else self._none
         self._plans = self.merger.join(self._plans, plan, tick)
         self._offset = self._none
         if blending and not self.merger.waits:
-            offset = before - self.actions(np.array([float(tick)]))[0]
-            if offset[0] == offset[0]:  # Not NaN: something is planned by both.
-                self._offset, self._blend_start = offset, float(tick)
+            missing = before - self.actions(now)[0]
+            if missing[0] == missing[0]:  # Not NaN: something is planned by both.
+                self._offset = np.clip(missing, np.minimum(left, 0.0), np.maximum(left, 0.0))
+                self._blend_start = float(tick)
 
     def actions(self, ticks: np.ndarray) -> np.ndarray:
         """Return what is planned at `ticks` [n]: [n, D] [rad, m], NaN where nothing is."""

@@ -30,13 +30,16 @@ def test_a_chunk_that_agrees_with_what_it_was_told_is_executed_as_it_is(timeline
     np.testing.assert_allclose(timeline.actions(AHEAD), told, atol=1e-12)
 
 
-def test_a_chunk_that_disagrees_takes_over_without_a_jump_in_the_time_left(timeline) -> None:
-    before = timeline.actions(np.array([8.0]))
-    timeline.join(Plan(8.0, 1.0, np.full((16, 1), -3.0), 2), 8)
-    after = timeline.actions(AHEAD)
-    np.testing.assert_allclose(after[0], before[0], atol=1e-12)
-    assert (np.diff(after[:13, 0]) < 0.0).all()
-    np.testing.assert_array_equal(after[BLEND - 8 :], -3.0)
+@pytest.mark.parametrize(('value', 'offset'), [(1.0, -1.0), (9.0, -1.0), (0.9, -0.9), (-3.0, 0.0)])
+def test_what_is_left_of_the_blend_in_never_grows_nor_turns(timeline, value, offset) -> None:
+    """The blend-in smooths the start, not the disagreement of chunks."""
+    executed = timeline.actions(np.array([8.0]))[0, 0]
+    left = 1.0 - executed
+    timeline.join(Plan(8.0, 1.0, np.full((16, 1), value), 2), 8)
+    after = timeline.actions(AHEAD)[:, 0]
+    expected = {-1.0: -left, -0.9: executed - 0.9, 0.0: 0.0}[offset]
+    assert after[0] - value == pytest.approx(expected)
+    np.testing.assert_array_equal(after[BLEND - 8 :], value)
 
 
 def test_after_the_blend_in_a_chunk_counts_at_once(timeline) -> None:
