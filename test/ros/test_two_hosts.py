@@ -39,7 +39,9 @@ node.create_subscription(ControlStep, 'control_step', step, 100)
 node.create_subscription(ActionChunk, 'action_chunk', chunk, 10)
 node.create_subscription(DelayEstimate, 'delay_estimate', delay, 10)
 deadline = time.monotonic() + {patience}
-while seen['takeovers'] < 5 and time.monotonic() < deadline:
+# What it hears of each topic begins when it discovers that one.
+while min(seen['takeovers'], len(seen['inference']), len(seen['delays'])) < 5:
+    assert time.monotonic() < deadline, seen
     rclpy.spin_once(node, timeout_sec=0.1)
 print(json.dumps(seen))
 """
