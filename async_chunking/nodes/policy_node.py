@@ -124,18 +124,22 @@ class PolicyNode(RobotNode):
         check_horizon(facts, rows, delay_s, defaults.policy_rate_hz)
 
     def activate(self) -> None:
-        """Start the inference thread."""
-        self._active, self._stopping = True, False
-        self._waiting = None
-        self._thread = threading.Thread(target=self._work, name='inference', daemon=True)
-        self._thread.start()
+        """Start the inference thread; one that is still busy since before goes on."""
+        with self._arrived:
+            self._active, self._stopping = True, False
+            self._waiting = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name='inference', daemon=True)
+                self._thread.start()
 
     def deactivate(self) -> None:
         """Stop it; an inference in progress is finished, a wait for a server is not."""
         with self._arrived:
             self._active, self._stopping = False, True
             self._arrived.notify()
-        self._thread.join(timeout=10.0)
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout=10.0)
 
     def cleanup(self) -> None:
         """Close the policy."""
@@ -177,6 +181,7 @@ class PolicyNode(RobotNode):
             with self._arrived:
                 self._arrived.wait_for(lambda: self._waiting is not None or not self._active)
                 if not self._active:
+                    self._thread = None
                     return
                 (request, received_ns), self._waiting = self._waiting, None
             try:
