@@ -116,9 +116,14 @@ NEEDS: dict[str, str] = {
     'weak_policy': 'a weaker checkpoint of the same policy, weak.safetensors beside it',
     'recipe:tt_rtc': 'a checkpoint trained with the recipe tt_rtc',
     'recipe:remac': 'a checkpoint trained with the recipe remac',
+    'recipe:remac_paired': 'a checkpoint trained with the recipe remac_paired',
     'recipe:vlash': 'a checkpoint trained with the recipe vlash',
     'corrector:a2c2': 'a correction head trained with the recipe a2c2',
+    'corrector:a2c2_paired': 'a correction head trained with the recipe a2c2_paired',
 }
+
+RECIPES = frozenset(need for need in NEEDS if need.startswith('recipe:'))
+CORRECTORS = frozenset(need for need in NEEDS if need.startswith('corrector:'))
 
 _VELOCITY = frozenset({'velocity'})
 _GRADIENTS = frozenset({'velocity', 'gradients'})
@@ -152,6 +157,7 @@ SAMPLERS: dict[str, SamplerEntry] = {
     'bid_early': SamplerEntry('early:BidEarly', _VELOCITY | {'weak_policy'}, '4·N+n', _OWN),
     'tt_rtc': SamplerEntry('tt_rtc:TtRtc', _TT_RTC, 'n', 'arXiv 2512.05964'),
     'remac': SamplerEntry('remac:Remac', _REMAC, 'n', 'arXiv 2601.20130'),
+    'remac_paired': SamplerEntry('remac:Remac', _VELOCITY | {'recipe:remac_paired'}, 'n', _OWN),
     'vlash': SamplerEntry('vlash:Vlash', _VELOCITY | {'recipe:vlash'}, 'n', 'arXiv 2512.01031'),
     'paint+tt_rtc': SamplerEntry('combinations:PaintTtRtc', _TT_RTC, '3·n', _PAINT),
     'remac+bid': SamplerEntry('combinations:remac_bid', _REMAC, 'N·n', 'arXiv 2601.20130'),
@@ -184,12 +190,19 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy('bid_early', 'bid_early', summary='bid_full, judged by rough chunks'),
         Strategy('tt_rtc', 'tt_rtc', summary='show the executed rows as finished actions'),
         Strategy('remac', 'remac', summary='hold the executed rows while drawing the others'),
+        Strategy('remac_paired', 'remac_paired', summary='remac, trained on one way at a time'),
         Strategy('vlash', 'vlash', summary='ask from the state in which the chunk takes over'),
         Strategy(
             'a2c2',
             corrector='a2c2',
             summary='correct each action by the newest state',
             paper='arXiv 2509.23224',
+        ),
+        Strategy(
+            'a2c2_paired',
+            corrector='a2c2_paired',
+            summary='a2c2, trained on one way at a time',
+            paper=_OWN,
         ),
     )
 }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from async_chunking.policies.base import Encoding, FlowPolicy, Observation
+from async_chunking.strategies import RECIPES
 
 
 class Analytic(FlowPolicy):
@@ -21,9 +22,7 @@ class Analytic(FlowPolicy):
             'gradients',
             'per_token_time',
             'weak_policy',
-            'recipe:tt_rtc',
-            'recipe:remac',
-            'recipe:vlash',
+            *RECIPES,
         }
     )
 

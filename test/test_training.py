@@ -55,7 +55,7 @@ def base(data, tmp_path_factory) -> Path:
 
 def make(name: str, data, folder: Path, *settings: str) -> Recipe:
     entry = command.RECIPES[name]
-    fitting = ['max_delay=3'] * (name != 'a2c2') if entry.base else ['horizon=6']
+    fitting = ['max_delay=3'] * (not name.startswith('a2c2')) if entry.base else ['horizon=6']
     config = command.make_config(name, [*fitting, *settings], debug=True)
     start = folder / entry.base if entry.base else None
     inputs = Inputs(data, 'sines', 'toy', ('left', 'right'), start)
@@ -111,7 +111,7 @@ def test_a_recipe_changes_weights_and_says_where_they_come_from(name, data, base
     assert sidecar.joint_names == ('left', 'right')
     assert sidecar.data == data.facts
     assert sidecar.training['config']['recipe'] == name
-    expected = {'flow': None, 'act': None, 'a2c2': (0, 5)}
+    expected = {'flow': None, 'act': None, 'a2c2': (0, 5), 'a2c2_paired': (0, 5)}
     assert sidecar.delay_range == expected.get(name, (0, 3))
 
 

@@ -21,7 +21,7 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.directory import PolicyDirectory
 from async_chunking.settings import SettingsError
 from async_chunking.strategies import check, resolve
-from async_chunking.training.command import train
+from async_chunking.training.command import RECIPES, make_config, train
 from async_chunking.training.recipe import TrainingError
 
 app = typer.Typer()
@@ -61,6 +61,16 @@ def test_the_demonstrations_are_kept_and_used_again(folder: Path):
     before = (made / 'meta/info.json').stat().st_mtime_ns
     run('flow', '--task', TASK, '--out', str(folder), '--debug')
     assert (made / 'meta/info.json').stat().st_mtime_ns == before
+
+
+def test_the_papers_begin_the_base_at_noise_and_the_variants_near_the_demonstration():
+    configs = {name: make_config(name, [], debug=False) for name in RECIPES}
+    assert {name: c.start for name, c in configs.items() if hasattr(c, 'start')} == {
+        'remac': 0.0,
+        'remac_paired': 0.5,
+        'a2c2': 0.0,
+        'a2c2_paired': 0.5,
+    }
 
 
 def test_a_mistake_is_answered_with_the_choices(folder: Path, tmp_path: Path):

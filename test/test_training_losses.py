@@ -192,7 +192,7 @@ def test_remac_draws_its_delay_from_an_interval_that_grows_downwards(data, bases
 
 @needs_peft
 def test_remac_mixes_the_base_into_the_input_and_never_into_the_target(data, bases):
-    recipe = Remac(RemacFlowConfig(max_delay=4, start=0.0).debug(), inputs(data, bases['mixer']))
+    recipe = Remac(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
     draws, spy = draw(recipe), Spy(0.5)
     draws['demonstrated'] = torch.tensor([True, False] * 4)
     losses = recipe.losses(spy, recipe.train, draws)

@@ -2,9 +2,8 @@
 """
 A folder of checkpoints of one task, by recipe: which strategies can it serve? Never imports torch.
 
-The folder holds `flow.safetensors` and `flow.json`, and any of weak, tt_rtc, remac, vlash, a2c2,
-act. What it offers is read from the JSON files alone, so executor and launch files may ask
-too.
+The folder holds `flow.safetensors` and `flow.json`, and what further recipes made. What it offers
+is read from the JSON files alone, so executor and launch files may ask too.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from async_chunking.policies.shipped import SHIPPED, policy_directory
 from async_chunking.policies.sidecar import CheckpointError, Sidecar, read_sidecar
 from async_chunking.policies.source import PolicySource, PolicySpec
-from async_chunking.strategies import Strategy
+from async_chunking.strategies import CORRECTORS, RECIPES, Strategy
 
 if TYPE_CHECKING:
     import torch
@@ -88,8 +87,8 @@ class PolicyDirectory(PolicySource):
     @property
     def offers(self) -> frozenset[str]:
         """Names of `strategies.NEEDS` that a strategy may rely on."""
-        offers = {'corrector:a2c2'} & {f'corrector:{name}' for name in self.sidecars}
-        offers |= {f'recipe:{n}' for n in ('tt_rtc', 'remac', 'vlash') if n in self.sidecars}
+        offers = CORRECTORS & {f'corrector:{name}' for name in self.sidecars}
+        offers |= RECIPES & {f'recipe:{name}' for name in self.sidecars}
         if 'weak' in self.sidecars:
             offers.add('weak_policy')
         if self.sidecars[self.base].architecture.get('name') in FLOW_ARCHITECTURES:
@@ -156,8 +155,8 @@ class PolicyDirectory(PolicySource):
 def corrector_offers(path: str) -> frozenset[str]:
     """Return the correctors in a folder, as what a strategy may rely on; none if there is none."""
     folder = SHIPPED / path if path and (SHIPPED / path).is_dir() else Path(path)
-    found = path and (folder / 'a2c2.json').is_file()
-    return frozenset({'corrector:a2c2'}) if found else frozenset()
+    names = {need: need.removeprefix('corrector:') for need in CORRECTORS} if path else {}
+    return frozenset(need for need, name in names.items() if (folder / f'{name}.json').is_file())
 
 
 def load_corrector(path: str, name: str) -> A2C2:

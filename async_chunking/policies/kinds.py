@@ -16,6 +16,7 @@ from importlib import import_module
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.settings import unknown
+from async_chunking.strategies import CORRECTORS, RECIPES
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,6 @@ class Kind:
 
 
 _NOTHING: frozenset[str] = frozenset()
-_CORRECTORS = frozenset({'corrector:a2c2'})
-_TRAINED = frozenset({'recipe:tt_rtc', 'recipe:remac', 'recipe:vlash'})
 
 KINDS: dict[str, Kind] = {
     'checkpoint': Kind(
@@ -59,9 +58,9 @@ KINDS: dict[str, Kind] = {
         {
             'flow': Offer(
                 frozenset({'velocity', 'gradients', 'per_token_time'}),
-                _TRAINED | _CORRECTORS | {'weak_policy'},
+                RECIPES | CORRECTORS | {'weak_policy'},
             ),
-            'act': Offer(_NOTHING, _CORRECTORS),
+            'act': Offer(_NOTHING, CORRECTORS),
         },
     ),
     'lerobot': Kind(
@@ -78,14 +77,14 @@ KINDS: dict[str, Kind] = {
         {
             'torch': Offer(
                 frozenset({'velocity'}),
-                _TRAINED | _CORRECTORS | {'gradients', 'per_token_time', 'weak_policy'},
+                RECIPES | CORRECTORS | {'gradients', 'per_token_time', 'weak_policy'},
             ),
         },
     ),
     'remote': Kind(
         'remote:open_policy',
         'a server of openpi or GR00T at policy_url; needs the extra remote',
-        {'remote': Offer(_NOTHING, _CORRECTORS)},
+        {'remote': Offer(_NOTHING, CORRECTORS)},
     ),
 }
 

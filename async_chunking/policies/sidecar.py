@@ -75,7 +75,7 @@ class Sidecar(Settings):
 
     Attributes:
         format: Of this file.
-        recipe: How it was trained: flow, weak, tt_rtc, remac, vlash, a2c2, act.
+        recipe: How it was trained, a name of `training.command.RECIPES`, or weak.
         task: Name of the task, or of the data.
         robot: Name of the embodiment.
         joint_names: [D] in command order; empty if unknown.

@@ -8,9 +8,9 @@ to the demonstrated action. Every row of a chunk is used, instead of one drawn a
 
 Where things can be done in several ways, a chunk drawn at random often does them in another way
 than the demonstration. The head then learns to leave the plan for the middle of all ways, the more
-so where measured joint positions tell what the demonstrator is about to command. So the base
-begins between noise and the demonstrated chunk, late enough to do it in the same way; `start` = 0
-is the paper's way.
+so where measured joint positions tell what the demonstrator is about to command. The variant
+`a2c2_paired` of this package begins the base's chunks between noise and the demonstration, late
+enough to go the same way.
 """
 
 from __future__ import annotations
@@ -39,18 +39,24 @@ class A2C2Config(TrainConfig):
 
     Attributes:
         hidden: Units of the two hidden layers.
-        start: Flow time at which the base begins, that far from noise to the demonstrated chunk.
+        start: Flow time at which the base begins its chunks, see `draw_near`.
     """
 
     steps: int = Field(default=2000, ge=1)
     batch_size: int = Field(default=64, ge=1)
     weight_decay: float = Field(default=1e-3, ge=0.0)
     hidden: tuple[int, int] = (256, 512)
-    start: float = Field(default=0.5, ge=0.0, lt=1.0)
+    start: float = Field(default=0.0, ge=0.0, lt=1.0)
 
     def debug(self) -> A2C2Config:
         """Return a configuration that runs in seconds and learns nothing."""
         return self.shrunk(hidden=(8, 8))
+
+
+class A2C2PairedConfig(A2C2Config):
+    """Configuration of the recipe `a2c2_paired`."""
+
+    start: float = Field(default=0.5, ge=0.0, lt=1.0)
 
 
 class A2C2Recipe(Recipe):
@@ -131,6 +137,12 @@ class A2C2Recipe(Recipe):
     def identity(self) -> dict[str, Any]:
         """What must be the same to resume; the base too."""
         return {**super().identity, 'base': base_identity(self.inputs)}
+
+
+class A2C2PairedRecipe(A2C2Recipe):
+    """Train the head on chunks that go the way of the demonstration; a variant of this package."""
+
+    name = 'a2c2_paired'
 
 
 def head_inputs(policy: NetworkPolicy, planned: Tensor, later: dict[str, Tensor]) -> Tensor:

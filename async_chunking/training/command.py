@@ -41,8 +41,10 @@ RECIPES: dict[str, Entry] = {
     'flow': Entry('flow', 'Flow', 'FlowConfig'),
     'tt_rtc': Entry('tt_rtc', 'TtRtc', 'TtRtcConfig', base='flow'),
     'remac': Entry('remac', 'Remac', 'RemacFlowConfig', base='flow'),
+    'remac_paired': Entry('remac', 'RemacPaired', 'RemacPairedConfig', base='flow'),
     'vlash': Entry('vlash', 'Vlash', 'VlashConfig', base='flow'),
     'a2c2': Entry('a2c2', 'A2C2Recipe', 'A2C2Config', base='flow'),
+    'a2c2_paired': Entry('a2c2', 'A2C2PairedRecipe', 'A2C2PairedConfig', base='flow'),
     'act': Entry('act', 'Act', 'ActConfig'),
     'remac_act': Entry('remac_act', 'RemacAct', 'RemacConfig', base='act'),
 }
@@ -66,7 +68,7 @@ def train(
     threads: Annotated[int, typer.Option(help='Of torch; 0 takes one per core.')] = 0,
     device: Annotated[str, typer.Option(help='Of torch.')] = 'cpu',
 ) -> None:
-    """Train a recipe: flow (the base), tt_rtc, remac, vlash, a2c2, act or remac_act.
+    """Train a recipe: `flow` is the base, which most others start from.
 
     A run that was interrupted goes on with --resume and ends with the same weights. Under torchrun
     each process takes its share of every batch.

@@ -9,8 +9,9 @@ the two are equal in value; both are kept, with the paper's weights). The adapte
 inference.
 
 Where things can be done in several ways, a chunk of the base's is often another way than the
-demonstration that it is paired with, and the policy learns the middle of all ways. So the base
-begins its chunks between noise and the demonstration; `start` = 0 is the paper's way.
+demonstration that it is paired with, and the policy learns the middle of all ways. The variant
+`remac_paired` of this package begins the base's chunks between noise and the demonstration, late
+enough to go the same way.
 """
 
 from __future__ import annotations
@@ -82,8 +83,14 @@ class RemacFlowConfig(RemacConfig):
     Configuration of the recipe for a flow.
 
     Attributes:
-        start: Flow time at which the base begins its own chunks, see `draw_near`; 0 in the paper.
+        start: Flow time at which the base begins its own chunks, see `draw_near`.
     """
+
+    start: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+class RemacPairedConfig(RemacFlowConfig):
+    """Configuration of the recipe `remac_paired`."""
 
     start: float = Field(default=0.5, ge=0.0, lt=1.0)
 
@@ -150,6 +157,12 @@ class Remac(FlowRecipe):
     def delay_range(self) -> tuple[int, int]:
         """Delays that the policy is trained for [steps]."""
         return (self.config.min_delay, self.config.max_delay)
+
+
+class RemacPaired(Remac):
+    """Adapt it with chunks that go the way of the demonstration; a variant of this package."""
+
+    name = 'remac_paired'
 
 
 def draw_curriculum(
