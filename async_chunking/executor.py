@@ -83,7 +83,8 @@ class ExecutorConfig:
         control_rate_hz: Commands per second.
         policy_rate_hz: Rows of a chunk per second, at most `control_rate_hz`.
         request_timeout_s: After this the question is asked again [s].
-        hold_timeout_s: A hold longer than this becomes a latched safe stop [s].
+        hold_timeout_s: A hold longer than this becomes a latched safe stop, and an answer older
+            than this begins nothing any more [s].
         blend_s: Time in which the first chunk, or the first after a hold, is blended in [s].
         limit_tolerance: How far outside the position limits a row may lie and still be clipped
             rather than its chunk rejected, as a fraction of the joint's range.
@@ -255,6 +256,9 @@ class Executor:
         slack = config.limit_tolerance * (config.limits.upper - config.limits.lower)
         self._lowest = config.limits.lower - slack
         self._highest = config.limits.upper + slack
+        # How old an answer to a robot at rest may be [ticks].
+        longest = max(config.hold_timeout_s, config.request_timeout_s)
+        self._oldest = longest * config.control_rate_hz
         self._limiter.start(position, velocity)
         self.reset()
 
@@ -264,7 +268,7 @@ class Executor:
         self._timeline.clear()
         self._issued: dict[int, _Issued] = {}
         self._outstanding: int | None = None
-        self._retry = False
+        self._retry = self._refused = False
         self._mark = -math.inf  # Tick from which the execution horizon counts.
         self._idle = 0
         self._takeover_delay = -1
@@ -277,7 +281,7 @@ class Executor:
         self._outstanding = None
 
     def set_behaviour(self, behaviour: Behaviour) -> None:
-        """Change merger and corrector at the next chunk boundary."""
+        """Ask with this behaviour from now on; it is in force when the first answer takes over."""
         self._next_behaviour = behaviour
 
     @property
@@ -326,9 +330,13 @@ class Executor:
                 outcome = self._take_over(admitted)
             if outcome is Outcome.ACCEPTED:
                 self._outstanding = None
-        # A bad answer is asked again at once, a refusal only after the request timeout.
-        if outcome not in (Outcome.ACCEPTED, Outcome.REFUSED, Outcome.WRONG_RUN):
-            self._retry |= self._outstanding == admitted.chunk.request_id
+        # A bad answer is asked again at once, a refusal only after the request timeout, or with
+        # another behaviour.
+        if outcome not in (Outcome.ACCEPTED, Outcome.WRONG_RUN):
+            mine = self._outstanding == admitted.chunk.request_id
+            refused = outcome is Outcome.REFUSED
+            self._refused |= mine and refused
+            self._retry |= mine and not refused
         self.counters[outcome.name.lower()] += 1
         return outcome
 
@@ -355,9 +363,10 @@ class Executor:
         origin = float(self.tick if issued.fresh else issued.tick)
         plan = Plan(origin, self.config.stride, admitted.rows, chunk.request_id)
         merger = issued.behaviour.merger
-        if not merger.waits and plan.end <= self.tick:
+        if self.tick - issued.tick > self._oldest if issued.unanchored else plan.end <= self.tick:
             return Outcome.EXPIRED
-        self._timeline.join(plan, self.tick)
+        self._timeline.join(plan, self.tick, merger)
+        self._behaviour = issued.behaviour
         self._accepted_id = chunk.request_id
         self._issued = {
             request_id: other
@@ -383,7 +392,9 @@ class Executor:
             return None
         if self._outstanding is not None:
             timeout = self.config.request_timeout_s * self.config.control_rate_hz
-            if not self._retry and self.tick - self._issued[self._outstanding].tick < timeout:
+            asked = self._issued[self._outstanding]
+            changed = self._refused and asked.behaviour is not self._next_behaviour
+            if not (self._retry or changed) and self.tick - asked.tick < timeout:
                 return None
         elif self._timeline.covers(self.tick) and self.tick - self._mark < self._interval - 1e-9:
             return None
@@ -394,22 +405,21 @@ class Executor:
         return self.config.execution_horizon * self.config.stride
 
     def _request(self) -> ChunkRequest:
-        self._behaviour = self._next_behaviour
-        self._timeline.merger = self._behaviour.merger
+        behaviour = self._next_behaviour
         # A robot that waits executes none of the old plan.
-        rows = 0 if self._behaviour.merger.waits else self.config.horizon
+        rows = 0 if behaviour.merger.waits else self.config.horizon
         previous = self._timeline.upcoming(self.tick, rows)
         self._request_id += 1
-        issued = _Issued(self.tick, self._behaviour, fresh=len(previous) == 0)
+        issued = _Issued(self.tick, behaviour, fresh=len(previous) == 0)
         self._issued[self._request_id] = issued
         self._issued.pop(self._request_id - _MAX_OPEN, None)
         self._outstanding = self._request_id
-        self._retry = False
+        self._retry = self._refused = False
         self._mark = self.tick
         delay = 0 if issued.fresh else self.delay
         boundary = Boundary(previous, delay, self.config.execution_horizon)
         return ChunkRequest(
-            self.run_id, self._request_id, self.tick, self._behaviour.name, boundary
+            self.run_id, self._request_id, self.tick, behaviour.name, boundary
         )
 
     # --- commands -------------------------------------------------------------------------------
@@ -423,8 +433,11 @@ class Executor:
         return self._rest()
 
     def _resting(self) -> bool:
-        waiting = self._behaviour.merger.waits and self._outstanding is not None
-        return waiting or self.phase is Phase.STOPPED
+        return self._waiting() or self.phase is Phase.STOPPED
+
+    def _waiting(self) -> bool:
+        open_ = self._outstanding
+        return open_ is not None and self._issued[open_].behaviour.merger.waits
 
     def _execute(self, around: np.ndarray, observation: Mapping[str, np.ndarray] | None) -> Step:
         if self.phase in (Phase.WAITING_FIRST, Phase.HOLDING):
@@ -467,8 +480,7 @@ class Executor:
                 self.phase = Phase.WAITING_FIRST
             else:
                 self._idle += 1
-                waiting = self._behaviour.merger.waits and self._resting()
-                self.phase = Phase.WAITING if waiting else Phase.HOLDING
+                self.phase = Phase.WAITING if self._waiting() else Phase.HOLDING
                 if self._idle > self.config.hold_timeout_s * self.config.control_rate_hz:
                     self.stop()
         if self.phase is Phase.HOLDING:

@@ -14,7 +14,7 @@ class Timeline:
     The plans that are active, as one function of the tick.
 
     Args:
-        merger: How plans join and what they say together; may be exchanged at any tick.
+        merger: How the plans joined, and what they say together.
         stride: Ticks per policy step.
         blend_ticks: Ticks in which a fresh start is blended in.
         action_dim: D.
@@ -42,8 +42,8 @@ class Timeline:
         """The plan that joined last."""
         return self._plans[-1]
 
-    def join(self, plan: Plan, tick: int) -> None:
-        """Let a plan take over at `tick`.
+    def join(self, plan: Plan, tick: int, merger: Merger) -> None:
+        """Let a plan take over at `tick`, from when on `merger` says what plans say together.
 
         While a fresh start is blended in, what is left of the offset is kept only as far as the
         new plan differs by it from what was about to be executed: a chunk that was drawn to agree
@@ -53,9 +53,10 @@ class Timeline:
         blending = self._offset is not self._none and tick < self._blend_end
         before = self.actions(now)[0] if blending else self._none
         left = self._fade(now)[0] if blending else self._none
-        self._plans = self.merger.join(self._plans, plan, tick)
+        self.merger = merger
+        self._plans = merger.join(self._plans, plan, tick)
         self._offset = self._none
-        if blending and not self.merger.waits:
+        if blending and not merger.waits:
             missing = before - self.actions(now)[0]
             if missing[0] == missing[0]:  # Not NaN: something is planned by both.
                 self._offset = np.clip(missing, np.minimum(left, 0.0), np.maximum(left, 0.0))

@@ -276,6 +276,58 @@ def test_a_new_behaviour_takes_effect_at_the_next_boundary() -> None:
     assert core.behaviour.name == 'ensemble'
 
 
+def test_what_is_executed_changes_at_the_takeover_and_not_at_the_request() -> None:
+    core = executor()
+    core.delay = 2
+    core.set_behaviour(Behaviour('ensemble', MERGERS['ensemble'](), Corrector()))
+    drive(core, 18, delay=0)
+    core.set_behaviour(Behaviour('switch', MERGERS['switch'](), Corrector()))
+    before = core.step()
+    request = core.poll()
+    while request is None:
+        before, request = core.step(), core.poll()
+    assert (request.strategy, core.behaviour.name) == ('switch', 'ensemble')
+    waiting = [core.step(), core.step()]
+    rows = np.array([step.planned[0] for step in (before, *waiting)])
+    np.testing.assert_allclose(rows[1:], request.boundary.previous[:2, 0])
+    core.push(answer(request, 0.5))
+    step = core.step()
+    assert (step.took_over, core.behaviour.name) == (True, 'switch')
+    assert step.planned[0] == pytest.approx(0.52)
+
+
+def test_a_refused_change_is_asked_again_at_once_with_what_replaces_it() -> None:
+    core = executor()
+    drive(core, 6, delay=0)
+    core.set_behaviour(Behaviour('paint', MERGERS['switch'](), Corrector()))
+    core.step()
+    core.step()
+    request = core.poll()
+    assert request is not None
+    assert request.strategy == 'paint'
+    assert core.push(answer(request, refusal='no')) is Outcome.REFUSED
+    assert core.poll() is None  # The same question would have the same answer.
+    core.set_behaviour(core.behaviour)
+    again = core.poll()
+    assert again is not None
+    assert again.strategy == 'switch'
+
+
+@pytest.mark.parametrize('merger', ['switch', 'wait'])
+def test_a_robot_at_rest_does_not_begin_with_what_was_seen_long_ago(merger: str) -> None:
+    core = executor(replace(CONFIG, hold_timeout_s=1.0, request_timeout_s=9.0), merger)
+    request = core.poll()
+    assert request is not None
+    for _ in range(451):
+        core.step()
+    assert core.push(answer(request)) is Outcome.EXPIRED
+    again = core.poll()
+    assert again is not None
+    for _ in range(450):
+        core.step()
+    assert core.push(answer(again)) is Outcome.ACCEPTED
+
+
 def test_a_missed_tick_repeats_and_does_not_jump() -> None:
     limits = Limits([-9.0] * 2, [9.0] * 2, [1.0] * 2, [1.0] * 2)
     core = executor(replace(CONFIG, limits=limits, limit_tolerance=10.0))

@@ -18,8 +18,24 @@ from async_chunking.safety import Limits
 
 LIMITS = Limits([-1.0, -0.5], [1.0, 2.0], [3.0, 2.0], [5.0, 20.0])
 HORIZON = 6
+HOLD = 0.3
 SLACK = 1e-9
 WORSE = st.sampled_from(['nan', 'wide', 'long', 'far', 'future', 'run', 'refusal', 'joints'])
+
+
+class Faulty(Corrector):
+    """Returns whatever, or fails."""
+
+    def __init__(self, value: float | None) -> None:
+        self.value = value
+
+    def correct(self, action, row, horizon, observation):
+        if self.value is None:
+            raise ArithmeticError
+        return action + self.value
+
+
+CORRECTORS = st.sampled_from([Corrector(), Faulty(None), Faulty(np.nan), Faulty(1e9), Faulty(-0.3)])
 
 
 class ExecutorMachine(RuleBasedStateMachine):
@@ -33,7 +49,7 @@ class ExecutorMachine(RuleBasedStateMachine):
     def begin(self, merger: str, rate: float, blend: float) -> None:
         config = ExecutorConfig(
             LIMITS, ('a', 'b'), HORIZON, 3, policy_rate_hz=rate, blend_s=blend,
-            hold_timeout_s=0.3, request_timeout_s=0.1,
+            hold_timeout_s=HOLD, request_timeout_s=0.1,
         )  # fmt: skip
         self.core = Executor(config, self.behaviour(merger), 1, np.array([0.2, 0.1]))
         self.requests: list[ChunkRequest] = []
@@ -42,8 +58,8 @@ class ExecutorMachine(RuleBasedStateMachine):
         self.rng = np.random.default_rng(0)
 
     @staticmethod
-    def behaviour(merger: str) -> Behaviour:
-        return Behaviour(merger, MERGERS[merger](), Corrector())
+    def behaviour(merger: str, corrector: Corrector | None = None) -> Behaviour:
+        return Behaviour(merger, MERGERS[merger](), corrector or Corrector())
 
     @rule(ticks=st.integers(1, 12), seed=st.integers(0, 9))
     def tick(self, ticks: int, seed: int) -> None:
@@ -59,7 +75,10 @@ class ExecutorMachine(RuleBasedStateMachine):
             self.sent.append(step.command)
             if step.phase is Phase.EXECUTING:
                 assert 0.0 <= step.row < 2 * HORIZON
-                assert step.request_id in {r.request_id for r in self.requests}
+                asked = {r.request_id: r.tick for r in self.requests}[step.request_id]
+                if step.took_over:
+                    oldest = HORIZON * self.core.config.stride
+                    assert step.tick - asked <= max(oldest, HOLD * 50.0)
             else:
                 assert step.request_id == 0
                 assert np.isnan(step.planned).all()
@@ -98,13 +117,17 @@ class ExecutorMachine(RuleBasedStateMachine):
         rows = np.clip(self.rng.normal(0.3, size, (HORIZON, 2)), -0.6, 1.1)
         return ActionChunk(1, request.request_id, request.tick, rows, request.boundary.delay)
 
-    @rule(merger=st.sampled_from(sorted(MERGERS)))
-    def change_strategy(self, merger: str) -> None:
-        self.core.set_behaviour(self.behaviour(merger))
+    @rule(merger=st.sampled_from(sorted(MERGERS)), corrector=CORRECTORS)
+    def change_strategy(self, merger: str, corrector: Corrector) -> None:
+        self.core.set_behaviour(self.behaviour(merger, corrector))
 
     @rule(delay=st.integers(0, 30))
     def change_delay(self, delay: int) -> None:
         self.core.delay = delay
+
+    @rule()
+    def stop(self) -> None:
+        self.core.stop()
 
     @rule()
     def reset(self) -> None:
