@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +27,13 @@ from async_chunking.policies.fit import (
     check_fit,
     check_horizon,
     check_instruction,
+    check_strategy,
     read_streams,
 )
 from async_chunking.policies.kinds import check_kind
 from async_chunking.policies.source import PolicySpec
 from async_chunking.settings import Settings, load_yaml, unknown, validated
-from async_chunking.strategies import check, resolve
+from async_chunking.strategies import Strategy, resolve
 
 
 class Arguments(Settings):
@@ -194,22 +196,30 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     policy = facts(spec)
     check_fit(policy, description)
     check_instruction(read_streams(policy, description), arguments.instruction)
+    interval = arguments.execution_horizon or description.policy.execution_horizon
+    delay_s = parse_latency(arguments.delay_ms).typical
+    check_horizon(policy, interval, delay_s, description.policy.policy_rate_hz)
     strategy = resolve(arguments.strategy)
-    check(strategy, policy.offers)
-    nodes = _nodes(robot, arguments, description, policy)
+    _check_constants(strategy)
+    check_strategy(strategy, policy, description, interval, delay_s)
+    nodes = _nodes(robot, arguments, description, policy, interval)
     return Bringup(description, policy, arguments, _overridden(nodes, arguments.params_file))
 
 
+def _check_constants(strategy: Strategy) -> None:
+    """Refuse constants that a strategy does not have; a sampler's only where torch is."""
+    strategy.load_merger()
+    if strategy.constants and find_spec('torch'):
+        strategy.load_sampler()
+
+
 def _nodes(
-    robot: str, arguments: Arguments, description: Embodiment, policy: Facts
+    robot: str, arguments: Arguments, description: Embodiment, policy: Facts, interval: int
 ) -> tuple[NodeSpec, ...]:
     common = {
         'embodiment': robot, 'sim': arguments.sim, 'autostart': True,
         'use_sim_time': arguments.use_sim_time,
     }  # fmt: skip
-    interval = arguments.execution_horizon or description.policy.execution_horizon
-    delay_s = parse_latency(arguments.delay_ms).typical
-    check_horizon(policy, interval, delay_s, description.policy.policy_rate_hz)
     own = arguments.policy == PolicySpec.kind
     folder = policy.title if own else arguments.policy_path
     if folder and Path(folder).expanduser().exists():

@@ -418,9 +418,7 @@ class Executor:
         self._mark = self.tick
         delay = 0 if issued.fresh else self.delay
         boundary = Boundary(previous, delay, self.config.execution_horizon)
-        return ChunkRequest(
-            self.run_id, self._request_id, self.tick, behaviour.name, boundary
-        )
+        return ChunkRequest(self.run_id, self._request_id, self.tick, behaviour.name, boundary)
 
     # --- commands -------------------------------------------------------------------------------
 

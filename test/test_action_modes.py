@@ -16,10 +16,11 @@ from async_chunking.embodiment import load
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
 from async_chunking.mergers import MERGERS
 from async_chunking.policies.directory import PolicyDirectory
-from async_chunking.policies.responder import Responder, check_modes, translated
+from async_chunking.policies.fit import check_modes
+from async_chunking.policies.responder import Responder, translated
 from async_chunking.policies.shipped import policy_directory
 from async_chunking.sim import make_task
-from async_chunking.strategies import StrategyError
+from async_chunking.strategies import StrategyError, resolve
 
 TICKS, DELAY = 120, 3
 
@@ -85,7 +86,9 @@ def test_the_robot_moves_as_with_positions(name, mode, strategy):
 
 
 def test_a_strategy_that_reads_states_in_the_old_plan_is_refused_for_offsets() -> None:
-    check_modes('vlash', ActionModes(('absolute', 'absolute'), 0.02))
-    check_modes('paint', ActionModes(('delta', 'absolute'), 0.02))
+    check_modes(resolve('vlash'), ActionModes(('absolute', 'absolute'), 0.02))
+    check_modes(resolve('paint'), ActionModes(('delta', 'absolute'), 0.02))
     with pytest.raises(StrategyError, match='absolute, delta; it needs a policy of absolute'):
-        check_modes('vlash', ActionModes(('delta', 'absolute'), 0.02))
+        check_modes(resolve('vlash'), ActionModes(('delta', 'absolute'), 0.02))
+    with pytest.raises(StrategyError, match='they are absolute positions here'):
+        check_modes(resolve('vlash:mode=delta'), ActionModes(('absolute', 'absolute'), 0.02))

@@ -198,6 +198,12 @@ def test_a_directory_offers_what_its_checkpoints_allow(tmp_path: Path):
         folder.load('vlash')
 
 
+def test_a_checkpoint_under_the_name_of_another_recipe_is_refused(tmp_path: Path):
+    save_policy(tmp_path / 'remac', make_policy(), 'flow')
+    with pytest.raises(CheckpointError, match=r"remac.json: recipe = 'flow', in a file named 're"):
+        PolicyDirectory(tmp_path)
+
+
 def test_a_directory_with_checkpoints_of_two_robots_is_refused(tmp_path: Path):
     save_policy(tmp_path / 'flow', make_policy(), 'flow', robot='viperx')
     save_policy(tmp_path / 'remac', make_policy(), 'remac', robot='fr3')

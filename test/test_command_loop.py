@@ -132,7 +132,7 @@ def test_a_missed_tick_is_reported_but_not_sent_afterwards(bench):
     assert bench.loop.counters['missed_ticks'] == 4
 
 
-def test_a_chunk_takes_over_and_a_strategy_changes_at_the_next_request(bench):
+def test_a_chunk_takes_over_and_a_strategy_changes_with_the_next(bench):
     bench.tick(2)
     bench.answer(np.tile(HOME + 0.1, (16, 1)))
     bench.inputs.behaviour = Behaviour('ensemble', Ensemble(), Corrector())
@@ -141,6 +141,9 @@ def test_a_chunk_takes_over_and_a_strategy_changes_at_the_next_request(bench):
     assert bench.loop.executor.behaviour.name == 'naive'
     bench.tick(8)
     assert bench.requests[-1].strategy == 'ensemble'
+    assert bench.loop.executor.behaviour.name == 'naive'
+    bench.answer(np.tile(HOME + 0.1, (16, 1)))
+    bench.tick()
     assert bench.loop.executor.behaviour.name == 'ensemble'
 
 

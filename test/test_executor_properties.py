@@ -35,7 +35,8 @@ class Faulty(Corrector):
         return action + self.value
 
 
-CORRECTORS = st.sampled_from([Corrector(), Faulty(None), Faulty(np.nan), Faulty(1e9), Faulty(-0.3)])
+FAULTS = (None, np.nan, 1e9, -0.3)
+CORRECTORS = st.sampled_from([Corrector(), *map(Faulty, FAULTS)])
 
 
 class ExecutorMachine(RuleBasedStateMachine):

@@ -22,6 +22,7 @@ from async_chunking.policies.fit import (
     check_fit,
     check_horizon,
     check_instruction,
+    check_strategy,
     facts_of,
     made_up,
     read_streams,
@@ -30,7 +31,7 @@ from async_chunking.policies.kinds import KINDS, open_policy
 from async_chunking.policies.responder import Responder
 from async_chunking.policies.shipped import SHIPPED
 from async_chunking.policies.source import PolicySpec
-from async_chunking.strategies import STRATEGIES
+from async_chunking.strategies import STRATEGIES, resolve
 from async_chunking.wiring import Stream
 
 PAGE = Path(__file__).parent.parent / 'docs' / 'policies.md'
@@ -255,6 +256,34 @@ def test_an_empty_instruction_is_refused_where_it_is_read():
     check_instruction(read_streams(Facts('policy', 16, 7, expects={'front': ()}), CAMERA), '')
     with pytest.raises(FitError, match="'task' is the parameter instruction, which is empty"):
         check_instruction(read_streams(Facts('policy', 16, 7), CAMERA), ' ')
+
+
+def test_joints_in_another_order_are_refused_and_other_names_are_not():
+    turned = ROBOT.joint_names[::-1]
+    with pytest.raises(FitError, match=r'in the order left_finger, .*, robot viperx in the order'):
+        check_fit(Facts('policy', 16, 7, joint_names=turned), ROBOT)
+    check_fit(Facts('policy', 16, 7, joint_names=tuple('abcdefg')), ROBOT)
+
+
+def test_another_policy_rate_is_refused_with_both():
+    with pytest.raises(FitError, match=r'trained on 15 rows a second, policy_rate_hz .* is 50'):
+        check_fit(Facts('policy', 16, 7, policy_rate_hz=15.0), ROBOT)
+
+
+def test_a_checkpoint_that_knows_shorter_delays_only_is_refused():
+    facts = Facts('policy', 16, 7, frozenset({'velocity', 'recipe:remac'}),
+                  delays={'recipe:remac': (0, 4)})  # fmt: skip
+    check_strategy(resolve('remac'), facts, ROBOT, 8, 0.08)
+    check_strategy(resolve('paint'), facts, ROBOT, 8, 0.12)
+    with pytest.raises(FitError, match=r"strategy 'remac' was .* up to 4 steps, the delay is 6"):
+        check_strategy(resolve('remac'), facts, ROBOT, 8, 0.12)
+
+
+def test_a_quantisation_that_leaves_too_few_rows_is_refused():
+    facts = Facts('policy', 16, 7, frozenset({'velocity', 'recipe:vlash'}))
+    check_strategy(resolve('vlash:quantization=2'), facts, ROBOT, 8, 0.0)
+    with pytest.raises(FitError, match=r'leaves 5 rows of a chunk of 16, fewer than .* 8'):
+        check_strategy(resolve('vlash:quantization=3'), facts, ROBOT, 8, 0.0)
 
 
 def test_a_policy_that_fits():

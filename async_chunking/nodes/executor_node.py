@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import numpy as np
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
@@ -29,9 +30,11 @@ from async_chunking.nodes.pacing import SteadyPace, raise_all_threads
 from async_chunking.nodes.sinks import sink_class
 from async_chunking.parameters import ExecutorParameters
 from async_chunking.policies.directory import load_corrector
+from async_chunking.policies.fit import check_modes
 from async_chunking.strategies import check, resolve
 
 _MEASURED = 'measured'
+_POSES = 3  # Of so many measured poses in a row the median counts, so that one may be wrong.
 
 
 def behaviour(parameters: ExecutorParameters) -> Behaviour:
@@ -61,7 +64,9 @@ class ExecutorNode(RobotNode):
 
     def check(self, parameters: ExecutorParameters) -> None:
         """Refuse a strategy that the policy cannot serve, and numbers that do not fit together."""
-        check(resolve(parameters.strategy), parameters.offers.split())
+        strategy = resolve(parameters.strategy)
+        check(strategy, parameters.offers.split())
+        check_modes(strategy, self.embodiment.action_modes)
         self._check_corrector(behaviour(parameters).corrector)
         try:
             self._make_config(parameters)
@@ -104,6 +109,7 @@ class ExecutorNode(RobotNode):
         self._pace = ClockPace(self, period_ns) if simulated else SteadyPace(period_ns)
         self._wall_ns = self._pace.now_ns if simulated else time.time_ns
         self._inputs = Inputs(None, None, behaviour(self.parameters))
+        self._poses: deque[np.ndarray] = deque(maxlen=_POSES)
         streams = {_MEASURED: Stream(kind='measured', size=len(names))}
         if 'corrector:' in self.parameters.offers:
             streams |= {n: s for n, s in robot.observations.items() if s.is_numeric}
@@ -130,12 +136,14 @@ class ExecutorNode(RobotNode):
         self._stopped = False  # By ~/stop.
         self._faults = 0  # Of the joint measurements, those that were told of.
         self.create_timer(1.0, self._diagnose)
+        self.create_timer(0.1, self._forget_stale)
 
     def activate(self) -> None:
         """Start the command thread; it begins to send when the joints were measured."""
         parameters = self.parameters
         # The robot may have been moved since they were measured.
         self._inputs.measured = self._inputs.observation = None
+        self._poses.clear()
         self._stopped = False
         if parameters.realtime_priority > 1:
             raise_all_threads(parameters.realtime_priority - 1)
@@ -165,7 +173,9 @@ class ExecutorNode(RobotNode):
 
     def _on_sample(self, name: str, values: np.ndarray) -> None:
         if name == _MEASURED:
-            self._inputs.measured = values
+            self._poses.append(values)
+            if len(self._poses) == _POSES:
+                self._inputs.measured = np.median(self._poses, axis=0)
         else:
             self._inputs.observation = {**(self._inputs.observation or {}), name: values}
 
@@ -176,8 +186,21 @@ class ExecutorNode(RobotNode):
             self._unreadable += 1
             return
         if self._loop is not None:
-            self._refusal = message.refusal or self._refusal
+            if message.refusal:
+                self._refused(message)
             self._loop.deliver(convert.chunk_value(message))
+
+    def _refused(self, message: ActionChunk) -> None:
+        """Go back from a strategy that the policy cannot serve to the one that is executed."""
+        self._refusal = message.refusal
+        executor = self._loop.executor
+        wanted = self.parameters.strategy
+        served = executor is not None and executor.phase is Phase.EXECUTING
+        if served and message.strategy == wanted != executor.behaviour.name:
+            self.set_parameters([Parameter('strategy', value=executor.behaviour.name)])
+            self.get_logger().error(
+                f'strategy {wanted} is taken back: {message.refusal}', throttle_duration_sec=1.0
+            )
 
     def _on_delay(self, message: DelayEstimate) -> None:
         self._inputs.delay = min(message.delay, self._config.horizon)
@@ -253,7 +276,6 @@ class ExecutorNode(RobotNode):
         loop = self._loop
         if loop is None:
             return
-        self._forget_stale()
         if loop.error is not None:
             self.get_logger().fatal(f'the command thread ended: {loop.error!r}')
             self.failure = repr(loop.error)

@@ -28,14 +28,17 @@ from async_chunking.policies.fit import (
     check_fit,
     check_horizon,
     check_instruction,
+    check_modes,
+    check_strategy,
     facts_of,
     made_up,
     read_streams,
 )
 from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.placed import Placement
-from async_chunking.policies.responder import Answer, Responder, check_modes, translated
+from async_chunking.policies.responder import Answer, Responder, translated
 from async_chunking.policies.source import PolicySource, PolicySpec
+from async_chunking.strategies import resolve
 
 _PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.
 _COUNTERS = (
@@ -69,7 +72,7 @@ class PolicyNode(RobotNode):
     def check(self, parameters: PolicyParameters) -> None:
         """Refuse an empty instruction if the policy reads it."""
         check_instruction(self._streams, parameters.instruction)
-        check_modes(parameters.strategy, self.embodiment.action_modes)
+        check_modes(resolve(parameters.strategy), self.embodiment.action_modes)
 
     def configure(self) -> None:
         """Open the policy, see whether it fits, answer made-up requests, subscribe."""
@@ -90,7 +93,7 @@ class PolicyNode(RobotNode):
             self.check(self.parameters)
             self._responder = Responder(self._source, self.parameters.seed, placement)
             seconds = self._responder.warm_up(self.parameters.strategy, made_up(robot))
-            self._check_horizon(self._facts, seconds)
+            self._check_delay(self._facts, seconds)
         except AsyncChunkingError:
             self.cleanup()
             raise
@@ -115,13 +118,14 @@ class PolicyNode(RobotNode):
             )
         )  # fmt: skip
 
-    def _check_horizon(self, facts: Facts, seconds: float) -> None:
-        """Refuse chunks that end before the next takes over; simulated time is not measured."""
+    def _check_delay(self, facts: Facts, seconds: float) -> None:
+        """Refuse what cannot bear the delay; simulated time is not measured."""
         defaults = self.embodiment.policy
         rows = self.parameters.execution_horizon or defaults.execution_horizon
         least = 0.0 if self._simulated else seconds
         delay_s = max(least, self._latency.typical)
         check_horizon(facts, rows, delay_s, defaults.policy_rate_hz)
+        check_strategy(resolve(self.parameters.strategy), facts, self.embodiment, rows, delay_s)
 
     def activate(self) -> None:
         """Start the inference thread; one that is still busy since before goes on."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FLOW_ARCHITECTURES = frozenset({'mixer', 'transformer'})
 BASES = ('flow', 'act')  # What a strategy runs that asks for no recipe; the first one there.
+_ALSO = {'act': 'remac_act'}  # Checkpoint -> another recipe that makes it.
 
 
 class PolicyDirectory(PolicySource):
@@ -35,8 +36,8 @@ class PolicyDirectory(PolicySource):
         sidecars: Recipe -> what its checkpoint says about itself.
 
     Raises:
-        CheckpointError: The folder has no checkpoint, or they disagree about the robot or the
-            shape of a chunk.
+        CheckpointError: The folder has no checkpoint, one is not of the recipe that its name
+            says, or they disagree about the robot or the shape of a chunk.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -49,6 +50,10 @@ class PolicyDirectory(PolicySource):
         self.sidecars: dict[str, Sidecar] = {
             name: read_sidecar(self.path / name) for name in names
         }
+        for name, sidecar in self.sidecars.items():
+            if sidecar.recipe not in (name, _ALSO.get(name)):
+                msg = f"{self.path / name}.json: recipe = '{sidecar.recipe}', in a file named "
+                raise CheckpointError(msg + f"'{name}'; give it back its name")
         for key in ('robot', 'joint_names', 'policy_rate_hz'):
             self._agree(key, {n: getattr(s, key) for n, s in self.sidecars.items()})
         for key in ('horizon', 'action_dim'):
@@ -87,13 +92,29 @@ class PolicyDirectory(PolicySource):
     @property
     def offers(self) -> frozenset[str]:
         """Names of `strategies.NEEDS` that a strategy may rely on."""
-        offers = CORRECTORS & {f'corrector:{name}' for name in self.sidecars}
+        offers = {f'corrector:{name}' for name in self.sidecars} & CORRECTORS
         offers |= RECIPES & {f'recipe:{name}' for name in self.sidecars}
         if 'weak' in self.sidecars:
             offers.add('weak_policy')
         if self.sidecars[self.base].architecture.get('name') in FLOW_ARCHITECTURES:
             offers |= {'velocity', 'gradients', 'per_token_time'}
         return frozenset(offers)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Of the columns of a chunk."""
+        return next(iter(self.sidecars.values())).joint_names
+
+    @property
+    def policy_rate_hz(self) -> float:
+        """Rows of a chunk per second."""
+        return next(iter(self.sidecars.values())).policy_rate_hz
+
+    @property
+    def delays(self) -> dict[str, tuple[int, int]]:
+        """What the training of each recipe knew [steps]."""
+        known = {f'recipe:{name}': s.delay_range for name, s in self.sidecars.items()}
+        return {need: known[need] for need in RECIPES if known.get(need)}
 
     @property
     def expects(self) -> dict[str, tuple[int, ...]]:

@@ -45,7 +45,9 @@ def facts(spec: PolicySpec) -> Facts:
         raise AsyncChunkingError(shown)
     found = json.loads(done.stdout.splitlines()[-1])
     found['offers'] = frozenset(found['offers'])
-    found['expects'] = {name: tuple(shape) for name, shape in found['expects'].items()}
+    for name in ('expects', 'delays'):
+        found[name] = {key: tuple(values) for key, values in found[name].items()}
+    found['joint_names'] = tuple(found['joint_names'])
     return Facts(**found)
 
 

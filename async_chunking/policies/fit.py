@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from async_chunking.action_modes import ActionModes
 from async_chunking.embodiment import Embodiment, Stream
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.source import PolicySource
+from async_chunking.strategies import Strategy, StrategyError, check
 
 
 class FitError(AsyncChunkingError):
@@ -28,13 +30,17 @@ class Facts:
     action_dim: int
     offers: frozenset[str] = frozenset()
     expects: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    joint_names: tuple[str, ...] = ()
+    policy_rate_hz: float = 0.0
+    delays: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def facts_of(source: PolicySource) -> Facts:
     """Return what there is to know of a policy."""
     return Facts(
-        source.title, source.horizon, source.action_dim, source.offers, dict(source.expects)
-    )
+        source.title, source.horizon, source.action_dim, source.offers, dict(source.expects),
+        source.joint_names, source.policy_rate_hz, dict(source.delays),
+    )  # fmt: skip
 
 
 def made_up(robot: Embodiment) -> dict[str, Any]:
@@ -69,13 +75,28 @@ def check_fit(facts: Facts, robot: Embodiment) -> None:
     Refuse a policy of another robot.
 
     Raises:
-        FitError: The action dimension, an observation or its shape differs; names both numbers.
+        FitError: The action dimension, the order of the joints, the policy rate, an observation
+            or its shape differs; names both.
     """
     joints = len(robot.joints)
     if facts.action_dim != joints:
         msg = (
             f'{facts.title}: the policy has {facts.action_dim} action dimensions, robot '
             f'{robot.name} has {joints} joints'
+        )
+        raise FitError(msg)
+    names = robot.joint_names
+    if facts.joint_names != names and set(facts.joint_names) == set(names):
+        msg = (
+            f'{facts.title}: the policy has the joints in the order {", ".join(facts.joint_names)}'
+            f', robot {robot.name} in the order {", ".join(names)}'
+        )
+        raise FitError(msg)
+    rate = robot.policy.policy_rate_hz
+    if facts.policy_rate_hz and not math.isclose(facts.policy_rate_hz, rate):
+        msg = (
+            f'{facts.title}: the policy was trained on {facts.policy_rate_hz:g} rows a second, '
+            f'policy_rate_hz of robot {robot.name} is {rate:g}'
         )
         raise FitError(msg)
     streams = robot.observations
@@ -128,6 +149,69 @@ def check_horizon(
         f'{delay_s * 1e3:.0f} ms at {policy_rate_hz:g} Hz); {remedy}'
     )
     raise FitError(msg)
+
+
+def check_strategy(
+    strategy: Strategy, facts: Facts, robot: Embodiment, execution_horizon: int, delay_s: float
+) -> None:
+    """
+    Refuse a strategy that this policy cannot serve on this robot.
+
+    Args:
+        strategy: Resolved.
+        facts: Of the policy.
+        robot: What it drives.
+        execution_horizon: Steps between two requests.
+        delay_s: To be expected [s].
+
+    Raises:
+        StrategyError: The policy lacks what it needs, the robot's actions mean something else than
+            it reads in them, or a constant is wrong.
+        FitError: Its checkpoint was not trained for such a delay, or it leaves too few rows.
+    """
+    check(strategy, facts.offers)
+    check_modes(strategy, robot.action_modes)
+    delay = rows_in(delay_s, robot.policy.policy_rate_hz)
+    for need in sorted(strategy.needs & set(facts.delays)):
+        longest = facts.delays[need][1]
+        if delay > longest:
+            msg = (
+                f"{facts.title}: the checkpoint of strategy '{strategy.name}' was trained for "
+                f'delays up to {longest} steps, the delay is {delay}; train it with a higher '
+                'max_delay'
+            )
+            raise FitError(msg)
+    quantization = dict(strategy.constants).get('quantization', '1')
+    rows = facts.horizon // int(quantization)
+    if rows < execution_horizon:
+        msg = (
+            f"strategy '{strategy.name}' leaves {rows} rows of a chunk of {facts.horizon}, fewer "
+            f'than execution_horizon {execution_horizon}'
+        )
+        raise FitError(msg)
+
+
+def check_modes(strategy: Strategy, modes: ActionModes) -> None:
+    """
+    Refuse a strategy that reads states in the old plan where its rows are none.
+
+    Raises:
+        StrategyError: It is one.
+    """
+    if strategy.sampler != 'vlash':
+        return
+    if not modes.trivial:
+        msg = (
+            f"strategy '{strategy.name}' takes the old plan's rows for states, but action modes "
+            f'are {", ".join(sorted(set(modes.modes)))}; it needs a policy of absolute positions'
+        )
+        raise StrategyError(msg)
+    if dict(strategy.constants).get('mode') == 'delta':
+        msg = (
+            f"strategy '{strategy.name}' adds the old plan's rows up, but they are absolute "
+            'positions here; leave mode=delta to code that draws chunks of increments itself'
+        )
+        raise StrategyError(msg)
 
 
 def _shown(shape: tuple[int, ...]) -> str:

@@ -16,11 +16,12 @@ from async_chunking.action_modes import ActionModes
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, CountingPolicy, FlowPolicy
+from async_chunking.policies.fit import check_modes
 from async_chunking.policies.placed import Placement, place
 from async_chunking.policies.source import PolicySource
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
-from async_chunking.strategies import Strategy, StrategyError, check, resolve
+from async_chunking.strategies import Strategy, check, resolve
 
 
 @dataclass(frozen=True)
@@ -185,31 +186,16 @@ def translated(
         observation: See `Responder.answer`.
         measured: [D] joints when it was made [rad, m].
     """
-    if modes.trivial:
-        return responder.answer(request, observation)
     try:
-        check_modes(request.strategy, modes)
+        check_modes(resolve(request.strategy), modes)
     except AsyncChunkingError as error:
         return Answer(np.empty((0, len(modes.modes))), refusal=str(error))
+    if modes.trivial:
+        return responder.answer(request, observation)
     previous = modes.to_actions(request.boundary.previous, measured)
     request = replace(request, boundary=replace(request.boundary, previous=previous))
     answer = responder.answer(request, observation)
     return replace(answer, actions=modes.to_positions(answer.actions, measured))
-
-
-def check_modes(strategy: str, modes: ActionModes) -> None:
-    """
-    Refuse a strategy that reads states in the old plan, of a policy that does not speak of them.
-
-    Raises:
-        StrategyError: It is one.
-    """
-    if resolve(strategy).sampler == 'vlash' and not modes.trivial:
-        msg = (
-            f"strategy '{strategy}' takes the old plan's rows for states, but action modes are "
-            f'{", ".join(sorted(set(modes.modes)))}; it needs a policy of absolute positions'
-        )
-        raise StrategyError(msg)
 
 
 def _batch(values: Any) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from async_chunking.strategies import Strategy
@@ -57,11 +58,18 @@ class PolicySource(ABC):
         offers: What strategies may rely on, names of `strategies.NEEDS`.
         expects: Observations that it reads, by name -> shape without batch. Images are
             (height, width, 3), text is (). Empty if it does not say.
+        joint_names: [D] in the order of the columns; empty if it does not say.
+        policy_rate_hz: Rows of a chunk per second; 0 if it does not say.
+        delays: Name of `strategies.NEEDS` -> smallest and largest delay that its training knew
+            [steps].
         observation_steps: How much it reads of the past, the present counted, one policy step
             apart. If more than 1, numbers and images arrive as [n, ...], the oldest first.
     """
 
     observation_steps: int = 1
+    joint_names: tuple[str, ...] = ()
+    policy_rate_hz: float = 0.0
+    delays: Mapping[str, tuple[int, int]] = MappingProxyType({})
     title: str
     horizon: int
     action_dim: int

@@ -51,6 +51,25 @@ def test_a_pose_from_before_the_activation_is_not_believed(node: ExecutorNode) -
     assert node._inputs.observation is None
 
 
+def test_one_wrong_pose_moves_no_robot_that_rests(node: ExecutorNode) -> None:
+    node.trigger_activate()
+    home = np.full(7, 0.03)
+    for _ in range(3):
+        node._on_sample('measured', home)
+    loop = node._loop
+    until(lambda: loop.executor is not None and loop.executor.tick > 3)
+    displaced = 0.01 * np.ones(7)
+    node._on_sample('measured', home + 1.0)
+    assert loop.reset(displaced) is not None
+    until(lambda: loop.executor.tick > 3)
+    np.testing.assert_array_equal(loop._last, home)
+    for _ in range(2):  # It was moved indeed.
+        node._on_sample('measured', home + 1.0)
+    assert loop.reset(displaced) is not None
+    until(lambda: loop.executor.tick > 3)
+    np.testing.assert_array_equal(loop._last, home + 1.0)
+
+
 def test_a_strategy_with_a_wrong_constant_is_refused_and_changes_nothing(node) -> None:
     node.trigger_activate()
     (result,) = node.set_parameters([Parameter('strategy', value='ensemble:decay=abc')])

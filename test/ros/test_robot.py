@@ -250,6 +250,17 @@ def test_a_strategy_is_changed_at_run_time_and_a_wrong_one_refused(robot: Robot)
     assert 'sets the merger twice' in refused.reason
     refused = robot.set_strategy('bid_full+remac')
     assert not refused.successful
+
+    # The executor does not know the samplers' constants; the policy does.
+    robot.set_strategy('paint:grid=none')
+    robot.until(lambda: robot.requests[-1].strategy == 'paint:grid=none', 'a request for it')
+    asked = robot.requests[-1].request_id
+    robot.until(
+        lambda: (
+            robot.requests[-1].request_id > asked and robot.requests[-1].strategy == 'ensemble'
+        ),
+        'the strategy before it',
+    )
     assert robot.set_strategy('naive').successful
     robot.until(lambda: robot.steps[-1].strategy == 'naive', 'the old strategy')
 
