@@ -154,4 +154,5 @@ PARAMETERS: dict[str, type[NodeParameters]] = {
 }
 
 # Environment variable: nodes end when the process that started them does.
+COULD_NOT_START = 2  # Status of a node that was refused, for instance for its parameters.
 PARENT_VARIABLE = 'ASYNC_CHUNKING_END_WITH_PARENT'

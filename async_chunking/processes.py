@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from async_chunking.bringup import NodeSpec
-from async_chunking.parameters import PARENT_VARIABLE
+from async_chunking.parameters import COULD_NOT_START, PARENT_VARIABLE
 from async_chunking.ros_environment import environment
 
 _PATIENCE = (8.0, 3.0)  # Seconds from SIGINT to SIGTERM, and from there to SIGKILL.
@@ -82,6 +82,8 @@ class Processes:
         for name, process in list(self._running.items()):
             if process.poll() is None:
                 continue
+            if process.returncode == COULD_NOT_START and not self.restarts[name]:
+                return f'{name} could not start'
             if not self._nodes[name].respawn:
                 if self._nodes[name].essential:
                     return f'{name} ended with status {process.returncode}'

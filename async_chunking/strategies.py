@@ -208,6 +208,10 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
+NAMES = (*STRATEGIES, *(name for name in SAMPLERS if '+' in name))
+"""Every strategy, and the combinations that are samplers of their own."""
+
+
 def resolve(name: str) -> Strategy:
     """
     Return the strategy for a name or a '+' combination.

@@ -28,7 +28,7 @@ from pydantic import Field, field_validator
 
 from async_chunking.bench.delays import DelayModel, require_feasible
 from async_chunking.settings import Settings, load_yaml, validated
-from async_chunking.strategies import STRATEGIES, Strategy, resolve
+from async_chunking.strategies import NAMES, Strategy, resolve
 
 BATCH = 16
 """Rollouts of one unit of work. Results do not depend on how units are spread over processes, but
@@ -60,7 +60,7 @@ class Grid(Settings):
     @field_validator('strategies', mode='before')
     @classmethod
     def _all(cls, value: Any) -> Any:
-        value = tuple(STRATEGIES) if value == 'all' else value
+        value = NAMES if value == 'all' else value
         for name in value if isinstance(value, list | tuple) else ():
             resolve(str(name))
         return value

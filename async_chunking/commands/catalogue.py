@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 
 from async_chunking.policies.kinds import KINDS, Offer
-from async_chunking.strategies import SAMPLERS, STRATEGIES, constants, resolve
+from async_chunking.strategies import NAMES, SAMPLERS, STRATEGIES, constants, resolve
 
 AXES = ('sampler', 'merger', 'corrector')
 COLUMNS = ('strategy', 'sets', 'policy calls', 'needs', 'paper')
@@ -43,9 +43,8 @@ def strategies(
     if name:
         rich.print(details(name))
         return
-    names = [*STRATEGIES, *(name for name in SAMPLERS if '+' in name)]
     columns = ('strategy', *OFFERS) if policies else COLUMNS
-    lines = [policy_row(name) if policies else row(name) for name in names]
+    lines = [policy_row(name) if policies else row(name) for name in NAMES]
     if markdown:
         for line in (columns, ['---'] * len(columns), *lines):
             typer.echo(f'| {" | ".join(line)} |')

@@ -23,7 +23,7 @@ from rclpy.timer import Timer
 from async_chunking import ros_environment
 from async_chunking.embodiment import Embodiment, load
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.parameters import PARENT_VARIABLE, NodeParameters
+from async_chunking.parameters import COULD_NOT_START, PARENT_VARIABLE, NodeParameters
 from async_chunking.settings import unknown, validated
 
 _PR_SET_PDEATHSIG = 1
@@ -43,6 +43,7 @@ class RobotNode(LifecycleNode):
         parameters: As configured, then as changed.
         embodiment: The robot.
         failure: Why the process must end; empty while it need not.
+        status: Of the process, if it fails.
         interrupted: Whether the process was told to end; for whatever waits.
     """
 
@@ -52,7 +53,7 @@ class RobotNode(LifecycleNode):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.failure = ''
+        self.failure, self.status = '', 1
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.interrupted: Callable[[], bool] = lambda: False
         self._configured = False
@@ -191,6 +192,7 @@ class RobotNode(LifecycleNode):
         for transition in (self.trigger_configure, self.trigger_activate):
             if transition() is not TransitionCallbackReturn.SUCCESS:
                 self.failure = self.failure or 'it could not start'
+                self.status = COULD_NOT_START
                 return
 
     def end(self) -> None:
@@ -203,7 +205,7 @@ class RobotNode(LifecycleNode):
 
 
 def run(make: Callable[[], RobotNode]) -> NoReturn:
-    """Run a node until SIGINT or SIGTERM, then end the process; status 1 if the node failed.
+    """Run a node until SIGINT or SIGTERM, then end the process; with its status if it failed.
 
     Signals do not shut ROS down at once, so that a robot can be brought to rest first.
     """
@@ -232,4 +234,6 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
     rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1 if node.failure else 0)  # Taking torch apart, as Python would, takes seconds.
+    os._exit(
+        node.status if node.failure else 0
+    )  # Taking torch apart, as Python would, takes seconds.

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from launch.actions import (
     Shutdown,
     TimerAction,
 )
+from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
 from async_chunking.bags.topics import recorded_topics
 from async_chunking.bringup import Arguments, Bringup, NodeSpec, describe
+from async_chunking.parameters import COULD_NOT_START
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 
@@ -55,7 +59,6 @@ def _node(spec: NodeSpec, arguments: Arguments) -> Node:
     if spec.name == 'recorder' and shutil.which('ros2'):
         # ros2 bag record writes the bag; ours only publishes what the robot is running.
         spec = replace(spec, parameters={**spec.parameters, 'path': ''})
-    ending = OpaqueFunction(function=_end_with, args=[spec.name])
     return Node(
         package='async_chunking',
         executable=spec.executable,
@@ -69,13 +72,22 @@ def _node(spec: NodeSpec, arguments: Arguments) -> Node:
         respawn=spec.respawn,
         respawn_delay=0.5,
         sigterm_timeout='8',  # The robot is brought to rest first.
-        on_exit=[ending] if spec.essential and not spec.respawn else None,
+        on_exit=_exit_handler(spec),
     )
 
 
-def _end_with(context: LaunchContext, name: str) -> list[Shutdown]:
-    """End everything because a node ended, unless that is going on already."""
-    return [] if context.is_shutdown else [Shutdown(reason=f'{name} ended')]
+def _exit_handler(spec: NodeSpec) -> Callable[[ProcessExited, LaunchContext], list[Shutdown]]:
+    """End everything when a node ends that is needed, or that could not even start."""
+    exits = itertools.count()
+
+    def handle(event: ProcessExited, context: LaunchContext) -> list[Shutdown]:
+        refused = next(exits) == 0 and event.returncode == COULD_NOT_START
+        needed = spec.essential and not spec.respawn
+        if context.is_shutdown or not (refused or needed):
+            return []
+        return [Shutdown(reason=f'{spec.name} {"could not start" if refused else "ended"}')]
+
+    return handle
 
 
 def _recorder(bringup: Bringup) -> list[ExecuteProcess]:

@@ -87,6 +87,8 @@ def train(
     robot, joints = _robot(task, demonstrations)
     start = (base or out / entry.base) if entry.base else None
     inputs = Inputs(demonstrations, task, robot, joints, start)
+    if device == 'cuda' and 'LOCAL_RANK' in os.environ:  # Of torchrun: a GPU for each process.
+        device = f'cuda:{os.environ["LOCAL_RANK"]}'
     chosen: Recipe = entry.load('recipe')(config, inputs, device)
     history = fit(chosen, out, resume=resume)
     if int(os.environ.get('RANK', '0')) == 0:

@@ -43,7 +43,7 @@ def fit(recipe: Recipe, out: Path, *, resume: bool = False, quiet: bool = False)
             the way, or a loss that is not finite.
         StorageError: The disk is full; what was saved before is kept.
     """
-    rank, world = _join_processes()
+    rank, world = _join_processes(recipe.device)
     config = recipe.config
     _check_shares(config, world)
     _check_base(recipe, out)
@@ -185,11 +185,11 @@ def _progress(hidden: bool) -> Progress:
 # --- several processes ------------------------------------------------------------------------
 
 
-def _join_processes() -> tuple[int, int]:
+def _join_processes(device: torch.device) -> tuple[int, int]:
     """Return rank and number of processes, as the launcher (torchrun, accelerate) set them."""
     world = int(os.environ.get('WORLD_SIZE', '1'))
     if world > 1 and not distributed.is_initialized():
-        distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')
+        distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
     return (distributed.get_rank(), world) if world > 1 else (0, 1)
 
 

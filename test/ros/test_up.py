@@ -122,6 +122,16 @@ def test_a_missing_checkpoint_stops_the_start(tmp_path: Path) -> None:
     assert f'{tmp_path} holds no checkpoint' in done.stderr
 
 
+def test_a_node_that_cannot_start_ends_the_start_with_its_reason() -> None:
+    done = subprocess.run(
+        [*COMMAND, 'device:=cuda:99'],
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert 'policy could not start' in done.stderr
+    assert 'cuda:99' in done.stderr
+
+
 def test_a_robot_that_does_not_start_in_time_is_given_up() -> None:
     done = subprocess.run(
         [*COMMAND, 'start_timeout_s:=0.01'],
