@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
+from itertools import pairwise
 
 import numpy as np
 import rclpy
@@ -17,6 +18,7 @@ from std_msgs.msg import Float64MultiArray
 
 from async_chunking.chunk import ActionChunk
 from async_chunking.correctors import Corrector
+from async_chunking.correctors.a2c2 import A2C2
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
 from async_chunking.mergers import MERGERS
 from async_chunking.msg import ControlStep
@@ -24,7 +26,8 @@ from async_chunking.nodes.control_step import ControlStepWriter
 from async_chunking.safety import Limiter, Limits
 
 PARTS = (
-    'poll and step', 'of it: the limiter', 'fill ControlStep', 'publish command', 'publish step',
+    'poll and step', 'of it: the limiter', 'beside it, with a2c2: its head', 'fill ControlStep',
+    'publish command', 'publish step',
 )  # fmt: skip
 TAKE = 'take over a chunk, on the ticks that have one'
 ADMIT = 'check a chunk, in another thread'
@@ -34,7 +37,8 @@ _WARM_UP = 200  # Ticks that do not count.
 def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
     """Return the time of each part [ns]: on every tick, or for every chunk.
 
-    The limiter is timed alone, once more: it is a part of the step, not of the sum.
+    The limiter is timed alone, once more: it is a part of the step, not of the sum. So is a
+    correction head of the size that its recipe trains.
 
     Args:
         ticks: To measure.
@@ -49,7 +53,8 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
     executor = Executor(config, behaviour, 1, np.zeros(action_dim))
     limiter = Limiter(limits, config.control_period)
     limiter.start(np.zeros(action_dim))
-    nothing = np.zeros(action_dim)
+    nothing, head = np.zeros(action_dim), _head(action_dim)
+    seen = {'observation.state': nothing}
     writer = ControlStepWriter(names)
     found: list[tuple[int, ...]] = []
     taken: list[tuple[int, int]] = []
@@ -67,12 +72,14 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
             b = now()
             limiter.follow(step.command, nothing)
             c = now()
-            message = writer.write(step, executor, None, c)
+            head.correct(step.command, 3.0, horizon, seen)
+            h = now()
+            message = writer.write(step, executor, None, h)
             d = now()
             commands.publish(Float64MultiArray(data=array('d', step.command.tobytes())))
             e = now()
             steps.publish(message)
-            found.append((b - a, c - b, d - c, e - d, now() - e))
+            found.append((b - a, c - b, h - c, d - h, e - d, now() - e))
             if request is not None:
                 phase = 0.02 * (tick + np.arange(horizon))[:, None]
                 rows = 0.5 * np.sin(phase) * one
@@ -86,3 +93,19 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
         context.shutdown()
     parts = dict(zip(PARTS, np.array(found[_WARM_UP:]).T, strict=True))
     return parts | dict(zip((TAKE, ADMIT), np.array(taken).T, strict=True))
+
+
+def _head(action_dim: int) -> A2C2:
+    """Return a head with random weights, as large as those that are trained."""
+    sizes = (2 * action_dim + 2, 256, 512, action_dim)
+    rng = np.random.default_rng(0)
+    return A2C2(
+        observation=(('observation.state', action_dim),),
+        offset=np.zeros(2 * action_dim),
+        scale=np.ones(2 * action_dim),
+        relative=True,
+        layers=tuple(
+            (rng.normal(size=(out, inputs)), np.zeros(out))
+            for inputs, out in pairwise(sizes)
+        ),
+    )
