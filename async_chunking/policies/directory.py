@@ -87,7 +87,7 @@ class PolicyDirectory(PolicySource):
     @property
     def offers(self) -> frozenset[str]:
         """Names of `strategies.NEEDS` that a strategy may rely on."""
-        offers = CORRECTORS & {f'corrector:{name}' for name in self.sidecars}
+        offers = {f'corrector:{name}' for name in self.sidecars} & CORRECTORS
         offers |= RECIPES & {f'recipe:{name}' for name in self.sidecars}
         if 'weak' in self.sidecars:
             offers.add('weak_policy')
