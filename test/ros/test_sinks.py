@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What sinks publish, field by field. Messages that no package index has are looked like here."""
+"""What sinks publish, field by field, as it comes out of the bytes on the wire."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from driver_messages import CLASSES, wire
 from rclpy.task import Future
 
 from async_chunking.embodiment import Command, load
@@ -18,57 +19,22 @@ from async_chunking.settings import SettingsError
 JOINTS = ('a', 'b', 'c')
 
 
-def look_alike(name: str, /, **defaults):
-    """Return a class like a generated message: known fields only, defaults made anew."""
-
-    def init(self, **fields):
-        unknown = set(fields) - set(defaults)
-        assert not unknown, f'{name} has no {unknown}'
-        for key, default in defaults.items():
-            made = default() if callable(default) else default
-            object.__setattr__(self, key, fields.get(key, made))
-
-    def guard(self, key, value):
-        assert key in defaults, f'{name} has no field {key}'
-        object.__setattr__(self, key, value)
-
-    return type(name, (), {'__init__': init, '__setattr__': guard})
-
-
-HgMotor = look_alike('MotorCmd', mode=0, q=0.0, dq=0.0, tau=0.0, kp=0.0, kd=0.0, reserve=0)
-GripperCommand = look_alike('GripperCommand')
-GripperCommand.Goal = look_alike(
-    'Goal', command=look_alike('Command', position=0.0, max_effort=0.0)
-)
-FOREIGN = {
-    'interbotix_xs_msgs.msg': {
-        'JointGroupCommand': look_alike('JointGroupCommand', name='', cmd=list),
-        'JointSingleCommand': look_alike('JointSingleCommand', name='', cmd=0.0),
-    },
-    'control_msgs.action': {'GripperCommand': GripperCommand},
-    'unitree_hg.msg': {
-        'MotorCmd': HgMotor,
-        'LowCmd': look_alike(
-            'LowCmd', mode_pr=0, mode_machine=0, motor_cmd=lambda: [HgMotor() for _ in range(35)],
-            reserve=lambda: [0] * 4, crc=0,
-        ),
-        'LowState': look_alike('LowState', mode_machine=0, motor_state=list),
-        'HandCmd': look_alike('HandCmd', motor_cmd=list, reserve=lambda: [0] * 4),
-        'HandState': look_alike('HandState', motor_state=list),
-    },
-    'unitree_go.msg': {
-        'MotorCmd': look_alike('MotorCmd', mode=0, q=0.0, dq=0.0, tau=0.0, kp=0.0, kd=0.0),
-        'MotorCmds': look_alike('MotorCmds', cmds=list),
-        'MotorStates': look_alike('MotorStates', states=list),
-    },
-}  # fmt: skip
+def modules():
+    """Return module -> the look-alikes in it."""
+    found = {}
+    for name, look in CLASSES.items():
+        package, kind, stem = name.split('/')
+        found.setdefault(f'{package}.{kind}', {})[stem] = look
+    actions = found['control_msgs.action']
+    actions['GripperCommand'] = SimpleNamespace(Goal=actions.pop('GripperCommand_Goal'))
+    return found
 
 
 @pytest.fixture
 def foreign(monkeypatch):
     """Install the look-alikes while a test runs."""
     own = 'async_chunking.nodes.sinks.'
-    for name, content in FOREIGN.items():
+    for name, content in modules().items():
         package = name.split('.')[0]
         for full in (package, name):
             monkeypatch.setitem(sys.modules, full, ModuleType(full))
@@ -83,14 +49,14 @@ def foreign(monkeypatch):
 
 
 class FakeNode:
-    """Keeps what is published and who subscribes."""
+    """Keeps what is published, as receivers get it, and who subscribes."""
 
     def __init__(self):
         self.sent, self.topics, self.subscribed = [], [], {}
 
     def create_publisher(self, message_type, topic, qos):
         self.topics.append((topic, message_type.__name__))
-        return SimpleNamespace(publish=self.sent.append)
+        return SimpleNamespace(publish=lambda message: self.sent.append(wire(message)))
 
     def create_subscription(self, message_type, topic, callback, qos):
         self.subscribed[topic] = callback
@@ -113,7 +79,7 @@ def test_joint_trajectory_is_stamped():
     (point,) = message.points
     assert list(point.positions) == [3.0, 1.0]
     assert (point.time_from_start.sec, point.time_from_start.nanosec) == (0, 30_000_000)
-    np.testing.assert_array_equal(sink.positions(message), [3.0, 1.0])
+    np.testing.assert_array_equal(sink.positions(sink._message), [3.0, 1.0])
 
 
 def test_interbotix(foreign):
@@ -143,7 +109,7 @@ class Gripper:
         return self.ready
 
     def send_goal_async(self, goal) -> Future:
-        self.goals.append(goal)
+        self.goals.append(wire(goal))
         self.answers.append(Future())
         return self.answers[-1]
 
@@ -211,18 +177,18 @@ def test_unitree_arm_ramps_in_and_out(foreign, monkeypatch):
     node = FakeNode()
     options = {'ramp_s': 0.1, 'rate_hz': 50.0, 'kp': (60.0, 40.0), 'kd': 1.5}
     sink = make('unitree_arm_sdk', node, ('a', 'b'), motors=(22, 28), options=options)
-    weights = []
-    monkeypatch.setattr(
-        sink._publisher, 'publish', lambda m: weights.append(round(m.motor_cmd[29].q, 6))
-    )
+
+    def weights():
+        return [round(float(message.motor_cmd[29].q), 6) for message in node.sent]
+
     command = np.array([0.5, -0.5, 0.0])
     sink.send(command, 0)
-    assert not weights  # It is not known yet which machine it is.
-    node.subscribed['lowstate'](FOREIGN['unitree_hg.msg']['LowState'](mode_machine=5))
+    assert not node.sent  # It is not known yet which machine it is.
+    node.subscribed['lowstate'](CLASSES['unitree_hg/msg/LowState'](mode_machine=5))
     for _ in range(7):
         sink.send(command, 0)
-    assert weights == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0]
-    message = sink._message
+    assert weights() == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0]
+    message = node.sent[-1]
     assert message.mode_machine == 5
     assert [message.motor_cmd[i].q for i in (22, 28, 15)] == [0.5, -0.5, 0.0]
     assert [message.motor_cmd[i].kp for i in (22, 28, 15)] == [60.0, 40.0, 0.0]
@@ -233,10 +199,10 @@ def test_unitree_arm_ramps_in_and_out(foreign, monkeypatch):
     words = np.frombuffer(_LAYOUT.pack(*fields, *message.reserve), dtype='<u4').tolist()
     assert len(words) == 250
     assert message.crc == checksum(message) == slow_crc(words)
-    weights.clear()
+    node.sent.clear()
     monkeypatch.setattr('time.sleep', lambda _: None)
     sink.release()
-    assert weights == [0.8, 0.6, 0.4, 0.2, 0.0]
+    assert weights() == [0.8, 0.6, 0.4, 0.2, 0.0]
 
 
 def test_unitree_hand(foreign):
@@ -244,9 +210,9 @@ def test_unitree_hand(foreign):
     sink = make('unitree_hand', node, ('a', 'b', 'c'), motors=(2, 0, 1))
     sink.send(np.array([0.1, 0.2, 0.3]), 0)
     (message,) = node.sent
-    assert [motor.q for motor in message.motor_cmd] == [0.2, 0.3, 0.1]
+    assert [motor.q for motor in message.motor_cmd] == pytest.approx([0.2, 0.3, 0.1])
     assert [motor.mode for motor in message.motor_cmd] == [0x10, 0x11, 0x12]
-    assert (message.motor_cmd[0].kp, message.motor_cmd[0].kd) == (1.5, 0.2)
+    assert (message.motor_cmd[0].kp, message.motor_cmd[0].kd) == pytest.approx((1.5, 0.2))
 
 
 def test_inspire_hands_share_a_topic(foreign):
@@ -254,7 +220,8 @@ def test_inspire_hands_share_a_topic(foreign):
     sink = make('unitree_motor_cmds', node, ('a', 'b', 'c'), motors=(0, 6, 11))
     sink.send(np.array([0.1, 0.2, 0.3]), 0)
     (message,) = node.sent
-    assert [cmd.q for cmd in message.cmds] == [0.1, *[1.0] * 5, 0.2, *[1.0] * 4, 0.3]
+    expected = [0.1, *[1.0] * 5, 0.2, *[1.0] * 4, 0.3]
+    assert [cmd.q for cmd in message.cmds] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize('name', ['franka', 'panda', 'viperx_bimanual', 'g1', 'g1_inspire'])
