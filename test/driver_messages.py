@@ -136,14 +136,14 @@ def _check(what: str, description: Any, value: Any) -> None:
 def wire(message: Any) -> Any:
     """Return a message as its receiver gets it: through its bytes."""
     if isinstance(message, Look):
-        data = STORE.serialize_cdr(_value(message), message.__msgtype__)
+        data = STORE.serialize_cdr(stored(message), message.__msgtype__)
         return STORE.deserialize_cdr(bytes(data), message.__msgtype__)
     from rclpy.serialization import deserialize_message, serialize_message
 
     return deserialize_message(serialize_message(message), type(message))
 
 
-def _value(message: Look) -> Any:
+def stored(message: Look) -> Any:
     """Return the same in the library's types; what was set since is checked once more."""
     values = {}
     for name, description in fields(message.__msgtype__).items():
@@ -156,9 +156,9 @@ def _value(message: Look) -> Any:
 def _plain(description: Any, value: Any) -> Any:
     node, detail = description
     if node == Nodetype.NAME:
-        return _value(value)
+        return stored(value)
     if node == Nodetype.BASE:
         return value
     if detail[0][0] == Nodetype.NAME:
-        return [_value(item) for item in value]
+        return [stored(item) for item in value]
     return np.asarray(value, dtype=detail[0][1][0])

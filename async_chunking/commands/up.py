@@ -87,7 +87,7 @@ def run(
                 raise RunError(msg) from None
         if not ticks:
             return {}
-        figures = overview(bag, bringup.robot.limits)
+        figures = overview(bag, bringup.robot)
         return {'latency_ms': bringup.arguments.delay_ms, **figures}
 
 
