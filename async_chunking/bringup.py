@@ -220,6 +220,8 @@ def _nodes(
         'offers': ' '.join(sorted(policy.offers)),
         'realtime_priority': arguments.realtime_priority,
     }  # fmt: skip
+    if arguments.sim:  # Which moves its robot between two episodes, as little as that may be.
+        executor['displaced'] = 0.001
     drawing = {
         'policy': arguments.policy, 'policy_path': folder, 'policy_entry': arguments.policy_entry,
         'policy_url': arguments.policy_url, 'policy_timeout_s': arguments.policy_timeout_s,

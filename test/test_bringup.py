@@ -12,6 +12,7 @@ from async_chunking.bringup import Arguments, describe, parse
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.parameters import PARAMETERS
 from async_chunking.settings import validated
+from async_chunking.sim.franka_catch import STEP_SECONDS
 
 
 def nodes(robot: str = 'viperx', **given: object) -> dict[str, bringup.NodeSpec]:
@@ -45,10 +46,21 @@ def test_a_preset_is_simulated_as_its_robot_is(robot: str, preset: str) -> None:
     assert all(node.parameters['embodiment'] == preset for node in described.nodes)
 
 
+@pytest.mark.parametrize('robot', ['franka', 'panda'])
+def test_a_run_of_a_simulation_begins_where_its_driver_takes_it(robot: str) -> None:
+    """A joint is displaced between two episodes; what it may be off must be no jump."""
+    described = describe(robot, {})
+    (executor,) = [node for node in described.nodes if node.name == 'executor']
+    limits = described.robot.limits
+    off = executor.parameters['displaced'] * (limits.upper - limits.lower)
+    assert (off < STEP_SECONDS * limits.velocity).all()
+
+
 def test_hardware_has_no_simulation_node() -> None:
     found = nodes(sim='false')
     assert 'sim' not in found
     assert found['executor'].parameters['sim'] is False
+    assert 'displaced' not in found['executor'].parameters
 
 
 def test_recording_adds_a_recorder_that_starts_first(tmp_path: Path) -> None:
