@@ -60,6 +60,9 @@ class Arguments(Settings):
     log_level: Literal['debug', 'info', 'warn', 'error', 'fatal'] = Field(
         'info', description='Of all nodes'
     )
+    only: Literal['', 'robot', 'policy'] = Field(
+        '', description='Half of the nodes, for two hosts: all but the policy, or the policy alone'
+    )
     record: str = Field('', description='Folder to record a bag in; it must not exist')
     duration: float = Field(0.0, ge=0.0, description='End after this many seconds; 0 is never')
     episodes: int = Field(0, ge=0, description='End after this many episodes; 0 is never')
@@ -197,7 +200,9 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     strategy = resolve(arguments.strategy)
     check(strategy, policy.offers)
     nodes = _nodes(robot, arguments, description, policy)
-    return Bringup(description, policy, arguments, _overridden(nodes, arguments.params_file))
+    nodes = _overridden(nodes, arguments.params_file)
+    here = tuple(node for node in nodes if arguments.only in ('', _side(node)))
+    return Bringup(description, policy, arguments, here)
 
 
 def _nodes(
@@ -246,6 +251,11 @@ def _nodes(
         }  # fmt: skip
         specs.append(NodeSpec('sim_node', 'sim', common | playing))
     return tuple(specs)
+
+
+def _side(node: NodeSpec) -> str:
+    """Return which of two hosts a node belongs on."""
+    return 'policy' if node.executable == 'policy_node' else 'robot'
 
 
 def _found(python: str) -> str:

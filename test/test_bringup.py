@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,31 @@ def test_a_run_of_a_simulation_begins_where_its_driver_takes_it(robot: str) -> N
     limits = described.robot.limits
     off = executor.parameters['displaced'] * (limits.upper - limits.lower)
     assert (off < STEP_SECONDS * limits.velocity).all()
+
+
+def test_two_hosts_share_the_nodes_of_one(tmp_path: Path) -> None:
+    params = tmp_path / 'params.yaml'
+    params.write_text('policy: {ros__parameters: {threads: 2}}')
+    given = {'strategy': 'paint', 'record': str(tmp_path / 'bag'), 'params_file': str(params)}
+    whole, robot, policy = (nodes(**given, only=side) for side in ('', 'robot', 'policy'))
+    assert sorted(robot) == ['delay_monitor', 'executor', 'recorder', 'sim']
+    assert sorted(policy) == ['policy']
+    assert robot | policy == whole  # With all their parameters.
+    with pytest.raises(AsyncChunkingError, match="only = 'gpu': Input should be '', 'robot' or"):
+        describe('viperx', {'only': 'gpu'})
+
+
+def test_the_robots_host_needs_no_torch() -> None:
+    """What the policy offers is in the JSON files of its folder."""
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        'from async_chunking.bringup import describe\n'
+        "print(describe('viperx', {'strategy': 'paint', 'only': 'robot'}).policy.horizon)"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == '16', done.stderr
 
 
 def test_hardware_has_no_simulation_node() -> None:

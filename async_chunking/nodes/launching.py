@@ -80,7 +80,8 @@ def _end_with(context: LaunchContext, name: str) -> list[Shutdown]:
 
 def _recorder(bringup: Bringup) -> list[ExecuteProcess]:
     arguments = bringup.arguments
-    if not (arguments.record and shutil.which('ros2')):
+    wanted = any(spec.name == 'recorder' for spec in bringup.nodes)
+    if not (wanted and shutil.which('ros2')):
         return []
     root = f'/{arguments.namespace.strip("/")}'.rstrip('/')
     topics = [
