@@ -2,18 +2,23 @@
 """
 Messages of drivers that no package index has, written from their documented fields.
 
-`STORE` turns them into bytes as they are on the wire and back, so that a wrong name, type or
-length fails as it would on the robot.
+`STORE` turns them, the standard ones and this package's own into bytes as they are on the wire
+and back, so that a wrong name, type or length fails as it would on the robot.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rosbags.interfaces import Nodetype
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from async_chunking.bags.files import Bag, find
 
 _HG_MOTOR = 'uint8 mode\nfloat32 q\nfloat32 dq\nfloat32 tau\nfloat32 kp\nfloat32 kd\n'
 _REST = 'uint32[4] reserve\n'
@@ -65,6 +70,8 @@ def _store() -> Any:
     types: dict = {}
     for name, text in DEFINITIONS.items():
         types |= get_types_from_msg(text, name)
+    for path in sorted((Path(__file__).parents[1] / 'msg').glob('*.msg')):
+        types |= get_types_from_msg(path.read_text(), f'async_chunking/msg/{path.stem}')
     store.register(types)
     return store
 
@@ -162,3 +169,44 @@ def _plain(description: Any, value: Any) -> Any:
     if detail[0][0] == Nodetype.NAME:
         return [stored(item) for item in value]
     return np.asarray(value, dtype=detail[0][1][0])
+
+
+# --- messages of standard types, and recordings -------------------------------------------------
+
+HEADER = STORE.types['std_msgs/msg/Header'](STORE.types['builtin_interfaces/msg/Time'](0, 0), '')
+NONE = np.zeros(0)
+
+Said = tuple[float, str, Any]  # Seconds, topic, message.
+
+
+def numbers(*values: float) -> Any:
+    layout = STORE.types['std_msgs/msg/MultiArrayLayout']([], 0)
+    return STORE.types['std_msgs/msg/Float64MultiArray'](layout, np.array(values, dtype=float))
+
+
+def joint_state(**positions: float) -> Any:
+    kind = STORE.types['sensor_msgs/msg/JointState']
+    return kind(HEADER, list(positions), np.array([*positions.values()]), NONE, NONE)
+
+
+def trajectory(**positions: float) -> Any:
+    types = STORE.types
+    soon = types['builtin_interfaces/msg/Duration'](0, 40_000_000)
+    far = types['trajectory_msgs/msg/JointTrajectoryPoint'](
+        np.array([*positions.values()]), NONE, NONE, NONE, soon
+    )
+    return types['trajectory_msgs/msg/JointTrajectory'](HEADER, list(positions), [far])
+
+
+def record(path: Path, said: Iterable[Said]) -> Bag:
+    """Write a recording with the definitions embedded, as a recorder on a robot does."""
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections: dict[str, Any] = {}
+        for seconds, topic, message in sorted(said, key=lambda m: m[0]):
+            kind = message.__msgtype__
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
+            value = stored(message) if isinstance(message, Look) else message
+            data = STORE.serialize_cdr(value, kind)
+            writer.write(connections[topic], 10**18 + round(seconds * 1e9), data)
+    return find([path])[0]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,17 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from driver_messages import CLASSES, STORE, Look, stored
-from rosbags.rosbag2 import StoragePlugin, Writer
+from driver_messages import CLASSES, Look, Said, joint_state, numbers, record, trajectory
 
 from async_chunking.bags import wire, wire_limits
-from async_chunking.bags.files import Bag, find
 from async_chunking.bags.overview import overview
 from async_chunking.bags.wire import KINDS, of_command, ours, read
 from async_chunking.embodiment import Embodiment, load
 from async_chunking.wiring import SINKS, SOURCES
 
 PERIOD = 0.02
-HEADER = STORE.types['std_msgs/msg/Header'](STORE.types['builtin_interfaces/msg/Time'](0, 0), '')
-NONE = np.zeros(0)
 SPEED, ACCELERATION = 1.0, 5.0
 REACH = ACCELERATION * PERIOD**2  # In the first period from rest.
-
-Said = tuple[float, str, Any]  # Seconds, topic, message.
 
 
 def toy(**changes: Any) -> Embodiment:
@@ -47,43 +41,10 @@ def toy(**changes: Any) -> Embodiment:
     return Embodiment.model_validate(content | changes)
 
 
-def array(*values: float) -> Any:
-    layout = STORE.types['std_msgs/msg/MultiArrayLayout']([], 0)
-    return STORE.types['std_msgs/msg/Float64MultiArray'](layout, np.array(values, dtype=float))
-
-
-def joint_state(**positions: float) -> Any:
-    kind = STORE.types['sensor_msgs/msg/JointState']
-    return kind(HEADER, list(positions), np.array([*positions.values()]), NONE, NONE)
-
-
-def trajectory(**positions: float) -> Any:
-    types = STORE.types
-    soon = types['builtin_interfaces/msg/Duration'](0, 40_000_000)
-    far = types['trajectory_msgs/msg/JointTrajectoryPoint'](
-        np.array([*positions.values()]), NONE, NONE, NONE, soon
-    )
-    return types['trajectory_msgs/msg/JointTrajectory'](HEADER, list(positions), [far])
-
-
-def record(path: Path, said: Iterable[Said]) -> Bag:
-    """Write a recording with the definitions embedded, as a recorder on a robot does."""
-    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        connections: dict[str, Any] = {}
-        for seconds, topic, message in sorted(said, key=lambda m: m[0]):
-            kind = message.__msgtype__
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
-            value = stored(message) if isinstance(message, Look) else message
-            data = STORE.serialize_cdr(value, kind)
-            writer.write(connections[topic], 10**18 + round(seconds * 1e9), data)
-    return find([path])[0]
-
-
 def told(positions: Mapping[str, np.ndarray], begin: float = 0.0) -> list[Said]:
     """Return commands for each topic, a period apart."""
     return [
-        (begin + index * PERIOD, f'/toy/{topic}', array(position))
+        (begin + index * PERIOD, f'/toy/{topic}', numbers(position))
         for topic, column in positions.items()
         for index, position in enumerate(column)
     ]
@@ -102,7 +63,7 @@ def motors(kind: str, count: int, **at: float) -> list[Look]:
 
 HG, GO = 'unitree_hg/msg', 'unitree_go/msg'
 MESSAGES = {
-    'float64_multi_array': array(0.25, -0.5),
+    'float64_multi_array': numbers(0.25, -0.5),
     'joint_state': joint_state(y=-0.5, other=9.0, x=0.25),
     'joint_trajectory': trajectory(y=-0.5, x=0.25),
     'interbotix_group': CLASSES['interbotix_xs_msgs/msg/JointGroupCommand'](cmd=[0.25, -0.5]),
@@ -153,9 +114,9 @@ def test_only_actions_have_no_topic_to_read():
 
 def test_topics_are_told_apart_by_their_longest_name(tmp_path: Path):
     said = [
-        (0.0, '/r/t', array(1.0)),
-        (0.1, '/r/gripper/t', array(2.0)),
-        (0.2, '/r/at', array(3.0)),
+        (0.0, '/r/t', numbers(1.0)),
+        (0.1, '/r/gripper/t', numbers(2.0)),
+        (0.2, '/r/at', numbers(3.0)),
     ]
     bag = record(tmp_path / 'bag', said)
     kind = 'float64_multi_array'
@@ -258,7 +219,7 @@ def test_what_was_not_recorded_is_named(tmp_path: Path):
     assert found.figures()['silent_joints'] == ['b']
     assert np.isnan(found.use.velocity[1])
     assert found.figures()['velocity_use'] == pytest.approx(0.5)
-    nothing = wire_limits.wire_use(record(tmp_path / 'none', [(0.0, '/x', array(0.0))]), toy())
+    nothing = wire_limits.wire_use(record(tmp_path / 'none', [(0.0, '/x', numbers(0.0))]), toy())
     assert nothing.figures()['silent_joints'] == ['a', 'b']
     assert np.isnan(nothing.figures()['velocity_use'])
 

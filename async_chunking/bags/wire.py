@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from async_chunking.bags.mcap import Message, Topic
 from async_chunking.embodiment import Command, Source
 from async_chunking.wiring import Wire
 
+STEPS = 'control_step'  # The topic on which the executor tells every command, and its kind.
+
 _PIECE = 4096  # Messages of a topic that are read at once.
+
+Key = TypeVar('Key', bound=Hashable)
 
 
 class Wanted(NamedTuple):
@@ -24,7 +28,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         topic: Relative to the robot's namespace.
-        kind: Of stream, source or sink.
+        kind: Of stream, source or sink, or `STEPS`.
         names: The driver's names of the joints, for messages that name them.
         motors: Places in the message, for those that count motors.
     """
@@ -64,7 +68,7 @@ def matching(topic: Topic, names: Sequence[str]) -> str:
     return max(found, key=len, default='')
 
 
-def read(bag: Bag, wanted: Mapping[str, Wanted]) -> Iterator[tuple[str, Series]]:
+def read(bag: Bag, wanted: Mapping[Key, Wanted]) -> Iterator[tuple[Key, Series]]:
     """
     Yield what some topics said, in pieces of each, in the order in which they were recorded.
 
@@ -93,9 +97,9 @@ def _pieces(
     bag: Bag,
     topic: Topic,
     messages: Sequence[Message],
-    wanted: Mapping[str, Wanted],
-    types: Mapping[str, str],
-) -> Iterator[tuple[str, Series]]:
+    wanted: Mapping[Key, Wanted],
+    types: Mapping[Key, str],
+) -> Iterator[tuple[Key, Series]]:
     name = matching(topic, [what.topic for what in wanted.values()])
     for key, what in wanted.items():
         if what.topic != name:
@@ -151,6 +155,10 @@ def _joint_state(group: Group, what: Wanted) -> np.ndarray:
     return _named(group['position'], group.texts['name'], what.names)
 
 
+def _step(group: Group, what: Wanted) -> np.ndarray:
+    return _named(group['command'], group.texts['joint_names'], what.names)
+
+
 def _last_point(group: Group, what: Wanted) -> np.ndarray:
     points = sum(field.endswith('].positions') for field in group.arrays)
     positions = group[f'points[{points - 1}].positions']
@@ -174,7 +182,7 @@ def _hand(group: Group, what: Wanted) -> np.ndarray:
     return _motors('motor_cmd')(group, what._replace(motors=ranks))
 
 
-# Kind of stream, source or sink -> (type of message, its numbers [n, k]).
+# Kind of stream, source or sink, and the executor's own -> (type of message, its numbers [n, k]).
 KINDS: dict[str, tuple[str, Callable[[Group, Wanted], np.ndarray]]] = {
     'joint_state': ('sensor_msgs/msg/JointState', _joint_state),
     'float64_multi_array': ('std_msgs/msg/Float64MultiArray', _array('data')),
@@ -184,6 +192,7 @@ KINDS: dict[str, tuple[str, Callable[[Group, Wanted], np.ndarray]]] = {
     'unitree_arm_sdk': ('unitree_hg/msg/LowCmd', _motors('motor_cmd')),
     'unitree_hand': ('unitree_hg/msg/HandCmd', _hand),
     'unitree_motor_cmds': ('unitree_go/msg/MotorCmds', _motors('cmds')),
+    STEPS: ('async_chunking/msg/ControlStep', _step),
     'unitree_low_state': ('unitree_hg/msg/LowState', _motors('motor_state')),
     'unitree_hand_state': ('unitree_hg/msg/HandState', _motors('motor_state')),
     'unitree_motor_states': ('unitree_go/msg/MotorStates', _motors('states')),
