@@ -140,14 +140,25 @@ def _check(what: str, description: Any, value: Any) -> None:
             _check(what, detail[0], item)
 
 
-def wire(message: Any) -> Any:
-    """Return a message as its receiver gets it: through its bytes."""
+def packed(message: Any) -> tuple[str, bytes]:
+    """Return a message's type and its bytes on the wire."""
     if isinstance(message, Look):
         data = STORE.serialize_cdr(stored(message), message.__msgtype__)
-        return STORE.deserialize_cdr(bytes(data), message.__msgtype__)
-    from rclpy.serialization import deserialize_message, serialize_message
+        return message.__msgtype__, bytes(data)
+    from rclpy.serialization import serialize_message
 
-    return deserialize_message(serialize_message(message), type(message))
+    package, kind = type(message).__module__.split('.')[:2]
+    return f'{package}/{kind}/{type(message).__name__}', serialize_message(message)
+
+
+def wire(message: Any) -> Any:
+    """Return a message as its receiver gets it: through its bytes."""
+    name, data = packed(message)
+    if isinstance(message, Look):
+        return STORE.deserialize_cdr(data, name)
+    from rclpy.serialization import deserialize_message
+
+    return deserialize_message(data, type(message))
 
 
 def stored(message: Look) -> Any:

@@ -9,9 +9,11 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from driver_messages import CLASSES, wire
+from driver_messages import CLASSES, STORE, packed, wire
 from rclpy.task import Future
 
+from async_chunking.bags.columns import decode
+from async_chunking.bags.wire import KINDS, of_command, ours
 from async_chunking.embodiment import Command, load
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.settings import SettingsError
@@ -52,11 +54,16 @@ class FakeNode:
     """Keeps what is published, as receivers get it, and who subscribes."""
 
     def __init__(self):
-        self.sent, self.topics, self.subscribed = [], [], {}
+        self.sent, self.raw, self.topics, self.subscribed = [], {}, [], {}
 
     def create_publisher(self, message_type, topic, qos):
         self.topics.append((topic, message_type.__name__))
-        return SimpleNamespace(publish=lambda message: self.sent.append(wire(message)))
+
+        def publish(message):
+            self.sent.append(wire(message))
+            self.raw[topic] = packed(message)
+
+        return SimpleNamespace(publish=publish)
 
     def create_subscription(self, message_type, topic, callback, qos):
         self.subscribed[topic] = callback
@@ -224,14 +231,35 @@ def test_inspire_hands_share_a_topic(foreign):
     assert [cmd.q for cmd in message.cmds] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize('name', ['franka', 'panda', 'viperx_bimanual', 'g1', 'g1_inspire'])
-def test_hardware_sinks_of_packaged_robots(foreign, monkeypatch, name):
+ROBOTS = ('viperx', 'viperx_bimanual', 'viperx_bimanual_puppet', 'franka', 'panda', 'humanoid')
+
+
+@pytest.mark.parametrize('sim', [False, True], ids=['driver', 'simulated'])
+@pytest.mark.parametrize('name', [*ROBOTS, 'g1', 'g1_inspire'])
+def test_drivers_of_packaged_robots_are_told_the_command(foreign, monkeypatch, name, sim):
+    """The bytes of every topic are read as those of a recording are."""
     from async_chunking.nodes.sinks import sink_class
 
-    monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: SimpleNamespace())
-    robot, node = load(name), FakeNode()
+    client = Gripper()
+    monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: client)
+    robot, node = load(name, sim), FakeNode()
+    shares = np.linspace(0.2, 0.9, len(robot.joints))
+    sent = robot.limits.lower + shares * (robot.limits.upper - robot.limits.lower)
     for command in robot.commands:
-        sink_class(command.sink)(node, command, robot.joint_names)
+        sink = sink_class(command.sink)(node, command, robot.joint_names)
+        if command.sink == 'unitree_arm_sdk':
+            node.subscribed['lowstate'](CLASSES['unitree_hg/msg/LowState'](mode_machine=5))
+        sink.send(sent, 1)
+        if command.sink == 'gripper_command':
+            assert [goal.command.position for goal in client.goals] == [0.04]
+            continue
+        kind, data = node.raw[command.topic]
+        expected, numbers = KINDS[command.sink]
+        assert kind == expected
+        (group,) = decode([data], STORE.fielddefs, kind)
+        columns = [robot.joint_names.index(joint) for joint in command.joints]
+        found = ours(numbers(group, of_command(command)), command)
+        np.testing.assert_allclose(found, [sent[columns]], atol=1e-6)
 
 
 def test_missing_messages_name_the_package(monkeypatch):
