@@ -62,6 +62,9 @@ class Arguments(Settings):
     log_level: Literal['debug', 'info', 'warn', 'error', 'fatal'] = Field(
         'info', description='Of all nodes'
     )
+    only: Literal['', 'robot', 'policy'] = Field(
+        '', description='Half of the nodes, for two hosts: all but the policy, or the policy alone'
+    )
     record: str = Field('', description='Folder to record a bag in; it must not exist')
     duration: float = Field(0.0, ge=0.0, description='End after this many seconds; 0 is never')
     episodes: int = Field(0, ge=0, description='End after this many episodes; 0 is never')
@@ -203,7 +206,9 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     _check_constants(strategy)
     check_strategy(strategy, policy, description, interval, delay_s)
     nodes = _nodes(robot, arguments, description, policy, interval)
-    return Bringup(description, policy, arguments, _overridden(nodes, arguments.params_file))
+    nodes = _overridden(nodes, arguments.params_file)
+    here = tuple(node for node in nodes if arguments.only in ('', _side(node)))
+    return Bringup(description, policy, arguments, here)
 
 
 def _check_constants(strategy: Strategy) -> None:
@@ -230,6 +235,8 @@ def _nodes(
         'offers': ' '.join(sorted(policy.offers)),
         'realtime_priority': arguments.realtime_priority,
     }  # fmt: skip
+    if arguments.sim:  # Which moves its robot between two episodes, as little as that may be.
+        executor['displaced'] = 0.001
     drawing = {
         'policy': arguments.policy, 'policy_path': folder, 'policy_entry': arguments.policy_entry,
         'policy_url': arguments.policy_url, 'policy_timeout_s': arguments.policy_timeout_s,
@@ -254,6 +261,11 @@ def _nodes(
         }  # fmt: skip
         specs.append(NodeSpec('sim_node', 'sim', common | playing))
     return tuple(specs)
+
+
+def _side(node: NodeSpec) -> str:
+    """Return which of two hosts a node belongs on."""
+    return 'policy' if node.executable == 'policy_node' else 'robot'
 
 
 def _found(python: str) -> str:

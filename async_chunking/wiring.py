@@ -27,6 +27,8 @@ SINKS = (
     'interbotix_single', 'gripper_command', 'unitree_arm_sdk', 'unitree_hand',
     'unitree_motor_cmds',
 )  # fmt: skip
+# How a topic is subscribed to: best effort, which hears every publisher, or nothing but reliable.
+QOS = ('sensor_data', 'reliable')
 BY_MOTOR = {'unitree_low_state', 'unitree_hand_state', 'unitree_motor_states'} | {
     'unitree_arm_sdk', 'unitree_hand', 'unitree_motor_cmds',
 }  # fmt: skip
@@ -47,6 +49,7 @@ class Stream(Settings):
         resize: Height and width that the policy gets [pixels]: scaled, with black bars where the
             shapes differ. None for those of the camera.
         channels_first: The policy gets [3, height, width] instead of [height, width, 3].
+        qos: 'sensor_data' (best effort) or 'reliable'. 'measured' has that of its sources.
     """
 
     topic: str = ''
@@ -57,6 +60,7 @@ class Stream(Settings):
     width: int | None = Field(None, ge=1)
     resize: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     channels_first: bool = False
+    qos: Literal[QOS] = QOS[0]
 
     @model_validator(mode='after')
     def _fitting(self) -> Stream:
@@ -69,6 +73,9 @@ class Stream(Settings):
         given = {key for key in _SHAPING if getattr(self, key)}
         for key in sorted(wanted - given | given - allowed):
             msg = f'a stream of kind {self.kind} {"needs" if key in wanted else "has no"} {key}'
+            raise ValueError(msg)
+        if self.qos != QOS[0] and self.kind in ('measured', 'text'):
+            msg = f'a stream of kind {self.kind} has no qos'
             raise ValueError(msg)
         if self.joints is not None and self.size != len(self.joints):
             msg = f'size is {self.size} but {len(self.joints)} joints are listed'
@@ -173,10 +180,12 @@ class Source(Wire):
     Attributes:
         kind: Of message.
         max_age_s: An older value of a source that does not set the pace is not used [s].
+        qos: 'sensor_data' (best effort) or 'reliable'.
     """
 
     kind: Literal[SOURCES] = 'joint_state'
     max_age_s: Positive = 0.25
+    qos: Literal[QOS] = QOS[0]
 
     @model_validator(mode='after')
     def _complete(self) -> Source:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from async_chunking.bringup import Arguments, describe, parse
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.parameters import PARAMETERS
 from async_chunking.settings import validated
+from async_chunking.sim.franka_catch import STEP_SECONDS
 
 
 def nodes(robot: str = 'viperx', **given: object) -> dict[str, bringup.NodeSpec]:
@@ -45,10 +48,46 @@ def test_a_preset_is_simulated_as_its_robot_is(robot: str, preset: str) -> None:
     assert all(node.parameters['embodiment'] == preset for node in described.nodes)
 
 
+@pytest.mark.parametrize('robot', ['franka', 'panda'])
+def test_a_run_of_a_simulation_begins_where_its_driver_takes_it(robot: str) -> None:
+    """A joint is displaced between two episodes; what it may be off must be no jump."""
+    described = describe(robot, {})
+    (executor,) = [node for node in described.nodes if node.name == 'executor']
+    limits = described.robot.limits
+    off = executor.parameters['displaced'] * (limits.upper - limits.lower)
+    assert (off < STEP_SECONDS * limits.velocity).all()
+
+
+def test_two_hosts_share_the_nodes_of_one(tmp_path: Path) -> None:
+    params = tmp_path / 'params.yaml'
+    params.write_text('policy: {ros__parameters: {threads: 2}}')
+    given = {'strategy': 'paint', 'record': str(tmp_path / 'bag'), 'params_file': str(params)}
+    whole, robot, policy = (nodes(**given, only=side) for side in ('', 'robot', 'policy'))
+    assert sorted(robot) == ['delay_monitor', 'executor', 'recorder', 'sim']
+    assert sorted(policy) == ['policy']
+    assert robot | policy == whole  # With all their parameters.
+    with pytest.raises(AsyncChunkingError, match="only = 'gpu': Input should be '', 'robot' or"):
+        describe('viperx', {'only': 'gpu'})
+
+
+def test_the_robots_host_needs_no_torch() -> None:
+    """What the policy offers is in the JSON files of its folder."""
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        'from async_chunking.bringup import describe\n'
+        "print(describe('viperx', {'strategy': 'paint', 'only': 'robot'}).policy.horizon)"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == '16', done.stderr
+
+
 def test_hardware_has_no_simulation_node() -> None:
     found = nodes(sim='false')
     assert 'sim' not in found
     assert found['executor'].parameters['sim'] is False
+    assert 'displaced' not in found['executor'].parameters
 
 
 def test_recording_adds_a_recorder_that_starts_first(tmp_path: Path) -> None:

@@ -12,12 +12,16 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('pyarrow')
 
+from driver_messages import CLASSES, HEADER, STORE, joint_state, numbers, trajectory
+from driver_messages import record as bag_of
+
 from async_chunking.bags.definitions import BagError, own_store
 from async_chunking.bags.writer import BagWriter
 from async_chunking.dataset.from_bags import convert
 from async_chunking.dataset.reading import read_demonstrations
 from async_chunking.dataset.writing import DatasetError
-from async_chunking.embodiment import Embodiment
+from async_chunking.embodiment import Embodiment, load
+from async_chunking.wiring import Wire
 
 PERIOD = 20_000_000
 JOINT = {'lower': -3.0, 'upper': 3.0, 'velocity': 1.0, 'acceleration': 1.0}
@@ -161,3 +165,117 @@ def test_joints_of_several_drivers_are_joined_in_our_units(tmp_path: Path):
     data = read_demonstrations(tmp_path / 'data')
     np.testing.assert_allclose(data.observations['observation.state'][3], [3.0, 1.5])
     np.testing.assert_allclose(data.actions[3], [4.0, 2.0])
+
+
+# --- robots of which only the executor's own topic, or only the driver's, can be read ------------
+
+HARDWARE = ('franka', 'panda', 'g1', 'g1_inspire', 'viperx_bimanual', 'humanoid')
+HG, GO = 'unitree_hg/msg', 'unitree_go/msg'
+BY_MOTOR = {  # Kind -> message, its list of motors, their type, how many.
+    'unitree_low_state': (f'{HG}/LowState', 'motor_state', f'{HG}/MotorState', 35),
+    'unitree_hand_state': (f'{HG}/HandState', 'motor_state', f'{HG}/MotorState', 7),
+    'unitree_motor_states': (f'{GO}/MotorStates', 'states', f'{GO}/MotorState', 12),
+    'unitree_arm_sdk': (f'{HG}/LowCmd', 'motor_cmd', f'{HG}/MotorCmd', 35),
+    'unitree_hand': (f'{HG}/HandCmd', 'motor_cmd', f'{HG}/MotorCmd', 7),
+    'unitree_motor_cmds': (f'{GO}/MotorCmds', 'cmds', f'{GO}/MotorCmd', 12),
+}
+INTERBOTIX = 'interbotix_xs_msgs/msg'
+
+
+def words(kind: str, wire: Wire, positions: dict[str, float]):
+    """Return what a driver would say, or hear, of some joints."""
+    gain, bias = wire.affine
+    values = gain * [positions[name] for name in wire.joints] + bias
+    named = dict(zip(wire.driver_names, values.tolist(), strict=True))
+    if kind in BY_MOTOR:
+        name, field, motor, count = BY_MOTOR[kind]
+        places = dict(zip(wire.motors, values.tolist(), strict=True))
+        motors = [CLASSES[motor](q=places.get(index, 0.0)) for index in range(count)]
+        return CLASSES[name](**{field: motors})
+    return {
+        'joint_state': lambda: joint_state(**named),
+        'joint_trajectory': lambda: trajectory(**named),
+        'float64_multi_array': lambda: numbers(*values),
+        'interbotix_group': lambda: CLASSES[f'{INTERBOTIX}/JointGroupCommand'](cmd=[*values]),
+        'interbotix_single': lambda: CLASSES[f'{INTERBOTIX}/JointSingleCommand'](cmd=values[0]),
+    }[kind]()
+
+
+def step(positions: dict[str, float]):
+    """Return what the executor tells of a command."""
+    kind = STORE.types['async_chunking/msg/ControlStep']
+    given = {'header': HEADER, 'strategy': '', 'joint_names': [*positions]}
+    given['command'] = np.array([*positions.values()], dtype=np.float32)
+    empty = np.zeros(0, np.float32)
+    names = [name for name, _ in STORE.fielddefs['async_chunking/msg/ControlStep'][1]]
+    given |= {name: empty for name in ('planned', 'measured')}
+    return kind(**{name: given.get(name, 0) for name in names})
+
+
+def at(robot: Embodiment, k: int) -> dict[str, float]:
+    """Return where the joints are at tick k, within their limits."""
+    shares = 0.5 + 0.4 * np.sin(0.1 * k + np.arange(len(robot.joints)))
+    lower, upper = robot.limits.lower, robot.limits.upper
+    return dict(zip(robot.joint_names, (lower + shares * (upper - lower)).tolist(), strict=True))
+
+
+def drive(path: Path, robot: Embodiment, own: bool, drivers: bool) -> None:
+    """Record half a second: the executor's own topic, the drivers' commands, or both."""
+    said = []
+    for k in range(26):
+        now, then = at(robot, k), at(robot, k + 1)
+        before = 0.02 * k - 0.005
+        said += [(before, f'/r/{s.topic}', words(s.kind, s, now)) for s in robot.sources]
+        said += [
+            (before, f'/r/{s.topic}', numbers(*[float(k)] * s.size))
+            for s in robot.observations.values()
+            if s.topic
+        ]
+        said += [(0.02 * k, '/r/control_step', step(then))] * own
+        said += [
+            (0.02 * k, f'/r/{c.topic}', words(c.sink, c, then))
+            for c in robot.commands
+            if drivers and c.sink != 'gripper_command'
+        ]
+    bag_of(path, said)
+
+
+@pytest.mark.parametrize('own', [True, False], ids=['control_step', 'drivers'])
+@pytest.mark.parametrize('name', HARDWARE)
+def test_every_robot_becomes_demonstrations(tmp_path: Path, name: str, own: bool):
+    robot = load(name)
+    drive(tmp_path / 'bag', robot, own=own, drivers=not own)
+    if not own and any(c.sink == 'gripper_command' for c in robot.commands):
+        with pytest.raises(DatasetError, match=r'gripper_action .gripper_command. is an action'):
+            convert([tmp_path / 'bag'], robot, tmp_path / 'data', '')
+        return
+    assert convert([tmp_path / 'bag'], robot, tmp_path / 'data', '') == (1, [])
+    data = read_demonstrations(tmp_path / 'data')
+    ticks = np.arange(len(data.actions)) * 50.0 / robot.policy.policy_rate_hz
+    # The newest one half a frame later.
+    newest = np.floor(ticks + 25.0 / robot.policy.policy_rate_hz + 1e-6).astype(int)
+    expected = [[*at(robot, min(k, 25) + 1).values()] for k in newest]
+    np.testing.assert_allclose(data.actions, expected, atol=1e-5)
+    measured = [[*at(robot, min(int(k + 1e-6), 25)).values()] for k in ticks]
+    state = data.observations['observation.state']
+    np.testing.assert_allclose(state, measured, atol=1e-5)
+
+
+def test_what_the_executor_tells_goes_before_the_drivers_topics(tmp_path: Path):
+    robot = load('franka')
+    drive(tmp_path / 'bag', robot, own=True, drivers=True)
+    assert convert([tmp_path / 'bag'], robot, tmp_path / 'data', '') == (1, [])
+    assert not np.isnan(read_demonstrations(tmp_path / 'data').actions).any()
+
+
+def test_steps_of_another_robot_are_refused(tmp_path: Path):
+    robot = load('franka')
+    drive(tmp_path / 'bag', robot, own=True, drivers=False)
+    fields = robot.model_dump()
+    fields['joints'][-1]['name'] = 'claw'
+    fields['groups'] = ()
+    fields['commands'][-1]['joints'] = fields['joint_states'][-1]['joints'] = ['claw']
+    fields['joint_states'][-1]['names'] = ['fr3_finger_joint1']
+    other = Embodiment.model_validate(fields)
+    with pytest.raises(DatasetError, match='control_step lacks claw; is it of another robot'):
+        convert([tmp_path / 'bag'], other, tmp_path / 'data', '')

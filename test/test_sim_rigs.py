@@ -142,6 +142,23 @@ def test_franka_aborts_on_a_discontinuity(rate):
     np.testing.assert_allclose(plant.positions, stopped, atol=0.05)
 
 
+def test_franka_ends_on_velocity_alone():
+    """The real one would on this acceleration, too."""
+    limits, plant, pose = franka_plant()
+    step = 1.4 * limits.velocity[0] / 50.0
+    for count in (1, 2, 1, 0, 1):  # To and fro.
+        plant.step(pose + count * step * np.eye(8)[0])
+    assert 2.0 * step * 50.0**2 > 10.0 * limits.acceleration[0]
+    assert plant.fault == ''
+
+
+@pytest.mark.parametrize(('name', 'ticks'), [('franka_catch', 4), ('humanoid_place', 3)])
+def test_a_row_is_whole_ticks_of_the_bench(name, ticks):
+    task = make_task(name)
+    assert task.control_rate_hz == ticks * task.policy_rate_hz
+    assert load(task.embodiment).control_rate_hz == 50.0  # Live.
+
+
 def test_franka_moves_again_after_a_reset():
     _, plant, pose = franka_plant()
     plant.step(pose + 0.5)

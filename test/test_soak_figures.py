@@ -9,7 +9,7 @@ import pytest
 
 from async_chunking.commands.soak import Samples, _problems
 
-RUN = {'ticks': 1000, 'missed_ticks': 0, 'limits': {'exceeded': 0}}
+RUN = {'ticks': 1000, 'missed_ticks': 0, 'limits': {'exceeded': 0, 'silent_joints': []}}
 
 
 def node(**changes: float) -> dict[str, float]:
@@ -41,14 +41,15 @@ def test_a_process_is_looked_at_and_one_that_ended_is_left_out() -> None:
 
 def test_what_is_wrong_is_named() -> None:
     assert list(_problems(RUN, {'executor': node()})) == []
-    bad = {**RUN, 'missed_ticks': 11, 'limits': {'exceeded': 1}}
+    bad = {**RUN, 'missed_ticks': 11, 'limits': {'exceeded': 1, 'silent_joints': ['elbow']}}
     nodes = {
         'executor': node(growth_share=0.05), 'sim': node(files_end=10), 'policy': node(restarts=1),
         'recorder': {'restarts': 0},
     }  # fmt: skip
     found = '\n'.join(_problems(bad, nodes))
     for sentence in (
-        '11 of 1000 ticks', '1 limits', 'executor grew by 5.0 %', 'sim has 10 open files',
-        'policy was started again', 'recorder was not seen',
+        '11 of 1000 ticks', '1 limits', 'elbow were not recorded',
+        'executor grew by 5.0 %', 'sim has 10 open files', 'policy was started again',
+        'recorder was not seen',
     ):  # fmt: skip
         assert sentence in found

@@ -133,6 +133,10 @@ def test_scale():
             r'commands must name each joint once; check b\. Joints: a, b',
         ),
         (
+            {'joint_states': [{'topic': 's', 'joints': ['a', 'b'], 'qos': 'best_effort'}]},
+            "qos = 'best_effort': Input should be 'sensor_data' or 'reliable'",
+        ),
+        (
             {'joint_states': [{'topic': 's', 'joints': ['a']}]},
             'joint_states must name each joint once; check b',
         ),

@@ -48,6 +48,9 @@ def test_shape_that_the_policy_gets(stream, shape, tmp_path: Path):
         ({'kind': 'measured', 'size': 2, 'joints': ['b']}, 'size is 2 but 1 joints are listed'),
         ({'kind': 'measured', 'size': 1, 'joints': ['c']}, 'names c. Joints: a, b'),
         ({'kind': 'text', 'size': 2}, 'text has no size'),
+        ({**PICTURE, 'qos': 'best'}, "qos = 'best': Input should be 'sensor_data' or 'reliable'"),
+        ({'kind': 'measured', 'size': 2, 'qos': 'reliable'}, 'measured has no qos'),
+        ({'kind': 'text', 'topic': 'said', 'qos': 'reliable'}, 'text has no qos'),
         ({'kind': 'smell', 'topic': 't'}, "'image', 'compressed_image' or 'text'"),
     ],
 )

@@ -7,21 +7,23 @@ from pathlib import Path
 
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import RunKey, RunReader
+from async_chunking.bags.wire_limits import wire_use
+from async_chunking.embodiment import Embodiment
 from async_chunking.metrics import Tally, pooled
-from async_chunking.safety import Limits
 
 
-def overview(path: Path, limits: Limits) -> dict[str, object]:
+def overview(path: Path, robot: Embodiment) -> dict[str, object]:
     """
     Return the figures of all runs in a recording as if they were one, by name.
 
     Runs of another number of joints are of another robot in the same domain, and left out.
 
-    `success` is the share of the episodes that succeeded, None without episodes.
+    `success` is the share of the episodes that succeeded, None without episodes. `limits` is read
+    from what the drivers were told, not from what the executor says of it.
 
     Args:
         path: Of the recording.
-        limits: Of the robot.
+        robot: With the topics that were recorded.
 
     Raises:
         BagError: It cannot be read.
@@ -30,10 +32,11 @@ def overview(path: Path, limits: Limits) -> dict[str, object]:
     reader = RunReader(bag)
     tallies: dict[RunKey, Tally] = {}
     for key, run in reader.pieces():
-        if run.command.shape[1] == len(limits):
-            tallies.setdefault(key, Tally(limits)).add(run)
+        if run.command.shape[1] == len(robot.joints):
+            tallies.setdefault(key, Tally()).add(run)
     episodes = [episode for found in reader.episodes.values() for episode in found]
     figures = pooled(list(tallies.values()), episodes)
+    figures['limits'] = wire_use(bag, robot).figures()
     if episodes:
         figures['success'] = sum(episode.success for episode in episodes) / len(episodes)
     return figures

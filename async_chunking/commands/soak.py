@@ -94,7 +94,7 @@ def soak(
         bag = Path(folder, 'bag')
         bringup = describe(robot, {**given, 'record': str(bag)})
         samples, restarts = _watch(bringup, 60.0 * minutes, console, stopped)
-        run = overview(bag, bringup.robot.limits)
+        run = overview(bag, bringup.robot)
     nodes = {
         name: found.figures() | {'restarts': restarts[name]} for name, found in samples.items()
     }
@@ -167,6 +167,8 @@ def _problems(run: Mapping[str, Any], nodes: Mapping[str, Mapping[str, float]]) 
         yield f'{run["missed_ticks"]} of {run["ticks"]} ticks missed'
     if run['limits']['exceeded']:
         yield f'{run["limits"]["exceeded"]} limits exceeded'
+    if silent := run['limits']['silent_joints']:
+        yield f'the commands of {", ".join(silent)} were not recorded'
     for name, found in nodes.items():
         if not found.get('memory_mb'):
             yield f'{name} was not seen'

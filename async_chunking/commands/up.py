@@ -65,7 +65,7 @@ def run(
 
     Returns:
         The figures of everything that was recorded, by name, and `latency_ms` as given; empty if
-        it was stopped before the first command.
+        it was stopped before the first command, or is the policy's side of two hosts.
 
     Raises:
         AsyncChunkingError: Something cannot work.
@@ -85,9 +85,9 @@ def run(
                 tail = log.read().decode(errors='replace')[-3000:]
                 msg = f'{error}\n{tail}'.rstrip()
                 raise RunError(msg) from None
-        if not ticks:
+        if not ticks or not bag.exists():
             return {}
-        figures = overview(bag, bringup.robot.limits)
+        figures = overview(bag, bringup.robot)
         return {'latency_ms': bringup.arguments.delay_ms, **figures}
 
 
@@ -117,7 +117,7 @@ def _watch(
                 if sight.executed and begin == math.inf:
                     begin = now
                     progress.update(task, total=arguments.duration or None)
-                if begin == math.inf and now > deadline:
+                if begin == math.inf and now > deadline and not arguments.only:
                     msg = f'no chunk was executed within {arguments.start_timeout_s:g} s; '
                     raise RunError(msg + 'a large policy takes longer: set start_timeout_s')
                 if begin < math.inf:
@@ -195,7 +195,7 @@ def show(
     """
     console = Console()
     if not runs:
-        console.print('stopped before the first command: there is nothing to show')
+        console.print('no command was recorded here: there is nothing to show')
     elif as_markdown:
         typer.echo(markdown(runs))
     else:

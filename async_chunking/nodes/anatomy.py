@@ -105,7 +105,6 @@ def _head(action_dim: int) -> A2C2:
         scale=np.ones(2 * action_dim),
         relative=True,
         layers=tuple(
-            (rng.normal(size=(out, inputs)), np.zeros(out))
-            for inputs, out in pairwise(sizes)
+            (rng.normal(size=(out, inputs)), np.zeros(out)) for inputs, out in pairwise(sizes)
         ),
     )

@@ -92,7 +92,8 @@ def _exit_handler(spec: NodeSpec) -> Callable[[ProcessExited, LaunchContext], li
 
 def _recorder(bringup: Bringup) -> list[ExecuteProcess]:
     arguments = bringup.arguments
-    if not (arguments.record and shutil.which('ros2')):
+    wanted = any(spec.name == 'recorder' for spec in bringup.nodes)
+    if not (wanted and shutil.which('ros2')):
         return []
     root = f'/{arguments.namespace.strip("/")}'.rstrip('/')
     topics = [

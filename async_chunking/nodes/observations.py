@@ -17,11 +17,15 @@ from async_chunking.embodiment import Embodiment, Stream
 from async_chunking.nodes import measured, streams
 from async_chunking.nodes.streams import History, Sample, StreamError
 
+# A description's `qos` -> what is asked of publishers.
+PROFILES = {'sensor_data': qos_profile_sensor_data, 'reliable': QoSProfile(depth=10)}
+
 
 class Observations:
     """Subscribes to streams and remembers them.
 
-    Best effort, so that reliable and best-effort drivers are both heard. Streams of measured
+    Best effort unless the description says otherwise: so reliable and best-effort drivers are both
+    heard. Streams of measured
     joints share their subscriptions, and so do streams that are the same but for their name.
 
     Args:
@@ -66,7 +70,7 @@ class Observations:
         callback = partial(self._receive, names, lambda message, _: reader(message))
         kind = streams.message_type(stream.kind)
         if stream.kind != 'text':
-            node.create_subscription(kind, stream.topic, callback, qos_profile_sensor_data)
+            node.create_subscription(kind, stream.topic, callback, PROFILES[stream.qos])
             return
         # Said once and kept by its publisher, or said again and again: each is heard. That one of
         # the two does not match a publisher is meant, and nothing to warn of.
@@ -82,7 +86,7 @@ class Observations:
         for number, source in enumerate(robot.sources):
             callback = partial(self._receive, names, partial(joints.read, number))
             node.create_subscription(
-                measured.message_type(source), source.topic, callback, qos_profile_sensor_data
+                measured.message_type(source), source.topic, callback, PROFILES[source.qos]
             )
 
     def _receive(self, names: list[str], read: Callable[[Any, int], Any], message: Any) -> None:

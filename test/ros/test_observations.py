@@ -25,11 +25,12 @@ from PIL import Image as Pillow
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
 from async_chunking.bringup import describe
-from async_chunking.embodiment import load
+from async_chunking.embodiment import Embodiment, load
 from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes.observations import Observations
 from async_chunking.nodes.pictures import compressed_reader, image_reader
@@ -162,6 +163,26 @@ def test_streams_are_aligned_at_the_request_and_keep_their_ages(node):
     assert observations.newest(60)['state'].received_ns == 60  # Of before, with numbers in it.
     assert observations.faults['state'] == 1
     assert observations.reasons['state'] == 'NaN or infinity'
+
+
+def test_topics_are_subscribed_to_as_the_description_says(node):
+    content = load('franka').model_dump()
+    content['joint_states'][0]['qos'] = 'reliable'
+    robot = Embodiment.model_validate(content)
+    wanted = {
+        'state': Stream(kind='measured', size=8),
+        'scene': Stream(kind='float64_multi_array', topic='scene', size=2, qos='reliable'),
+        'front': CAMERA,
+    }
+    Observations(node, wanted, robot, now_ns=lambda: 0)
+    asked = {s.topic_name: s.qos_profile.reliability for s in node.subscriptions}
+    expected = {
+        '/franka/joint_states': ReliabilityPolicy.RELIABLE,
+        '/franka_gripper/joint_states': ReliabilityPolicy.BEST_EFFORT,
+        '/scene': ReliabilityPolicy.RELIABLE,
+        '/front': ReliabilityPolicy.BEST_EFFORT,
+    }
+    assert {topic: asked[topic] for topic in expected} == expected
 
 
 # --- a policy node ------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What sinks publish, field by field. Messages that no package index has are looked like here."""
+"""What sinks publish, field by field, as it comes out of the bytes on the wire."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from driver_messages import CLASSES, STORE, packed, wire
 from rclpy.task import Future
 
+from async_chunking.bags.columns import decode
+from async_chunking.bags.wire import KINDS, of_command, ours
 from async_chunking.embodiment import Command, load
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.settings import SettingsError
@@ -18,57 +21,22 @@ from async_chunking.settings import SettingsError
 JOINTS = ('a', 'b', 'c')
 
 
-def look_alike(name: str, /, **defaults):
-    """Return a class like a generated message: known fields only, defaults made anew."""
-
-    def init(self, **fields):
-        unknown = set(fields) - set(defaults)
-        assert not unknown, f'{name} has no {unknown}'
-        for key, default in defaults.items():
-            made = default() if callable(default) else default
-            object.__setattr__(self, key, fields.get(key, made))
-
-    def guard(self, key, value):
-        assert key in defaults, f'{name} has no field {key}'
-        object.__setattr__(self, key, value)
-
-    return type(name, (), {'__init__': init, '__setattr__': guard})
-
-
-HgMotor = look_alike('MotorCmd', mode=0, q=0.0, dq=0.0, tau=0.0, kp=0.0, kd=0.0, reserve=0)
-GripperCommand = look_alike('GripperCommand')
-GripperCommand.Goal = look_alike(
-    'Goal', command=look_alike('Command', position=0.0, max_effort=0.0)
-)
-FOREIGN = {
-    'interbotix_xs_msgs.msg': {
-        'JointGroupCommand': look_alike('JointGroupCommand', name='', cmd=list),
-        'JointSingleCommand': look_alike('JointSingleCommand', name='', cmd=0.0),
-    },
-    'control_msgs.action': {'GripperCommand': GripperCommand},
-    'unitree_hg.msg': {
-        'MotorCmd': HgMotor,
-        'LowCmd': look_alike(
-            'LowCmd', mode_pr=0, mode_machine=0, motor_cmd=lambda: [HgMotor() for _ in range(35)],
-            reserve=lambda: [0] * 4, crc=0,
-        ),
-        'LowState': look_alike('LowState', mode_machine=0, motor_state=list),
-        'HandCmd': look_alike('HandCmd', motor_cmd=list, reserve=lambda: [0] * 4),
-        'HandState': look_alike('HandState', motor_state=list),
-    },
-    'unitree_go.msg': {
-        'MotorCmd': look_alike('MotorCmd', mode=0, q=0.0, dq=0.0, tau=0.0, kp=0.0, kd=0.0),
-        'MotorCmds': look_alike('MotorCmds', cmds=list),
-        'MotorStates': look_alike('MotorStates', states=list),
-    },
-}  # fmt: skip
+def modules():
+    """Return module -> the look-alikes in it."""
+    found = {}
+    for name, look in CLASSES.items():
+        package, kind, stem = name.split('/')
+        found.setdefault(f'{package}.{kind}', {})[stem] = look
+    actions = found['control_msgs.action']
+    actions['GripperCommand'] = SimpleNamespace(Goal=actions.pop('GripperCommand_Goal'))
+    return found
 
 
 @pytest.fixture
 def foreign(monkeypatch):
     """Install the look-alikes while a test runs."""
     own = 'async_chunking.nodes.sinks.'
-    for name, content in FOREIGN.items():
+    for name, content in modules().items():
         package = name.split('.')[0]
         for full in (package, name):
             monkeypatch.setitem(sys.modules, full, ModuleType(full))
@@ -83,14 +51,19 @@ def foreign(monkeypatch):
 
 
 class FakeNode:
-    """Keeps what is published and who subscribes."""
+    """Keeps what is published, as receivers get it, and who subscribes."""
 
     def __init__(self):
-        self.sent, self.topics, self.subscribed = [], [], {}
+        self.sent, self.raw, self.topics, self.subscribed = [], {}, [], {}
 
     def create_publisher(self, message_type, topic, qos):
         self.topics.append((topic, message_type.__name__))
-        return SimpleNamespace(publish=self.sent.append)
+
+        def publish(message):
+            self.sent.append(wire(message))
+            self.raw[topic] = packed(message)
+
+        return SimpleNamespace(publish=publish)
 
     def create_subscription(self, message_type, topic, callback, qos):
         self.subscribed[topic] = callback
@@ -113,7 +86,7 @@ def test_joint_trajectory_is_stamped():
     (point,) = message.points
     assert list(point.positions) == [3.0, 1.0]
     assert (point.time_from_start.sec, point.time_from_start.nanosec) == (0, 30_000_000)
-    np.testing.assert_array_equal(sink.positions(message), [3.0, 1.0])
+    np.testing.assert_array_equal(sink.positions(sink._message), [3.0, 1.0])
 
 
 def test_interbotix(foreign):
@@ -143,7 +116,7 @@ class Gripper:
         return self.ready
 
     def send_goal_async(self, goal) -> Future:
-        self.goals.append(goal)
+        self.goals.append(wire(goal))
         self.answers.append(Future())
         return self.answers[-1]
 
@@ -211,18 +184,18 @@ def test_unitree_arm_ramps_in_and_out(foreign, monkeypatch):
     node = FakeNode()
     options = {'ramp_s': 0.1, 'rate_hz': 50.0, 'kp': (60.0, 40.0), 'kd': 1.5}
     sink = make('unitree_arm_sdk', node, ('a', 'b'), motors=(22, 28), options=options)
-    weights = []
-    monkeypatch.setattr(
-        sink._publisher, 'publish', lambda m: weights.append(round(m.motor_cmd[29].q, 6))
-    )
+
+    def weights():
+        return [round(float(message.motor_cmd[29].q), 6) for message in node.sent]
+
     command = np.array([0.5, -0.5, 0.0])
     sink.send(command, 0)
-    assert not weights  # It is not known yet which machine it is.
-    node.subscribed['lowstate'](FOREIGN['unitree_hg.msg']['LowState'](mode_machine=5))
+    assert not node.sent  # It is not known yet which machine it is.
+    node.subscribed['lowstate'](CLASSES['unitree_hg/msg/LowState'](mode_machine=5))
     for _ in range(7):
         sink.send(command, 0)
-    assert weights == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0]
-    message = sink._message
+    assert weights() == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0]
+    message = node.sent[-1]
     assert message.mode_machine == 5
     assert [message.motor_cmd[i].q for i in (22, 28, 15)] == [0.5, -0.5, 0.0]
     assert [message.motor_cmd[i].kp for i in (22, 28, 15)] == [60.0, 40.0, 0.0]
@@ -233,10 +206,10 @@ def test_unitree_arm_ramps_in_and_out(foreign, monkeypatch):
     words = np.frombuffer(_LAYOUT.pack(*fields, *message.reserve), dtype='<u4').tolist()
     assert len(words) == 250
     assert message.crc == checksum(message) == slow_crc(words)
-    weights.clear()
+    node.sent.clear()
     monkeypatch.setattr('time.sleep', lambda _: None)
     sink.release()
-    assert weights == [0.8, 0.6, 0.4, 0.2, 0.0]
+    assert weights() == [0.8, 0.6, 0.4, 0.2, 0.0]
 
 
 def test_unitree_hand(foreign):
@@ -244,9 +217,9 @@ def test_unitree_hand(foreign):
     sink = make('unitree_hand', node, ('a', 'b', 'c'), motors=(2, 0, 1))
     sink.send(np.array([0.1, 0.2, 0.3]), 0)
     (message,) = node.sent
-    assert [motor.q for motor in message.motor_cmd] == [0.2, 0.3, 0.1]
+    assert [motor.q for motor in message.motor_cmd] == pytest.approx([0.2, 0.3, 0.1])
     assert [motor.mode for motor in message.motor_cmd] == [0x10, 0x11, 0x12]
-    assert (message.motor_cmd[0].kp, message.motor_cmd[0].kd) == (1.5, 0.2)
+    assert (message.motor_cmd[0].kp, message.motor_cmd[0].kd) == pytest.approx((1.5, 0.2))
 
 
 def test_inspire_hands_share_a_topic(foreign):
@@ -254,17 +227,39 @@ def test_inspire_hands_share_a_topic(foreign):
     sink = make('unitree_motor_cmds', node, ('a', 'b', 'c'), motors=(0, 6, 11))
     sink.send(np.array([0.1, 0.2, 0.3]), 0)
     (message,) = node.sent
-    assert [cmd.q for cmd in message.cmds] == [0.1, *[1.0] * 5, 0.2, *[1.0] * 4, 0.3]
+    expected = [0.1, *[1.0] * 5, 0.2, *[1.0] * 4, 0.3]
+    assert [cmd.q for cmd in message.cmds] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize('name', ['franka', 'panda', 'viperx_bimanual', 'g1', 'g1_inspire'])
-def test_hardware_sinks_of_packaged_robots(foreign, monkeypatch, name):
+ROBOTS = ('viperx', 'viperx_bimanual', 'viperx_bimanual_puppet', 'franka', 'panda', 'humanoid')
+
+
+@pytest.mark.parametrize('sim', [False, True], ids=['driver', 'simulated'])
+@pytest.mark.parametrize('name', [*ROBOTS, 'g1', 'g1_inspire'])
+def test_drivers_of_packaged_robots_are_told_the_command(foreign, monkeypatch, name, sim):
+    """The bytes of every topic are read as those of a recording are."""
     from async_chunking.nodes.sinks import sink_class
 
-    monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: SimpleNamespace())
-    robot, node = load(name), FakeNode()
+    client = Gripper()
+    monkeypatch.setattr('rclpy.action.ActionClient', lambda *_: client)
+    robot, node = load(name, sim), FakeNode()
+    shares = np.linspace(0.2, 0.9, len(robot.joints))
+    sent = robot.limits.lower + shares * (robot.limits.upper - robot.limits.lower)
     for command in robot.commands:
-        sink_class(command.sink)(node, command, robot.joint_names)
+        sink = sink_class(command.sink)(node, command, robot.joint_names)
+        if command.sink == 'unitree_arm_sdk':
+            node.subscribed['lowstate'](CLASSES['unitree_hg/msg/LowState'](mode_machine=5))
+        sink.send(sent, 1)
+        if command.sink == 'gripper_command':
+            assert [goal.command.position for goal in client.goals] == [0.04]
+            continue
+        kind, data = node.raw[command.topic]
+        expected, numbers = KINDS[command.sink]
+        assert kind == expected
+        (group,) = decode([data], STORE.fielddefs, kind)
+        columns = [robot.joint_names.index(joint) for joint in command.joints]
+        found = ours(numbers(group, of_command(command)), command)
+        np.testing.assert_allclose(found, [sent[columns]], atol=1e-6)
 
 
 def test_missing_messages_name_the_package(monkeypatch):

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What drivers were told and what they measured, read from their own topics in a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from async_chunking.bags.columns import Group, decode
+from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
+from async_chunking.bags.files import Bag
+from async_chunking.bags.mcap import Message, Topic
+from async_chunking.embodiment import Command, Source
+from async_chunking.wiring import Wire
+
+STEPS = 'control_step'  # The topic on which the executor tells every command, and its kind.
+
+_PIECE = 4096  # Messages of a topic that are read at once.
+
+Key = TypeVar('Key', bound=Hashable)
+
+
+class Wanted(NamedTuple):
+    """
+    Some numbers on a topic.
+
+    Attributes:
+        topic: Relative to the robot's namespace.
+        kind: Of stream, source or sink, or `STEPS`.
+        names: The driver's names of the joints, for messages that name them.
+        motors: Places in the message, for those that count motors.
+    """
+
+    topic: str
+    kind: str
+    names: Sequence[str] = ()
+    motors: Sequence[int] = ()
+
+
+class Series(NamedTuple):
+    """What a topic said: `values` [n, k] in the driver's units, recorded at `stamps` [n] [ns]."""
+
+    stamps: np.ndarray
+    values: np.ndarray
+
+
+def of_command(command: Command) -> Wanted:
+    """Return what is to be read of a command topic."""
+    return Wanted(command.topic, command.sink, command.driver_names, command.motors or ())
+
+
+def of_source(source: Source) -> Wanted:
+    """Return what is to be read of a topic of measured joints."""
+    return Wanted(source.topic, source.kind, source.driver_names, source.motors or ())
+
+
+def ours(values: np.ndarray, wire: Wire) -> np.ndarray:
+    """Return a driver's values [n, k] in our units [rad, m]."""
+    gain, bias = wire.affine
+    return (values - bias) / gain
+
+
+def matching(topic: Topic, names: Sequence[str]) -> str:
+    """Return which of some relative names a recorded topic has, the longest one; '' for none."""
+    found = [name for name in names if f'/{topic.name}'.endswith(f'/{name.lstrip("/")}')]
+    return max(found, key=len, default='')
+
+
+def read(bag: Bag, wanted: Mapping[Key, Wanted]) -> Iterator[tuple[Key, Series]]:
+    """
+    Yield what some topics said, in pieces of each, in the order in which they were recorded.
+
+    Messages of another type or that cannot be read are left out, and named in the bag's problems.
+
+    Args:
+        bag: The recording.
+        wanted: By any key, which is what comes back.
+
+    Raises:
+        KeyError: A kind is not in `KINDS`.
+    """
+    types = {key: KINDS[what.kind][0] for key, what in wanted.items()}
+    names = [what.topic for what in wanted.values()]
+    waiting: dict[Topic, list[Message]] = {}
+    for message in bag.messages(lambda topic: bool(matching(topic, names))):
+        topic = message.topic
+        waiting.setdefault(topic, []).append(message)
+        if len(waiting[topic]) >= _PIECE:
+            yield from _pieces(bag, topic, waiting.pop(topic), wanted, types)
+    for topic, messages in waiting.items():
+        yield from _pieces(bag, topic, messages, wanted, types)
+
+
+def _pieces(
+    bag: Bag,
+    topic: Topic,
+    messages: Sequence[Message],
+    wanted: Mapping[Key, Wanted],
+    types: Mapping[Key, str],
+) -> Iterator[tuple[Key, Series]]:
+    name = matching(topic, [what.topic for what in wanted.values()])
+    for key, what in wanted.items():
+        if what.topic != name:
+            continue
+        try:
+            if topic.type != types[key]:
+                msg = f'holds {topic.type}, a topic of kind {what.kind} has {types[key]}'
+                raise BagError(msg)
+            groups = decode([m.data for m in messages], definitions(topic), topic.type)
+            parts = [(group.index, KINDS[what.kind][1](group, what)) for group in groups]
+            # The first message decides how many numbers there are.
+            size = min(parts, key=lambda part: part[0][0])[1].shape[1]
+            parts = [part for part in parts if part[1].shape[1] == size]
+        except BagError as error:
+            bag.problems.append(f'{bag.path}: topic {topic.name}: {error}; it is left out')
+            continue
+        index = np.concatenate([part[0] for part in parts])
+        order = np.argsort(index)
+        stamps = np.array([messages[i].stamp for i in index[order]])
+        yield key, Series(stamps, np.concatenate([part[1] for part in parts])[order])
+
+
+def definitions(topic: Topic) -> Definitions:
+    """
+    Return the definition of a topic's messages, this version's where the recording has none.
+
+    Raises:
+        BagError: It cannot be parsed, or there is none at all.
+    """
+    if topic.definition:
+        return parse(topic.definition, topic.type, topic.form)
+    found = own_store().fielddefs
+    if topic.type not in found:
+        msg = f'the definition of {topic.type} is neither embedded nor known'
+        raise BagError(msg)
+    return dict(found)
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+def _named(positions: np.ndarray, found: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Return the columns of some joints, NaN for those that are not there."""
+    if positions.shape[1] != len(found):
+        msg = f'{positions.shape[1]} positions for {len(found)} names'
+        raise BagError(msg)
+    places = {name: index for index, name in enumerate(found)}
+    extended = np.column_stack((positions, np.full(len(positions), np.nan)))
+    return extended[:, [places.get(name, -1) for name in names]]
+
+
+def _joint_state(group: Group, what: Wanted) -> np.ndarray:
+    return _named(group['position'], group.texts['name'], what.names)
+
+
+def _step(group: Group, what: Wanted) -> np.ndarray:
+    return _named(group['command'], group.texts['joint_names'], what.names)
+
+
+def _last_point(group: Group, what: Wanted) -> np.ndarray:
+    points = sum(field.endswith('].positions') for field in group.arrays)
+    positions = group[f'points[{points - 1}].positions']
+    return _named(positions, group.texts['joint_names'], what.names)
+
+
+def _array(field: str) -> Callable[[Group, Wanted], np.ndarray]:
+    return lambda group, _: group[field].reshape(len(group.index), -1).astype(np.float64)
+
+
+def _motors(field: str) -> Callable[[Group, Wanted], np.ndarray]:
+    def read_motors(group: Group, what: Wanted) -> np.ndarray:
+        return np.stack([group[f'{field}[{motor}].q'] for motor in what.motors], 1).astype(float)
+
+    return read_motors
+
+
+def _hand(group: Group, what: Wanted) -> np.ndarray:
+    """Read a hand's command: one entry for each of its motors, by their number."""
+    ranks = tuple(np.argsort(np.argsort(what.motors)).tolist())
+    return _motors('motor_cmd')(group, what._replace(motors=ranks))
+
+
+# Kind of stream, source or sink, and the executor's own -> (type of message, its numbers [n, k]).
+KINDS: dict[str, tuple[str, Callable[[Group, Wanted], np.ndarray]]] = {
+    'joint_state': ('sensor_msgs/msg/JointState', _joint_state),
+    'float64_multi_array': ('std_msgs/msg/Float64MultiArray', _array('data')),
+    'joint_trajectory': ('trajectory_msgs/msg/JointTrajectory', _last_point),
+    'interbotix_group': ('interbotix_xs_msgs/msg/JointGroupCommand', _array('cmd')),
+    'interbotix_single': ('interbotix_xs_msgs/msg/JointSingleCommand', _array('cmd')),
+    'unitree_arm_sdk': ('unitree_hg/msg/LowCmd', _motors('motor_cmd')),
+    'unitree_hand': ('unitree_hg/msg/HandCmd', _hand),
+    'unitree_motor_cmds': ('unitree_go/msg/MotorCmds', _motors('cmds')),
+    STEPS: ('async_chunking/msg/ControlStep', _step),
+    'unitree_low_state': ('unitree_hg/msg/LowState', _motors('motor_state')),
+    'unitree_hand_state': ('unitree_hg/msg/HandState', _motors('motor_state')),
+    'unitree_motor_states': ('unitree_go/msg/MotorStates', _motors('states')),
+}

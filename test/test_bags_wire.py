@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What drivers were told is read from their own topics, and held against the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rosbags')
+
+from driver_messages import CLASSES, Look, Said, joint_state, numbers, record, trajectory
+
+from async_chunking.bags import wire, wire_limits
+from async_chunking.bags.overview import overview
+from async_chunking.bags.wire import KINDS, of_command, ours, read
+from async_chunking.embodiment import Embodiment, load
+from async_chunking.wiring import SINKS, SOURCES
+
+PERIOD = 0.02
+SPEED, ACCELERATION = 1.0, 5.0
+REACH = ACCELERATION * PERIOD**2  # In the first period from rest.
+
+
+def toy(**changes: Any) -> Embodiment:
+    joint = {'lower': -1.0, 'upper': 1.0, 'velocity': SPEED, 'acceleration': ACCELERATION}
+    content = {
+        'name': 'toy',
+        'control_rate_hz': 1.0 / PERIOD,
+        'joints': [{'name': 'a', **joint}, {'name': 'b', **joint, 'jerk': 400.0}],
+        'observations': {'observation.state': {'kind': 'measured', 'size': 2}},
+        'commands': [
+            {'topic': 'one', 'sink': 'float64_multi_array', 'joints': ['a']},
+            {'topic': 'arm/two', 'sink': 'float64_multi_array', 'joints': ['b']},
+        ],
+        'policy': {'path': 'toy', 'policy_rate_hz': 50.0, 'execution_horizon': 4},
+    }
+    return Embodiment.model_validate(content | changes)
+
+
+def told(positions: Mapping[str, np.ndarray], begin: float = 0.0) -> list[Said]:
+    """Return commands for each topic, a period apart."""
+    return [
+        (begin + index * PERIOD, f'/toy/{topic}', numbers(position))
+        for topic, column in positions.items()
+        for index, position in enumerate(column)
+    ]
+
+
+def ramp(begin: float, speed: float, ticks: int) -> np.ndarray:
+    """Return positions from rest to a speed and back to rest, with `ACCELERATION`."""
+    up = np.arange(1, round(speed / ACCELERATION / PERIOD) + 1) * REACH
+    steps = np.concatenate(([0.0, 0.0], up, [up[-1]] * ticks, up[::-1], [0.0, 0.0]))
+    return begin + np.cumsum(steps)
+
+
+def motors(kind: str, count: int, **at: float) -> list[Look]:
+    return [CLASSES[kind](q=at.get(f'm{index}', 9.0)) for index in range(count)]
+
+
+HG, GO = 'unitree_hg/msg', 'unitree_go/msg'
+MESSAGES = {
+    'float64_multi_array': numbers(0.25, -0.5),
+    'joint_state': joint_state(y=-0.5, other=9.0, x=0.25),
+    'joint_trajectory': trajectory(y=-0.5, x=0.25),
+    'interbotix_group': CLASSES['interbotix_xs_msgs/msg/JointGroupCommand'](cmd=[0.25, -0.5]),
+    'unitree_arm_sdk': CLASSES[f'{HG}/LowCmd'](
+        motor_cmd=motors(f'{HG}/MotorCmd', 35, m5=0.25, m2=-0.5)
+    ),
+    'unitree_hand': CLASSES[f'{HG}/HandCmd'](
+        motor_cmd=motors(f'{HG}/MotorCmd', 2, m1=0.25, m0=-0.5)
+    ),
+    'unitree_motor_cmds': CLASSES[f'{GO}/MotorCmds'](
+        cmds=motors(f'{GO}/MotorCmd', 6, m5=0.25, m2=-0.5)
+    ),
+    'unitree_low_state': CLASSES[f'{HG}/LowState'](
+        motor_state=motors(f'{HG}/MotorState', 35, m5=0.25, m2=-0.5)
+    ),
+    'unitree_hand_state': CLASSES[f'{HG}/HandState'](
+        motor_state=motors(f'{HG}/MotorState', 7, m5=0.25, m2=-0.5)
+    ),
+    'unitree_motor_states': CLASSES[f'{GO}/MotorStates'](
+        states=motors(f'{GO}/MotorState', 12, m5=0.25, m2=-0.5)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', MESSAGES)
+def test_every_kind_of_topic_is_read(tmp_path: Path, kind: str):
+    bag = record(tmp_path / 'bag', [(0.0, '/ns/t', MESSAGES[kind])] * 3)
+    wanted = wire.Wanted('t', kind, ('x', 'y'), (5, 2))
+    ((key, series),) = read(bag, {'key': wanted})
+    assert key == 'key'
+    np.testing.assert_array_equal(series.values, [[0.25, -0.5]] * 3)
+    assert series.stamps.tolist() == [10**18] * 3
+    assert bag.problems == []
+
+
+def test_a_single_joint_is_read_in_our_units(tmp_path: Path):
+    robot = load('viperx_bimanual_puppet')
+    (command,) = [c for c in robot.commands if 'left_gripper' in c.joints]
+    message = CLASSES['interbotix_xs_msgs/msg/JointSingleCommand'](name='gripper', cmd=1.4910)
+    bag = record(tmp_path / 'bag', [(0.0, f'/{command.topic}', message)])
+    ((_, series),) = read(bag, {'gripper': of_command(command)})
+    np.testing.assert_allclose(ours(series.values, command), [[1.0]], atol=1e-6)
+
+
+def test_only_actions_have_no_topic_to_read():
+    assert {*SINKS, *SOURCES} - set(KINDS) == {'gripper_command'}
+
+
+def test_topics_are_told_apart_by_their_longest_name(tmp_path: Path):
+    said = [
+        (0.0, '/r/t', numbers(1.0)),
+        (0.1, '/r/gripper/t', numbers(2.0)),
+        (0.2, '/r/at', numbers(3.0)),
+    ]
+    bag = record(tmp_path / 'bag', said)
+    kind = 'float64_multi_array'
+    found = dict(
+        read(bag, {'arm': wire.Wanted('t', kind), 'hand': wire.Wanted('gripper/t', kind)})
+    )
+    assert {key: series.values.tolist() for key, series in found.items()} == {
+        'arm': [[1.0]], 'hand': [[2.0]],
+    }  # fmt: skip
+
+
+def test_another_type_on_a_topic_is_named(tmp_path: Path):
+    bag = record(tmp_path / 'bag', [(0.0, '/one', joint_state(a=1.0))])
+    assert list(read(bag, {'one': wire.Wanted('one', 'float64_multi_array')})) == []
+    (problem,) = bag.problems
+    assert 'topic /one: holds sensor_msgs/msg/JointState' in problem
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+
+def test_a_known_motion_has_known_shares(tmp_path: Path):
+    still = np.zeros(60)
+    bag = record(tmp_path / 'bag', told({'one': ramp(0.0, 0.5, 30), 'arm/two': still}))
+    found = wire_limits.wire_use(bag, toy())
+    np.testing.assert_allclose(found.use.velocity, [0.5, 0.0], atol=1e-9)
+    np.testing.assert_allclose(found.use.acceleration, [1.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(found.use.jerk, [np.nan, 0.0])
+    assert found.figures()['exceeded'] == 0
+    assert found.restarts.tolist() == [0, 0]
+    assert found.commands.tolist() == [len(ramp(0.0, 0.5, 30)), 60]
+    assert found.silent == ()
+
+
+@pytest.mark.parametrize('piece', [7, 4096])
+def test_each_limit_counts_from_one_command_to_the_next(tmp_path: Path, monkeypatch, piece: int):
+    monkeypatch.setattr(wire, '_PIECE', piece)
+    good = ramp(0.0, 0.5, 30)
+    broken = {
+        'position': ramp(0.9, 0.3, 30),
+        'velocity': np.cumsum(np.minimum(np.arange(40), 25) * REACH) - 0.9,
+        'acceleration': np.concatenate((good[:20], good[20:] + 2.0 * REACH)),
+        'jump': np.concatenate((good, good + 0.1)),  # As a new run would that begins elsewhere.
+    }
+    for name, positions in broken.items():
+        bag = record(tmp_path / name, told({'one': positions, 'arm/two': np.zeros(9)}))
+        figures = wire_limits.wire_use(bag, toy()).figures()
+        assert figures['exceeded'] >= 1, name
+    jump = good[-1] - 0.1
+    assert figures['velocity_use'] == pytest.approx(jump / PERIOD / SPEED)
+    assert figures['acceleration_use'] == pytest.approx(jump / PERIOD**2 / ACCELERATION)
+
+
+def test_jerk_counts_where_its_limit_is_known(tmp_path: Path):
+    steps = np.array([0, 0, 1, 0, 0, 0]) * 0.9 * REACH
+    bag = record(tmp_path / 'bag', told({'one': np.cumsum(steps), 'arm/two': np.cumsum(steps)}))
+    found = wire_limits.wire_use(bag, toy())
+    np.testing.assert_allclose(found.use.acceleration, 0.9)
+    assert found.use.jerk[1] == pytest.approx(1.8 * ACCELERATION / PERIOD / 400.0)
+    assert found.figures()['exceeded'] == 1  # The jerk of joint b.
+
+
+@pytest.mark.parametrize('piece', [7, 4096])
+def test_a_joint_at_rest_may_go_on_from_where_it_was_measured(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(wire, '_PIECE', piece)
+    first = ramp(0.0, 0.5, 30)
+    both = np.concatenate((first, ramp(-0.4, 0.5, 30)))
+    moved = len(first) * PERIOD - 0.1
+    measured = [(moved, '/toy/joint_states', joint_state(b=0.0, a=-0.4))]
+    said = told({'one': both, 'arm/two': np.zeros(9)})
+    found = wire_limits.wire_use(record(tmp_path / 'one', said + measured), toy())
+    assert found.figures()['exceeded'] == 0
+    assert found.restarts.tolist() == [1, 0]
+    # Elsewhere, too early, thereafter (a servo obeys), or while it moves, the same jump is one.
+    elsewhere = [(moved, '/toy/joint_states', joint_state(b=0.0, a=-0.4 + 2.0 * REACH))]
+    early = [(moved - 1.0, *measured[0][1:])]
+    late = [(moved + 0.2, *measured[0][1:])]
+    moving = told({'one': np.concatenate((first[:20], ramp(-0.4, 0.5, 30)))})
+    for name, messages in (
+        ('elsewhere', said + elsewhere), ('early', said + early), ('late', said + late),
+        ('moving', moving + measured),
+    ):  # fmt: skip
+        found = wire_limits.wire_use(record(tmp_path / name, messages), toy())
+        assert found.figures()['exceeded'] >= 1, name
+        assert found.restarts.tolist() == [0, 0]
+
+
+def test_after_going_on_from_elsewhere_limits_count_from_rest(tmp_path: Path):
+    quick = -0.4 + np.concatenate(([0.0], np.full(5, 2.0 * REACH))).cumsum()
+    said = told({'one': np.concatenate((np.zeros(10), quick))})
+    measured = [(10 * PERIOD, '/joint_states', joint_state(a=-0.4, b=0.0))]
+    found = wire_limits.wire_use(record(tmp_path / 'bag', said + measured), toy())
+    assert found.restarts.tolist() == [1, 0]
+    assert found.use.acceleration[0] == pytest.approx(2.0)
+
+
+def test_what_was_not_recorded_is_named(tmp_path: Path):
+    bag = record(tmp_path / 'bag', told({'one': ramp(0.0, 0.5, 30)}))
+    found = wire_limits.wire_use(bag, toy())
+    assert found.figures()['silent_joints'] == ['b']
+    assert np.isnan(found.use.velocity[1])
+    assert found.figures()['velocity_use'] == pytest.approx(0.5)
+    nothing = wire_limits.wire_use(record(tmp_path / 'none', [(0.0, '/x', numbers(0.0))]), toy())
+    assert nothing.figures()['silent_joints'] == ['a', 'b']
+    assert np.isnan(nothing.figures()['velocity_use'])
+
+
+def test_the_overview_believes_the_drivers_topics_alone(tmp_path: Path):
+    record(tmp_path / 'bag', told({'one': np.array([0.0, 0.0, 0.5]), 'arm/two': np.zeros(3)}))
+    assert overview(tmp_path / 'bag', toy())['limits']['velocity_use'] == pytest.approx(25.0)
