@@ -225,6 +225,7 @@ def _run_data(run: RunReport) -> dict[str, Any]:
         'first_tick': run.first,
         'joint_names': list(run.joint_names),
         'checkpoint': run.checkpoint,
+        'checkpoints': run.snapshot.get('checkpoints', {}),
         'versions': run.snapshot.get('versions', {}),
         **run.figures,
     }
