@@ -216,3 +216,11 @@ def test_the_snapshot_names_the_checkpoints_and_follows_the_parameters(robot, st
     spin_until(lambda: heard[-1]['strategy'] == 'paint+a2c2', 'the new strategy is known')
     for node in (executor, policy):
         node.destroy_node()
+
+
+def test_the_stream_is_measured_with_a_recorder_beside_it(ros_domain_id):
+    """Refused if the recorder did not record what was sent."""
+    from async_chunking.bench.stream import measure
+
+    times, _ = measure('ours_recorded', 1.0)
+    assert len(times) > 1
