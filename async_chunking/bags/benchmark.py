@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -33,6 +34,7 @@ _HORIZON = 50
 _EXECUTION_HORIZON = 10
 _DELAY = 6
 _MINUTE = 3000  # Ticks.
+_WIDTH = 100
 _SAMPLE = 0.02  # How often memory is looked at [s].
 _JOINTS = 'sensor_msgs/msg/JointState'
 
@@ -42,6 +44,7 @@ def bench_report(
     joints: Annotated[int, typer.Option(min=1, help='Joints.')] = 14,
     bags: Annotated[int, typer.Option(min=0, help='Short recordings in a folder.')] = 1000,
     json_file: Annotated[Path | None, typer.Option('--json', help='Write the numbers.')] = None,
+    markdown: Annotated[bool, typer.Option('--markdown', help='Print it for documents.')] = False,
 ) -> None:
     """Measure how fast recordings are read, and with how much memory.
 
@@ -61,7 +64,7 @@ def bench_report(
             for number in range(bags):
                 shutil.copytree(short, many / f'run_{number}')
             rows.append(_measure(f'{bags} of 10 s', many))
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
     for heading in ('recording', 'messages', 'MB', 's', 'CPU s', 'messages/s', 'peak memory MB'):
         table.add_column(heading, justify='right')
     for row in rows:
@@ -70,7 +73,8 @@ def bench_report(
             f'{row["seconds"]:.2f}', f'{row["cpu_seconds"]:.2f}', f'{row["messages_per_s"]:.0f}',
             f'{row["peak_mb"]:.0f}',
         )  # fmt: skip
-    Console().print(table)
+    Console(width=_WIDTH).print(table)
+    sys.stdout.write(f'{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}.\n')
     if json_file:
         json_file.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
 
