@@ -340,6 +340,67 @@ def test_answers_that_did_not_take_over_are_not_kept(tmp_path):
     assert 0 < figures['seams'] < metrics.summarize(run)['seams']
 
 
+def _over_limits(chunk):
+    chunk.actions = chunk.actions + np.float32(9.0)
+
+
+def _far_at_the_end(chunk):
+    """Where it would take over, at row 4, it is the chunk that was accepted."""
+    rows = chunk.actions.reshape(chunk.rows, -1).copy()
+    rows[5:] += 9.0
+    chunk.actions = rows.ravel()
+
+
+def _not_finite(chunk):
+    chunk.actions = chunk.actions + np.float32(0.05)
+    chunk.actions[-1] = np.nan
+
+
+def _wrong_size(chunk):
+    chunk.rows, chunk.columns = chunk.columns, chunk.rows
+
+
+def _wrong_tick(chunk):
+    chunk.tick -= 1
+
+
+def _wrong_joints(chunk):
+    chunk.joint_names = chunk.joint_names[::-1]
+
+
+def _refused(chunk):
+    chunk.refusal = 'too warm'
+
+
+@pytest.mark.parametrize('after', [False, True], ids=['before', 'after'])
+@pytest.mark.parametrize('merger', ['switch', 'ensemble'])
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        _over_limits, _far_at_the_end, _not_finite, _wrong_size, _wrong_tick, _wrong_joints,
+        _refused,
+    ],
+)  # fmt: skip
+def test_of_several_answers_the_one_that_was_played_counts(tmp_path, spoil, merger, after):
+    """An answer that the executor turned down may come before the one that it took, or after."""
+    run, store = scripted_run(merger=merger), own_store()
+    with BagWriter(tmp_path / 'bag') as writer:
+        for kind, topic in TOPICS.items():
+            writer.add(f'/{topic}', kind)
+        for kind, stamp, data in serialize(run):
+            answers = [data]
+            if kind == reading.CHUNK:
+                chunk = store.deserialize_cdr(data, kind)
+                chunk.conditioned_delay = 77
+                spoil(chunk)
+                answers.insert(int(after), bytes(store.serialize_cdr(chunk, kind)))
+            for answer in answers:
+                writer.write(f'/{TOPICS[kind]}', stamp, answer)
+    figures, problems = figures_of(tmp_path / 'bag')
+    assert problems == []
+    assert_equal(metrics.summarize(run), figures)
+
+
 @pytest.mark.parametrize('distro', [Stores.ROS2_HUMBLE, Stores.ROS2_JAZZY, Stores.ROS2_KILTED])
 @pytest.mark.parametrize('storage', list(StoragePlugin))
 def test_the_definitions_of_every_distribution_are_read(tmp_path, monkeypatch, distro, storage):

@@ -12,9 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scripted import scripted_run
 from typer.testing import CliRunner
 
-from async_chunking.bench.stream import CONTENDERS, steadiness, table
+from async_chunking.bags.export import write_run
+from async_chunking.bench.stream import (
+    CONTENDERS,
+    RECORDED,
+    StreamError,
+    require_recorded,
+    steadiness,
+    table,
+)
 
 PERIOD = 20_000_000
 
@@ -41,6 +50,24 @@ def test_a_contender_that_never_sent_is_shown() -> None:
     assert math.isnan(silent.p99_ms)
     shown = table(dict.fromkeys(CONTENDERS, silent), 60.0, 0).markdown()
     assert shown.count('\n') == len(CONTENDERS) + 2
+
+
+def test_a_recorder_is_compared_with_none() -> None:
+    alone = steadiness([np.arange(100) * 20_100_000], cpu=0.0)
+    beside = steadiness([np.arange(100) * 20_300_000], cpu=0.0)
+    shown = table(dict(zip(RECORDED, (alone, beside), strict=True)), 60.0, 0).rows
+    assert [row[4] for row in shown] == ['1.00', '3.00']
+
+
+def test_a_recorder_that_lost_commands_is_no_contender(tmp_path) -> None:
+    run = scripted_run()
+    write_run(run, tmp_path / 'bag')
+    times = np.rint(run.emitted * 1e9).astype(np.int64)
+    require_recorded(tmp_path / 'bag', times)
+    require_recorded(tmp_path / 'bag', times[100:200])
+    twice = np.sort(np.concatenate((times, times[:-1] + 5_000_000)))
+    with pytest.raises(StreamError, match='only 300 of 599 commands were recorded'):
+        require_recorded(tmp_path / 'bag', twice)
 
 
 LOADED = """

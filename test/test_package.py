@@ -52,6 +52,15 @@ def test_the_message_check_can_fail() -> None:
     assert uncommented(text) == ['float64 a', 'float64 b', 'int32 c', 'uint8 X=1']
 
 
+def test_nobody_is_told_to_install_the_package_by_name() -> None:
+    """On an index that name may be anybody's: it is installed from a checkout."""
+    texts = [p for f in ('async_chunking', 'docs') for p in (ROOT / f).rglob('*.*')]
+    texts = [p for p in (*ROOT.glob('*.*'), *texts) if p.suffix in {'.py', '.md', '.rst', '.cfg'}]
+    assert ROOT / 'README.md' in texts
+    named = re.compile(r'pip install[^\n`]*\basync[-_]chunking')
+    assert [str(p) for p in texts if named.search(p.read_text(encoding='utf-8'))] == []
+
+
 def test_one_version() -> None:
     assert (
         ElementTree.parse(ROOT / 'package.xml').findtext('version') == async_chunking.__version__

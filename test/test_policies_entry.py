@@ -69,6 +69,7 @@ def test_the_example_of_the_page_serves_every_strategy_without_training(strategy
     answer = Responder(opened(f'{page}:make')).answer(request(strategy), OBSERVED)
     assert answer.refusal == ''
     assert answer.actions.shape == (16, 7)
+    assert answer.conditioned_delay == 3  # What was told, also where nothing is made of it.
     if strategy in ('naive', 'sync', 'ensemble', 'bspline'):  # The last step ends at the state.
         np.testing.assert_allclose(answer.actions, np.tile(OBSERVED['observation.state'], (16, 1)),
                                    atol=0.05)  # fmt: skip

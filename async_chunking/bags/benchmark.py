@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import resource
 import shutil
 import subprocess
@@ -32,6 +34,8 @@ _HORIZON = 50
 _EXECUTION_HORIZON = 10
 _DELAY = 6
 _MINUTE = 3000  # Ticks.
+_WIDTH = 100
+_SAMPLE = 0.02  # How often memory is looked at [s].
 _JOINTS = 'sensor_msgs/msg/JointState'
 
 
@@ -40,11 +44,13 @@ def bench_report(
     joints: Annotated[int, typer.Option(min=1, help='Joints.')] = 14,
     bags: Annotated[int, typer.Option(min=0, help='Short recordings in a folder.')] = 1000,
     json_file: Annotated[Path | None, typer.Option('--json', help='Write the numbers.')] = None,
+    markdown: Annotated[bool, typer.Option('--markdown', help='Print it for documents.')] = False,
 ) -> None:
     """Measure how fast recordings are read, and with how much memory.
 
     A tenth of the recording, all of it, and a folder of recordings of 10 s, each in a fresh
-    process, whose start is counted. Commands and joint states at 50 Hz, chunks of 50 rows.
+    process, whose start is counted; memory is the sum over all processes. Commands and joint
+    states at 50 Hz, chunks of 50 rows.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -58,7 +64,7 @@ def bench_report(
             for number in range(bags):
                 shutil.copytree(short, many / f'run_{number}')
             rows.append(_measure(f'{bags} of 10 s', many))
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
     for heading in ('recording', 'messages', 'MB', 's', 'CPU s', 'messages/s', 'peak memory MB'):
         table.add_column(heading, justify='right')
     for row in rows:
@@ -67,7 +73,8 @@ def bench_report(
             f'{row["seconds"]:.2f}', f'{row["cpu_seconds"]:.2f}', f'{row["messages_per_s"]:.0f}',
             f'{row["peak_mb"]:.0f}',
         )  # fmt: skip
-    Console().print(table)
+    Console(width=_WIDTH).print(table)
+    sys.stdout.write(f'{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}.\n')
     if json_file:
         json_file.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
 
@@ -75,17 +82,49 @@ def bench_report(
 def _measure(name: str, path: Path) -> dict[str, Any]:
     """Read in a process of its own, whose memory is then known."""
     begin = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, '-m', 'async_chunking.bags.benchmark', str(path)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    output, peak = watched([sys.executable, '-m', 'async_chunking.bags.benchmark', str(path)])
     seconds = time.perf_counter() - begin
-    found = json.loads(done.stdout)
+    found = json.loads(output) | {'peak_mb': peak}
     size = sum(file.stat().st_size for file in path.rglob('*.mcap')) / 1e6
     return {
         'recording': name, 'size_mb': size, 'seconds': seconds,
         'messages_per_s': found['messages'] / seconds, **found,
     }  # fmt: skip
+
+
+def watched(command: Sequence[str]) -> tuple[str, float]:
+    """
+    Run a command.
+
+    Returns:
+        What it printed, and the sum of the largest resident memory of each of its processes [MB];
+        no less than what they had at any one time, since pages that they share count for each.
+
+    Raises:
+        CalledProcessError: It failed.
+    """
+    peaks: dict[int, float] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        while running.poll() is None:
+            _note_peaks(running.pid, peaks)
+            time.sleep(_SAMPLE)
+        output = running.stdout.read() if running.stdout else ''
+    if running.returncode:
+        raise subprocess.CalledProcessError(running.returncode, command, output)
+    return output, sum(peaks.values())
+
+
+def _note_peaks(pid: int, peaks: dict[int, float]) -> None:
+    """Note the largest resident memory so far of a process and of those it started [MB]."""
+    try:
+        status = Path(f'/proc/{pid}/status').read_text()
+        lists = [file.read_text() for file in Path(f'/proc/{pid}/task').glob('*/children')]
+    except OSError:  # It ended.
+        return
+    if found := re.search(r'VmHWM:\s+(\d+) kB', status):
+        peaks[pid] = int(found[1]) * 1024 / 1e6
+    for child in ' '.join(lists).split():
+        _note_peaks(int(child), peaks)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -100,7 +139,6 @@ def _read(path: Path) -> dict[str, Any]:
     return {
         'messages': messages,
         'cpu_seconds': sum(use.ru_utime + use.ru_stime for use in used),
-        'peak_mb': max(use.ru_maxrss for use in used) / 1e3,
     }
 
 

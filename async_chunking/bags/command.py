@@ -103,7 +103,7 @@ def _pictures(
     try:
         from async_chunking.bags import figure, page
     except ImportError as error:
-        msg = f'pictures need {error.name}: pip install "async_chunking[report]"'
+        msg = f"pictures need {error.name}: pip install '.[report]' in the checkout"
         raise BagError(msg) from None
     windows = _windows(groups, strategies)
     if png and not windows:

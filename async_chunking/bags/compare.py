@@ -50,13 +50,12 @@ class StrategyReport:
 
 
 class Comparison(NamedTuple):
-    """A paired test of one figure between two strategies."""
+    """A test of one figure between two strategies on the scenes that both played."""
 
     figure: str
     first: str
     second: str
     test: PairedTest
-    paired_by: str
 
 
 def flatten(figures: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -100,10 +99,10 @@ def _number(value: Any) -> float:
 
 
 def compare(strategies: Sequence[StrategyReport]) -> list[Comparison]:
-    """Return the paired tests between all strategies that have enough runs in common."""
+    """Return the paired tests between all strategies that have enough scenes in common."""
     found = []
     for first, second in combinations(strategies, 2):
-        pairs, paired_by = _pairs(first.runs, second.runs)
+        pairs = _pairs(first.runs, second.runs)
         if len(pairs) < _MIN_PAIRS:
             continue
         ended = [(a, b) for a, b in pairs if a.episodes and b.episodes]
@@ -112,24 +111,28 @@ def compare(strategies: Sequence[StrategyReport]) -> list[Comparison]:
                 [bool(a.figures['success']) for a, _ in ended],
                 [bool(b.figures['success']) for _, b in ended],
             )
-            found.append(Comparison('success', first.strategy, second.strategy, test, paired_by))
+            found.append(Comparison('success', first.strategy, second.strategy, test))
         for figure in TESTED:
             test = wilcoxon(
                 [_number(a.figures[figure]) for a, _ in pairs],
                 [_number(b.figures[figure]) for _, b in pairs],
             )
             if test.pairs >= _MIN_PAIRS:
-                found.append(Comparison(figure, first.strategy, second.strategy, test, paired_by))
+                found.append(Comparison(figure, first.strategy, second.strategy, test))
     return found
 
 
 def _pairs(
     first: Sequence[RunReport], second: Sequence[RunReport]
-) -> tuple[list[tuple[RunReport, RunReport]], str]:
-    """Pair runs of the same scene; where scenes are unknown, in the order in which they come."""
-    ones, twos = ({run.trial: run for run in runs} for runs in (first, second))
-    if '' not in ones and '' not in twos and len(ones) == len(first) and len(twos) == len(second):
-        return [(ones[trial], twos[trial]) for trial in ones if trial in twos], 'scene'
-    if len(first) == len(second):
-        return list(zip(first, second, strict=True)), 'order'
-    return [], ''
+) -> list[tuple[RunReport, RunReport]]:
+    """
+    Pair runs of the same scene.
+
+    Of a scene that was played again its first run counts, so that pairs are independent. Runs of
+    unknown scenes, as a real robot leaves them, have no partner: the order in which they were
+    recorded is none.
+    """
+    ones, twos = (
+        {run.trial: run for run in reversed(runs) if run.trial} for runs in (first, second)
+    )
+    return [(run, twos[trial]) for trial, run in reversed(ones.items()) if trial in twos]

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from async_chunking.bags.columns import Group
+from async_chunking.chunk import Plan
 from async_chunking.metrics.record import Exchange
 
 
@@ -22,11 +24,15 @@ class Rates(NamedTuple):
 class _Request(NamedTuple):
     tick: int
     previous: np.ndarray
+    joint_names: list[str]
 
 
 class Exchanges:
     """
     Pairs chunks with their requests, by run id and request id.
+
+    A request may be answered more than once: the executor turns an answer down and takes the next,
+    or another publisher answers too. What it then played says which one it was.
 
     Attributes:
         rates: By run id, as requested last.
@@ -37,7 +43,7 @@ class Exchanges:
         self.rates: dict[int, Rates] = {}
         self.checkpoints: dict[int, str] = {}
         self._requests: dict[int, dict[int, _Request]] = defaultdict(dict)
-        self._answered: dict[int, dict[int, Exchange]] = defaultdict(dict)
+        self._answered: dict[int, dict[int, list[Exchange]]] = defaultdict(dict)
 
     def add_requests(self, group: Group) -> None:
         """
@@ -51,12 +57,14 @@ class Exchanges:
         policy = group['policy_rate_hz']
         control = group.arrays.get('control_rate_hz', np.zeros(len(policy)))
         for i, run_id in enumerate(run_ids.tolist()):
-            self._requests[run_id][int(numbers[i])] = _Request(int(ticks[i]), previous[i])
+            self._requests[run_id][int(numbers[i])] = _Request(
+                int(ticks[i]), previous[i], group.texts.get('joint_names', [])
+            )
             self.rates[run_id] = Rates(float(control[i]), float(policy[i]))
 
     def add_chunks(self, group: Group) -> None:
         """
-        Remember chunks that answer a known request.
+        Remember chunks that answer a known request and that an executor could take.
 
         Raises:
             BagError: The messages are of another version and lack a field.
@@ -68,20 +76,27 @@ class Exchanges:
         for i, run_id in enumerate(run_ids.tolist()):
             number = int(numbers[i])
             request = self._requests[run_id].get(number)
-            # No rows: the policy refused.
-            if request is None or not len(actions[i]) or not _fit(request.previous, actions[i]):
+            if request is None or not _fit(request, group, i, actions[i]):
                 continue
             self.checkpoints[run_id] = group.texts.get('checkpoint', '')
             exchange = Exchange(
                 number, request.tick, request.previous, actions[i], int(told[i]),
                 float(age[i]), float(inference[i]), float(waiting[i]),
             )  # fmt: skip
-            # Only the first answer can have taken over.
-            self._answered[run_id].setdefault(number, exchange)
+            self._answered[run_id].setdefault(number, []).append(exchange)
 
-    def of(self, run_id: int) -> dict[int, Exchange]:
-        """Return the exchanges of a run that are still open."""
-        return dict(self._answered[run_id])
+    def of(self, run_id: int, ticks: Mapping[str, np.ndarray]) -> dict[int, Exchange]:
+        """
+        Return the exchanges whose chunk took over in these ticks of a run.
+
+        Args:
+            run_id: Of the run.
+            ticks: Of its ControlSteps `request_id` [T], `took_over` [T], `row` [T] and
+                `planned` [T, D].
+        """
+        answered = self._answered[run_id]
+        taken = ticks['request_id'][ticks['took_over'].astype(bool)].tolist()
+        return {n: _played(answered[n], n, ticks) for n in taken if n in answered}
 
     def forget(self, run_id: int, newest: int) -> None:
         """Drop requests and chunks up to the one that took over last."""
@@ -90,8 +105,34 @@ class Exchanges:
                 del known[number]
 
 
-def _fit(previous: np.ndarray, actions: np.ndarray) -> bool:
-    return not len(previous) or previous.shape[1] == actions.shape[1]
+def _fit(request: _Request, group: Group, index: int, actions: np.ndarray) -> bool:
+    """Return whether a chunk answers a request, as far as ids, names and numbers say."""
+    columns = request.previous.shape[1] or actions.shape[1]
+    named = group.texts.get('joint_names')
+    return bool(
+        not group.texts.get('refusal')
+        and int(group['tick'][index]) == request.tick
+        and len(actions) and actions.shape[1] == columns
+        and (not named or not request.joint_names or named == request.joint_names)
+        and np.isfinite(actions).all()
+    )  # fmt: skip
+
+
+def _played(answers: list[Exchange], number: int, ticks: Mapping[str, np.ndarray]) -> Exchange:
+    """Return the answer to a request that lies nearest to what was planned while it was played."""
+    if len(answers) == 1:
+        return answers[0]
+    played = (ticks['request_id'] == number) & np.isfinite(ticks['row'])
+    row, planned = ticks['row'][played].astype(float), ticks['planned'][played]
+
+    def distance(answer: Exchange) -> float:
+        if answer.actions.shape[1] != planned.shape[1]:
+            return np.inf
+        off = np.abs(Plan(0.0, 1.0, answer.actions, number).at(row) - planned)
+        off = off[np.isfinite(off)]
+        return float(off.mean()) if len(off) else np.inf
+
+    return min(answers, key=distance)
 
 
 def _matrices(group: Group, name: str) -> list[np.ndarray]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ def serialize(run: Run, run_id: int = 1) -> Iterator[Serialized]:
 
     period_ns = round(run.control_period * 1e9)
     asked: dict[int, list[Exchange]] = {}
+    origin = math.nan  # Tick of row 0 of the chunk that is played.
     for exchange in run.exchanges.values():
         asked.setdefault(exchange.tick, []).append(exchange)
     for index, tick in enumerate(run.tick.tolist()):
@@ -65,8 +67,11 @@ def serialize(run: Run, run_id: int = 1) -> Iterator[Serialized]:
             yield message(REQUEST, stamp, _request(run, run_id, exchange))
         exchange = run.exchanges.get(int(run.request_id[index]))
         if run.took_over[index] and exchange is not None:
+            # Where nothing was planned before, a chunk starts when it comes.
+            origin = exchange.tick if len(exchange.previous) else tick
             yield message(CHUNK, stamp, _chunk(run, run_id, exchange))
-        yield message(STEP, stamp, _step(run, run_id, index))
+        row_0 = origin if run.request_id[index] else math.nan
+        yield message(STEP, stamp, _step(run, run_id, index, row_0))
     for episode in run.attempts():
         seed, _, number = episode.trial.partition('/')
         content = {
@@ -119,7 +124,7 @@ def _chunk(run: Run, run_id: int, exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def _step(run: Run, run_id: int, index: int) -> dict[str, Any]:
+def _step(run: Run, run_id: int, index: int, origin: float) -> dict[str, Any]:
     tick = int(run.tick[index])
     due = round(tick * run.control_period * 1e9)
     emitted, deadline = run.emitted[index], run.deadline[index]
@@ -136,7 +141,7 @@ def _step(run: Run, run_id: int, index: int) -> dict[str, Any]:
         'measured': run.measured[index].astype(np.float32),
         'measured_age': 0.0,
         'request_id': int(run.request_id[index]),
-        'row': 0.0,
+        'row': (tick - origin) / run.stride,
         'took_over': bool(run.took_over[index]),
         'delay': int(run.delay[index]),
         'limited': False,

@@ -87,12 +87,12 @@ def _tests(comparisons: Sequence[Comparison]) -> str:
     lines = ''.join(
         f'<tr><td>{escape(LABELS[c.figure])}</td><td>{escape(c.first)}</td>'
         f'<td>{escape(c.second)}</td><td>{c.test.pairs}</td><td>{c.test.difference:+.4g}</td>'
-        f'<td>{number_text(c.test.p_value, ".2g")}</td><td>{c.paired_by}</td></tr>'
+        f'<td>{number_text(c.test.p_value, ".2g")}</td></tr>'
         for c in comparisons
     )
-    heads = ('figure', 'first', 'second', 'pairs', 'second − first', 'p', 'paired by')
+    heads = ('figure', 'first', 'second', 'pairs', 'second − first', 'p')
     return (
-        '<h2>Paired tests</h2><p class="note">Success: McNemar, exact. Others: Wilcoxon '
+        '<h2>Paired tests by scene</h2><p class="note">Success: McNemar, exact. Others: Wilcoxon '
         f'signed-rank.</p><table><thead><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr></thead>'
         f'<tbody>{lines}</tbody></table>'
     )

@@ -130,7 +130,7 @@ class RunReader:
             columns = ticks.take(found)
             if columns is not None:
                 rates = self.exchanges.rates.get(key.run_id, Rates())
-                exchanges = self.exchanges.of(key.run_id)
+                exchanges = self.exchanges.of(key.run_id, columns)
                 yield Piece(key, ticks.run(columns, key.strategy, rates, exchanges))
                 newest[key.run_id] = max(newest[key.run_id], int(columns['request_id'].max()))
         for run_id, number in newest.items():

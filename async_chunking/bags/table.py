@@ -155,20 +155,17 @@ def known_sections(
 def _tests_table(comparisons: Sequence[Comparison]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
-        title='Paired tests (success: McNemar, exact; others: Wilcoxon signed-rank)',
+        title='Paired tests by scene (success: McNemar, exact; others: Wilcoxon signed-rank)',
         title_justify='left',
     )
     for heading in ('figure', 'first', 'second'):
         table.add_column(heading)
     for heading in ('pairs', 'second - first', 'p'):
         table.add_column(heading, justify='right')
-    table.add_column('paired by')
-    for figure, first, second, test, paired_by in comparisons:
+    for figure, first, second, test in comparisons:
         p_value = number_text(test.p_value, '.2g')
         difference = f'{test.difference:+.4g}'
-        table.add_row(
-            escape(LABELS[figure]), first, second, str(test.pairs), difference, p_value, paired_by
-        )
+        table.add_row(escape(LABELS[figure]), first, second, str(test.pairs), difference, p_value)
     return table
 
 
@@ -211,7 +208,7 @@ def as_data(
         },
         'tests': [
             {'figure': c.figure, 'first': c.first, 'second': c.second,
-             'paired_by': c.paired_by, **c.test._asdict()}
+             **c.test._asdict()}
             for c in comparisons
         ],
         'runs': [_run_data(run) for bag in bags for run in bag.runs],
@@ -228,6 +225,7 @@ def _run_data(run: RunReport) -> dict[str, Any]:
         'first_tick': run.first,
         'joint_names': list(run.joint_names),
         'checkpoint': run.checkpoint,
+        'checkpoints': run.snapshot.get('checkpoints', {}),
         'versions': run.snapshot.get('versions', {}),
         **run.figures,
     }

@@ -19,7 +19,7 @@ _COUNTERS = {
     'missed_ticks': 'missed_ticks', 'limited_ticks': 'limited_ticks',
 }  # fmt: skip
 _FIELDS = (
-    'tick', 'phase', 'command', 'planned', 'measured', 'request_id', 'took_over', 'delay',
+    'tick', 'phase', 'command', 'planned', 'measured', 'request_id', 'row', 'took_over', 'delay',
     'missed', 'emitted_ns', 'deadline_ns', 'header.stamp.sec', 'header.stamp.nanosec',
     *_COUNTERS.values(),
 )  # fmt: skip

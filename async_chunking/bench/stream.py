@@ -25,9 +25,12 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from async_chunking.bags.files import find
+from async_chunking.bags.reading import RunReader
 from async_chunking.bench.tables import Table, show
 from async_chunking.bringup import NodeSpec
 from async_chunking.commands.up import write_json
+from async_chunking.errors import AsyncChunkingError
 from async_chunking.processes import Processes
 from async_chunking.ros_environment import environment
 
@@ -35,14 +38,21 @@ NAMESPACE = '/bench_stream'  # No robot that happens to run shall hear it.
 PERIOD_MS = 20.0
 ROUNDS = 3
 WARM_UP = 3.0  # Discovery and imports; commands of this time do not count [s].
+PLAIN = 'rclpy timer, SingleThreadedExecutor'
 CONTENDERS = {
     'executor node': 'ours',
     'executor node, SCHED_FIFO': 'ours_fifo',
-    'rclpy timer, SingleThreadedExecutor': 'single_threaded',
+    PLAIN: 'single_threaded',
     'rclpy timer, MultiThreadedExecutor': 'multi_threaded',
     'rclpy timer, EventsExecutor': 'events',
     'time.sleep loop': 'sleep',
 }
+# What a recorder beside it costs.
+RECORDED = {
+    'executor node': 'ours',
+    'executor node, recorder beside it': 'ours_recorded',
+}
+_INSTANT = 1e-3  # Well below a period [s].
 # Processes of the load end with the one that started them, however that ends.
 _WHILE = 'import os, sys\nwhile os.getppid() == int(sys.argv[1]): '
 _BUSY = f'{_WHILE}sum(range(10000))'
@@ -51,6 +61,10 @@ _INFERENCE = (
     'm = torch.nn.Sequential(*[torch.nn.Linear(512, 512) for _ in range(8)])\n'
     f'{_WHILE}m(torch.randn(64, 512))'
 )
+
+
+class StreamError(AsyncChunkingError):
+    """A stream was not measured under the conditions that were asked for."""
 
 
 class Steadiness(NamedTuple):
@@ -125,17 +139,26 @@ def measure(kind: str, seconds: float) -> tuple[np.ndarray, float]:
 
     Returns:
         Times of its commands [ns], those of the warm-up left out, and its share of one core.
+
+    Raises:
+        StreamError: Its recorder did not record every one of these commands.
     """
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        path = Path(folder, 'times.npy')
+    with tempfile.TemporaryDirectory() as folder:
+        bag = Path(folder, 'bag') if kind == 'ours_recorded' else None
+        times, share = _measured(kind, seconds, Path(folder, 'times.npy'), bag)
+        times = times[times > times[-1] - int(seconds * 1e9)] if len(times) else times
+        if bag is not None and len(times):
+            require_recorded(bag, times)
+        return times, share
+
+
+def _measured(kind: str, seconds: float, path: Path, bag: Path | None) -> tuple[np.ndarray, float]:
+    with ExitStack() as stack:
         ours = kind.startswith('ours')
         if ours:
-            parameters = {
-                'embodiment': 'viperx', 'autostart': True, 'blend_s': 0.0,
-                'realtime_priority': 50 if kind == 'ours_fifo' else 0, 'lock_memory': True,
-            }  # fmt: skip
-            node = NodeSpec('executor_node', 'executor', parameters)
-            nodes = stack.enter_context(Processes([node], NAMESPACE, 'error', subprocess.DEVNULL))
+            nodes = stack.enter_context(
+                Processes(_nodes(kind, bag), NAMESPACE, 'error', subprocess.DEVNULL)
+            )
         arguments = ['peer' if ours else kind, str(seconds + WARM_UP), str(path), NAMESPACE]
         watched = subprocess.Popen(
             [sys.executable, '-m', 'async_chunking.nodes.contenders', *arguments],
@@ -148,8 +171,40 @@ def measure(kind: str, seconds: float) -> tuple[np.ndarray, float]:
             used = _cpu_seconds(pid, used)
             time.sleep(0.1)
         share = used / (time.monotonic() - begun)
-        times = np.load(path) if path.exists() else np.empty(0, np.int64)
-        return times[times > times[-1] - int(seconds * 1e9)] if len(times) else times, share
+        return np.load(path) if path.exists() else np.empty(0, np.int64), share
+
+
+def _nodes(kind: str, bag: Path | None) -> list[NodeSpec]:
+    common = {'embodiment': 'viperx', 'autostart': True}
+    executor = common | {
+        'blend_s': 0.0, 'realtime_priority': 50 if kind == 'ours_fifo' else 0, 'lock_memory': True,
+    }  # fmt: skip
+    nodes = [NodeSpec('executor_node', 'executor', executor)]
+    if bag is not None:
+        nodes.insert(0, NodeSpec('recorder_node', 'recorder', common | {'path': str(bag)}))
+    return nodes
+
+
+def require_recorded(bag: Path, times: np.ndarray) -> None:
+    """
+    Refuse a measurement whose recorder had less to do than it should.
+
+    Args:
+        bag: What it recorded.
+        times: Of the commands [ns] [n].
+
+    Raises:
+        StreamError: Some of them are not in the recording.
+    """
+    first, last = times[0] * 1e-9 - _INSTANT, times[-1] * 1e-9 + _INSTANT
+    recorded = sum(
+        int(((run.missed == 0) & (run.emitted > first) & (run.emitted < last)).sum())
+        for found in find([bag])
+        for _, run in RunReader(found).pieces()
+    )
+    if recorded < len(times):
+        msg = f'only {recorded} of {len(times)} commands were recorded; is the disk too slow?'
+        raise StreamError(msg)
 
 
 def _cpu_seconds(pid: int, before: float) -> float:
@@ -175,14 +230,16 @@ def may_use_fifo() -> bool:
 def stream(
     seconds: Annotated[float, typer.Option(help='Of each contender [s].', min=3.0)] = 60.0,
     busy: Annotated[int, typer.Option('--load', min=0, help='Busy processes beside.')] = 0,
+    recorder: Annotated[
+        bool, typer.Option('--recorder', help='Our node alone, without and with a recorder.')
+    ] = False,
     markdown: Annotated[bool, typer.Option('--markdown', help='Print it for documents.')] = False,
     json_path: Annotated[Path | None, typer.Option('--json', help='Write the figures.')] = None,
 ) -> None:
     """Compare the steadiness of command streams under the same load, in one run."""
     console = Console(stderr=True)
-    contenders = dict(CONTENDERS)
-    if not may_use_fifo():
-        del contenders['executor node, SCHED_FIFO']
+    contenders = dict(RECORDED if recorder else CONTENDERS)
+    if not may_use_fifo() and contenders.pop('executor node, SCHED_FIFO', None):
         console.print('SCHED_FIFO is not permitted here; see docs/stream.md')
     turns = [name for _ in range(ROUNDS) for name in contenders]
     times: dict[str, list[np.ndarray]] = {name: [] for name in contenders}
@@ -200,13 +257,13 @@ def stream(
 
 
 def table(figures: dict[str, Steadiness], seconds: float, busy: int) -> Table:
-    """Return a row for each contender; ratios are to the plain timer."""
+    """Return a row for each contender; ratios are to the plain timer, else to the first."""
     title = (
         f'{seconds:.0f} s each in {ROUNDS} rounds, {os.cpu_count()} cores, load: one inference '
         f'process and {busy} busy ones; period error, missed ticks, drift, CPU'
     )
     columns = ('stream', 'p50', 'p99', 'max', 'p99 ratio', 'missed', 'drift', 'CPU', 'commands')
-    plain = figures['rclpy timer, SingleThreadedExecutor'].p99_ms
+    plain = figures.get(PLAIN, next(iter(figures.values()))).p99_ms
     rows = tuple(
         (
             name, f'{f.p50_ms:.2f} ms', f'{f.p99_ms:.2f} ms', f'{f.max_ms:.1f} ms',

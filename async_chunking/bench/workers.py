@@ -58,7 +58,7 @@ def on_ray(play: Play, units: Sequence[Unit], address: str) -> Iterator[tuple[Un
         import ray
     except ImportError:
         raise WorkersError(
-            'Ray is not installed; `pip install "async_chunking[ray]"` or leave --ray out'
+            "Ray is not installed; `pip install '.[ray]'` in the checkout, or leave --ray out"
         ) from None
     try:
         ray.init(address=address, log_to_driver=False, logging_level='ERROR')

@@ -28,6 +28,7 @@ from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep
 from async_chunking.nodes import convert
 
 PERIOD = 0.02
+_PATIENCE = 60.0  # For the executor node to start [s].
 KINDS = ('single_threaded', 'multi_threaded', 'events', 'sleep', 'peer')
 
 
@@ -105,10 +106,13 @@ class Peer(Node):
 
 
 def peer(seconds: float) -> list[int]:
-    """Return when the executor node says it sent its commands."""
+    """Return when the executor node says it sent its commands, from its first one on."""
     node = Peer()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    patience = time.monotonic() + _PATIENCE
+    while not node.steps and time.monotonic() < patience:
+        executor.spin_once(timeout_sec=0.1)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         executor.spin_once(timeout_sec=0.1)

@@ -1,48 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a robot is running: parameters of its nodes, limits and versions, as one line of JSON."""
+"""What a robot is running: parameters of its nodes, checkpoints, limits and versions, as JSON."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
 import numpy as np
+from rcl_interfaces.msg import ParameterEvent
 from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
+from rclpy.qos import qos_profile_parameter_events
 
 from async_chunking import __version__
 from async_chunking.embodiment import Embodiment
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.shipped import policy_directory
+from async_chunking.policies.sidecar import read_sidecar
+from async_chunking.policies.source import PolicySpec
 
 _LIBRARIES = ('numpy', 'scipy', 'torch', 'mujoco', 'rosbags', 'ros-rclpy', 'rclpy')
 
 
 class Snapshot:
-    """Asks the nodes of a robot for their parameters, and tells what is known whenever that grows.
+    """Asks the nodes of a robot for their parameters, and tells what is known whenever it changes.
+
+    Which strategy was in force is in every ControlStep and ChunkRequest too.
 
     Args:
         node: Asks; nodes of its namespace are asked.
-        robot: Whose limits are told.
+        robot: Whose limits are told; its policy is the one that runs if no other is named.
         publish: Is given the whole snapshot.
     """
 
     def __init__(self, node: Node, robot: Embodiment, publish: Callable[[str], None]) -> None:
         self._node = node
+        self._robot = robot
         self._publish = publish
         self._asked: set[str] = set()
+        node.create_subscription(
+            ParameterEvent, '/parameter_events', self._on_change, qos_profile_parameter_events
+        )
         self._content = {**description(robot), 'versions': versions(), 'parameters': {}}
         self._tell()
 
     def look(self) -> None:
-        """Ask nodes that appeared since the last time."""
+        """Ask nodes that appeared or changed since the last time."""
         for name, namespace in self._node.get_node_names_and_namespaces():
             hidden = name.startswith('_') or name == self._node.get_name()
             if namespace == self._node.get_namespace() and not hidden and name not in self._asked:
                 self._ask(name)
+
+    def _on_change(self, event: ParameterEvent) -> None:
+        namespace, _, name = event.node.rpartition('/')
+        if (namespace or '/') == self._node.get_namespace():
+            self._asked.discard(name)
 
     def _ask(self, name: str) -> None:
         listing = self._node.create_client(ListParameters, f'{name}/list_parameters')
@@ -78,7 +95,26 @@ class Snapshot:
             'strategy': executor.get('strategy'),
             'seed': self._content['parameters'].get('sim', {}).get('seed'),
             'policy_path': policy.get('policy_path'),
+            'checkpoints': checkpoints(self._path_of(policy)),
         }))  # fmt: skip
+
+    def _path_of(self, policy: Mapping[str, Any]) -> str:
+        own = self._robot.policy.path if policy.get('policy') == PolicySpec.kind else ''
+        return policy.get('policy_path') or own
+
+
+def checkpoints(path: str) -> dict[str, str]:
+    """Return the hash of the weights of each checkpoint in a policy's folder, by its name.
+
+    As their sidecars say, against which a policy checks them; none where the folder is not on
+    this machine, or is no folder of checkpoints.
+    """
+    try:
+        files = sorted(policy_directory(path).glob('*.safetensors')) if path else []
+        known = [file for file in files if file.with_suffix('.json').is_file()]
+        return {file.stem: read_sidecar(file).weights_sha256 for file in known}
+    except AsyncChunkingError:
+        return {}
 
 
 def description(robot: Embodiment) -> dict[str, Any]:

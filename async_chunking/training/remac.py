@@ -207,7 +207,7 @@ def with_adapters(network: nn.Module, layers: list[str], rank: int, alpha: float
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        msg = "the recipe remac needs peft: pip install 'async_chunking[train]'"
+        msg = "the recipe remac needs peft: pip install '.[train]' in the checkout"
         raise TrainingError(msg) from error
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
     return inject_adapter_in_model(config, copy.deepcopy(network))

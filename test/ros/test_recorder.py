@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import sys
@@ -179,3 +180,47 @@ def test_without_a_path_only_the_snapshot_is_published(robot, start, spin_until)
     spin_until(lambda: heard and heard[-1]['parameters'], 'the parameters are known')
     assert heard[-1]['limits']['velocity'][0] == pytest.approx(3.14)
     assert heard[-1]['parameters'].keys() == {'test'}
+
+
+def test_the_snapshot_names_the_checkpoints_and_follows_the_parameters(robot, start, spin_until):
+    """A head that corrects actions appears in no message of its own."""
+    import rclpy
+    from rclpy.parameter import Parameter
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from std_msgs.msg import String
+
+    from async_chunking.policies.shipped import SHIPPED
+
+    heard: list[dict] = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.node.create_subscription(
+        String, 'snapshot', lambda message: heard.append(json.loads(message.data)), latched
+    )
+    executor, policy = (
+        rclpy.create_node(name, context=robot.node.context) for name in ('executor', 'policy')
+    )
+    for node in (executor, policy):
+        robot.node.executor.add_node(node)
+    executor.declare_parameter('strategy', 'naive')
+    policy.declare_parameter('policy_path', 'viperx_slalom')
+    start_recorder(start, None)
+    assert robot.configure_recorder()
+    spin_until(lambda: heard and heard[-1]['checkpoints'], 'the policy is known')
+    files = (SHIPPED / 'viperx_slalom').glob('*.safetensors')
+    assert heard[-1]['checkpoints'] == {
+        file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in files
+    }
+    assert 'a2c2_paired' in heard[-1]['checkpoints']
+    spin_until(lambda: heard[-1]['strategy'] == 'naive', 'the strategy is known')
+    executor.set_parameters([Parameter('strategy', value='paint+a2c2')])
+    spin_until(lambda: heard[-1]['strategy'] == 'paint+a2c2', 'the new strategy is known')
+    for node in (executor, policy):
+        node.destroy_node()
+
+
+def test_the_stream_is_measured_with_a_recorder_beside_it(ros_domain_id):
+    """Refused if the recorder did not record what was sent."""
+    from async_chunking.bench.stream import measure
+
+    times, _ = measure('ours_recorded', 1.0)
+    assert len(times) > 1
