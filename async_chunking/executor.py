@@ -59,7 +59,7 @@ class Outcome(enum.Enum):
     NOT_FINITE = 'The chunk holds NaN or infinity.'
     OVER_LIMITS = 'A row lies outside the position limits by more than the tolerance.'
     FLOOD = 'More chunks arrived than one can look at.'
-    EXPIRED = 'The chunk came too late: none of its rows is left.'
+    EXPIRED = 'The chunk came too late: none of its rows is left, or it was asked for long ago.'
 
 
 # Counters of chunks that were turned away for what they are, not for being late.
@@ -438,7 +438,9 @@ class Executor:
         return open_ is not None and self._issued[open_].behaviour.merger.waits
 
     def _execute(self, around: np.ndarray, observation: Mapping[str, np.ndarray] | None) -> Step:
-        if self.phase in (Phase.WAITING_FIRST, Phase.HOLDING):
+        # An old plan goes on after a rest if what was asked for meanwhile is refused.
+        resumed = self.phase is Phase.WAITING and self._takeover_delay < 0
+        if resumed or self.phase in (Phase.WAITING_FIRST, Phase.HOLDING):
             self._timeline.blend_from(self._limiter.position, self.tick)
             around = self._timeline.actions(self.tick + _NEIGHBOURS)
         before, planned, after = around

@@ -153,6 +153,7 @@ PARAMETERS: dict[str, type[NodeParameters]] = {
     'recorder_node': RecorderParameters,
 }
 
-# Environment variable: nodes end when the process that started them does.
 COULD_NOT_START = 2  # Status of a node that was refused, for instance for its parameters.
+
+# Environment variable: nodes end when the process that started them does.
 PARENT_VARIABLE = 'ASYNC_CHUNKING_END_WITH_PARENT'

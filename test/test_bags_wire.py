@@ -135,6 +135,22 @@ def test_another_type_on_a_topic_is_named(tmp_path: Path):
     assert 'topic /one: holds sensor_msgs/msg/JointState' in problem
 
 
+@pytest.mark.parametrize('broken', ['empty', 'cut'])
+def test_one_bad_message_does_not_spoil_the_others(tmp_path: Path, broken: str):
+    said = [(i * PERIOD, '/ns/t', joint_state(x=float(i))) for i in range(9)]
+    if broken == 'empty':  # Another publisher may send names alone.
+        said[4][2].position = np.empty(0)
+    bag = record(tmp_path / 'bag', said)
+    messages = list(bag.messages(lambda _: True))
+    if broken == 'cut':
+        messages[4] = messages[4]._replace(data=messages[4].data[:30])
+    wanted = {'x': wire.Wanted('t', 'joint_state', ('x',))}
+    types = {'x': 'sensor_msgs/msg/JointState'}
+    ((_, series),) = wire._pieces(bag, messages[0].topic, messages, wanted, types)
+    assert series.values[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0]
+    assert len(bag.problems) == 1
+
+
 # --- limits -------------------------------------------------------------------------------------
 
 

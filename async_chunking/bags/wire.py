@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -104,22 +106,54 @@ def _pieces(
     for key, what in wanted.items():
         if what.topic != name:
             continue
+        problems: list[str] = []
         try:
             if topic.type != types[key]:
                 msg = f'holds {topic.type}, a topic of kind {what.kind} has {types[key]}'
                 raise BagError(msg)
-            groups = decode([m.data for m in messages], definitions(topic), topic.type)
-            parts = [(group.index, KINDS[what.kind][1](group, what)) for group in groups]
-            # The first message decides how many numbers there are.
-            size = min(parts, key=lambda part: part[0][0])[1].shape[1]
-            parts = [part for part in parts if part[1].shape[1] == size]
+            groups = _groups([m.data for m in messages], definitions(topic), topic.type, problems)
+            parts = _parts(groups, what, problems)
         except BagError as error:
-            bag.problems.append(f'{bag.path}: topic {topic.name}: {error}; it is left out')
-            continue
-        index = np.concatenate([part[0] for part in parts])
-        order = np.argsort(index)
-        stamps = np.array([messages[i].stamp for i in index[order]])
-        yield key, Series(stamps, np.concatenate([part[1] for part in parts])[order])
+            problems, parts = [str(error)], []
+        place = f'{bag.path}: topic {topic.name}'
+        bag.problems += [f'{place}: {problem}; it is left out' for problem in problems]
+        if parts:
+            index = np.concatenate([part[0] for part in parts])
+            order = np.argsort(index)
+            stamps = np.array([messages[i].stamp for i in index[order]])
+            yield key, Series(stamps, np.concatenate([part[1] for part in parts])[order])
+
+
+def _groups(
+    messages: Sequence[bytes], types: Definitions, name: str, problems: list[str]
+) -> list[Group]:
+    """Decode what can be decoded; one problem for all that cannot."""
+    try:
+        return list(decode(messages, types, name))
+    except BagError as error:
+        problems.append(str(error))
+    found = []
+    for place, message in enumerate(messages):
+        with contextlib.suppress(BagError):
+            (group,) = decode([message], types, name)
+            found.append(replace(group, index=np.array([place])))
+    return found
+
+
+def _parts(
+    groups: Sequence[Group], what: Wanted, problems: list[str]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return places and numbers [n, k] of each group that has any, of as many as the first."""
+    parts = []
+    for group in groups:
+        try:
+            parts.append((group.index, KINDS[what.kind][1](group, what)))
+        except BagError as error:
+            problems.append(str(error))
+    if not parts:
+        return []
+    size = min(parts, key=lambda part: part[0][0])[1].shape[1]
+    return [part for part in parts if part[1].shape[1] == size]
 
 
 def definitions(topic: Topic) -> Definitions:

@@ -110,6 +110,8 @@ class ExecutorNode(RobotNode):
         self._wall_ns = self._pace.now_ns if simulated else time.time_ns
         self._inputs = Inputs(None, None, behaviour(self.parameters))
         self._poses: deque[np.ndarray] = deque(maxlen=_POSES)
+        self._pose_ns = 0  # When the newest one came.
+        self._refusals = Counter[str]()  # Strategy -> refusals in a row of what was asked with it.
         streams = {_MEASURED: Stream(kind='measured', size=len(names))}
         if 'corrector:' in self.parameters.offers:
             streams |= {n: s for n, s in robot.observations.items() if s.is_numeric}
@@ -173,7 +175,11 @@ class ExecutorNode(RobotNode):
 
     def _on_sample(self, name: str, values: np.ndarray) -> None:
         if name == _MEASURED:
+            now_ns = self._pace.now_ns()
+            if now_ns - self._pose_ns > self.parameters.stale_s * 1e9:
+                self._poses.clear()  # It may have been moved meanwhile.
             self._poses.append(values)
+            self._pose_ns = now_ns
             if len(self._poses) == _POSES:
                 self._inputs.measured = np.median(self._poses, axis=0)
         else:
@@ -188,19 +194,26 @@ class ExecutorNode(RobotNode):
         if self._loop is not None:
             if message.refusal:
                 self._refused(message)
+            else:
+                self._refusals.clear()
             self._loop.deliver(convert.chunk_value(message))
 
     def _refused(self, message: ActionChunk) -> None:
-        """Go back from a strategy that the policy cannot serve to the one that is executed."""
+        """Go back from a strategy that the policy cannot serve to the one that is executed.
+
+        One refusal may have another reason, such as a camera that is late; two in a row count.
+        """
         self._refusal = message.refusal
-        executor = self._loop.executor
-        wanted = self.parameters.strategy
-        served = executor is not None and executor.phase is Phase.EXECUTING
-        if served and message.strategy == wanted != executor.behaviour.name:
-            self.set_parameters([Parameter('strategy', value=executor.behaviour.name)])
-            self.get_logger().error(
-                f'strategy {wanted} is taken back: {message.refusal}', throttle_duration_sec=1.0
-            )
+        executor, wanted = self._loop.executor, self.parameters.strategy
+        resting = executor is None or executor.phase in (Phase.WAITING_FIRST, Phase.STOPPED)
+        if resting or message.run_id != executor.run_id or message.strategy != wanted:
+            return
+        self._refusals = Counter({wanted: self._refusals[wanted] + 1})
+        before = executor.behaviour.name
+        if before != wanted and self._refusals[wanted] > 1:
+            (result,) = self.set_parameters([Parameter('strategy', value=before)])
+            if result.successful:
+                self.get_logger().error(f'strategy {wanted} is taken back: {message.refusal}')
 
     def _on_delay(self, message: DelayEstimate) -> None:
         self._inputs.delay = min(message.delay, self._config.horizon)
@@ -214,6 +227,8 @@ class ExecutorNode(RobotNode):
             )
         elif not age <= self.parameters.stale_s:
             response.message = f'the newest joint positions are {age:.2f} s old; is the driver up?'
+        elif len(self._poses) < _POSES:
+            response.message = 'the joint positions have only just come back; ask again'
         else:
             limits = self._config.limits
             displaced = self.parameters.displaced * (limits.upper - limits.lower)

@@ -153,6 +153,8 @@ class SimNode(RobotNode):
             for _ in range(passed):
                 now_ns += self._period_ns
                 self._step()
+                if self._stage.act is Act.SHOWING:
+                    break  # Where the robot was put must be seen before a run begins there.
             # A command is waited for only if the tick before had one.
             waits = self._simulated and self.parameters.lock_step and self._arrived.is_set()
             self._arrived.clear()

@@ -181,8 +181,12 @@ def check_strategy(
                 'max_delay'
             )
             raise FitError(msg)
-    quantization = dict(strategy.constants).get('quantization', '1')
-    rows = facts.horizon // int(quantization)
+    text = dict(strategy.constants).get('quantization', '1')
+    quantization = int(text) if text.isdecimal() else 0
+    if quantization < 1:
+        msg = f"strategy '{strategy.name}': quantization must be 1 or more rows, not '{text}'"
+        raise StrategyError(msg)
+    rows = facts.horizon // quantization
     if rows < execution_horizon:
         msg = (
             f"strategy '{strategy.name}' leaves {rows} rows of a chunk of {facts.horizon}, fewer "

@@ -35,6 +35,7 @@ from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes.observations import Observations
 from async_chunking.nodes.pictures import compressed_reader, image_reader
 from async_chunking.nodes.streams import Sample, StreamError
+from async_chunking.parameters import COULD_NOT_START
 from async_chunking.processes import Processes
 from async_chunking.wiring import Stream
 
@@ -397,7 +398,7 @@ def test_a_policy_that_is_too_slow_for_its_horizon_does_not_start(written: Path)
         [sys.executable, '-m', 'async_chunking.nodes.policy_node', '--ros-args', *words],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == COULD_NOT_START
     assert re.search(
         r'the horizon of 16 rows is too short for execution_horizon 8 \+ delay \d+ = \d+ rows '
         r'\(the delay is \d+ ms at 50 Hz\)', done.stderr + done.stdout,
