@@ -132,6 +132,7 @@ def test_numbers_are_json_without_nan(found: list[Row]) -> None:
 def test_page_has_every_section_that_there_are_rows_for(found: list[Row], tmp_path: Path) -> None:
     more = [
         *(r for s in (4, 6, 10) for r in rows('naive', 4, s, 0.02, execution_horizon=s)),
+        *(r for s in (4, 6) for r in rows('naive', 0, 2 * s, 0.02, execution_horizon=s)),
         *(r for n in ('paint_rfm', 'paint_dpm2') for r in rows(n, 4, 9, 0.01)),
         *rows('paint+a2c2', 4, 16, 0.003),
         *rows('paint', 4, 14, 0.004, delay_told='noisy'),
@@ -146,6 +147,7 @@ def test_page_has_every_section_that_there_are_rows_for(found: list[Row], tmp_pa
         '## chase, H = 16', '### Against delay, s = 8', '### Inversion variants',
         '### Combinations',
         '### Against execution horizon, d = 4',
+        '### Against delay, over the execution horizons 4, 6, 8',
         '### Delays that vary', '## What it means',
     ):  # fmt: skip
         assert heading in text

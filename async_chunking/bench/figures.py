@@ -35,7 +35,9 @@ def draw(
         labels: Of both axes.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 3.6), dpi=120, layout='constrained')
+        names = {point.strategy for point in points}  # All of them find room in the legend.
+        size = (7.2, max(3.6, 0.2 * len(names) + 0.4))
+        figure = Figure(figsize=size, dpi=120, layout='constrained')
         axes = figure.subplots()
         _plot(axes, points, x, y)
         axes.set_xlabel(labels[0])

@@ -184,9 +184,11 @@ class Section:
 
     def _averaged(self, here: Sequence[Row]) -> Iterator[str]:
         exact = [r for r in here if _is_exact(condition_of(r).delay)]
-        if all(len(s) > 2 for s in _execution_horizons(exact).values()):
-            together = points([row | {'execution_horizon': 0} for row in exact])
-            yield '### Against delay, over all execution horizons'
+        shared, alike = _shared(exact)
+        if len(shared) > 2:
+            listed = ', '.join(map(str, shared))
+            together = points([row | {'execution_horizon': 0} for row in alike])
+            yield f'### Against delay, over the execution horizons {listed}'
             yield 'Solved [%]:\n\n' + tables.by_delay(together, '', report.solved).markdown()
 
     def _disturbed(self, everything: Sequence[Point]) -> Iterator[str]:
@@ -250,6 +252,30 @@ def _execution_horizons(found: Sequence[Row]) -> dict[int, set[int]]:
     for row in found:
         horizons.setdefault(row['delay'], set()).add(row['execution_horizon'])
     return horizons
+
+
+def _shared(found: Sequence[Row]) -> tuple[list[int], list[Row]]:
+    """Return execution horizons measured at several delays, and rows that have each as often.
+
+    Delays with fewer than three of them are left out, and strategies that lack one.
+    """
+    many = {d: s for d, s in _execution_horizons(found).items() if len(s) > 2}
+    shared = sorted(set.intersection(*many.values())) if len(many) > 1 else []
+    wanted = {(d, s) for d in many for s in shared}
+    counts: dict[str, dict[tuple[int, int], int]] = {}
+    for row in found:
+        cell = row['delay'], row['execution_horizon']
+        if cell in wanted:
+            mine = counts.setdefault(row['strategy'], {})
+            mine[cell] = max(mine.get(cell, 0), row['rollout'] + 1)
+    least = {name: min(c.values()) for name, c in counts.items() if c.keys() == wanted}
+    alike = [
+        row
+        for row in found
+        if (row['delay'], row['execution_horizon']) in wanted
+        and row['rollout'] < least.get(row['strategy'], 0)
+    ]
+    return shared, alike
 
 
 def _steps(point: Point) -> float:
