@@ -111,6 +111,7 @@ class ExecutorNode(RobotNode):
         self._inputs = Inputs(None, None, behaviour(self.parameters))
         self._poses: deque[np.ndarray] = deque(maxlen=_POSES)
         self._pose_ns = 0  # When the newest one came.
+        self._served = ''  # The last strategy of which a chunk took over.
         self._refusals = Counter[str]()  # Strategy -> refusals in a row of what was asked with it.
         streams = {_MEASURED: Stream(kind='measured', size=len(names))}
         if 'corrector:' in self.parameters.offers:
@@ -199,19 +200,18 @@ class ExecutorNode(RobotNode):
             self._loop.deliver(convert.chunk_value(message))
 
     def _refused(self, message: ActionChunk) -> None:
-        """Go back from a strategy that the policy cannot serve to the one that is executed.
+        """Go back from a strategy that the policy cannot serve to the last one that it did.
 
         One refusal may have another reason, such as a camera that is late; two in a row count.
         """
         self._refusal = message.refusal
         executor, wanted = self._loop.executor, self.parameters.strategy
-        resting = executor is None or executor.phase in (Phase.WAITING_FIRST, Phase.STOPPED)
-        if resting or message.run_id != executor.run_id or message.strategy != wanted:
+        mine = executor is not None and message.run_id == executor.run_id
+        if not mine or message.strategy != wanted:
             return
         self._refusals = Counter({wanted: self._refusals[wanted] + 1})
-        before = executor.behaviour.name
-        if before != wanted and self._refusals[wanted] > 1:
-            (result,) = self.set_parameters([Parameter('strategy', value=before)])
+        if self._served not in ('', wanted) and self._refusals[wanted] > 1:
+            (result,) = self.set_parameters([Parameter('strategy', value=self._served)])
             if result.successful:
                 self.get_logger().error(f'strategy {wanted} is taken back: {message.refusal}')
 
@@ -274,6 +274,8 @@ class ExecutorNode(RobotNode):
 
     def report(self, step: Step, deadline_ns: int, emitted_ns: int, executor: Executor) -> None:
         """Publish what was done on a tick."""
+        if step.took_over:
+            self._served = executor.behaviour.name
         measured = self._observations.latest(_MEASURED)
         message = self._writer.write(step, executor, measured, emitted_ns)
         message.deadline_ns, message.emitted_ns = deadline_ns, emitted_ns

@@ -13,6 +13,7 @@ rclpy = pytest.importorskip('rclpy')
 
 from rclpy.parameter import Parameter  # noqa: E402
 
+from async_chunking.msg import ActionChunk  # noqa: E402
 from async_chunking.nodes.executor_node import ExecutorNode  # noqa: E402
 
 
@@ -75,5 +76,23 @@ def test_a_strategy_with_a_wrong_constant_is_refused_and_changes_nothing(node) -
     (result,) = node.set_parameters([Parameter('strategy', value='ensemble:decay=abc')])
     assert not result.successful
     assert 'decay' in result.reason
+    assert node.get_parameter('strategy').value == 'naive'
+    assert node._inputs.behaviour.name == 'naive'
+
+
+def test_a_strategy_that_is_refused_twice_gives_way_to_the_last_that_was_served(node) -> None:
+    node.trigger_activate()
+    for _ in range(3):
+        node._on_sample('measured', np.full(7, 0.03))
+    until(lambda: node._loop.executor is not None)
+    node._served = 'naive'
+    node.set_parameters([Parameter('strategy', value='ensemble')])
+    node._loop.reset(np.ones(7))  # An episode ended: the new run has executed nothing yet.
+    run_id = node._loop.executor.run_id
+    no = ActionChunk(run_id=run_id, strategy='ensemble', refusal='no such constant')
+    node._refused(ActionChunk(run_id=run_id + 1, strategy='ensemble', refusal='another run'))
+    node._refused(no)
+    assert node.get_parameter('strategy').value == 'ensemble'  # It may pass.
+    node._refused(no)
     assert node.get_parameter('strategy').value == 'naive'
     assert node._inputs.behaviour.name == 'naive'
