@@ -36,7 +36,8 @@ class Rtc(Sampler):
 
     Calls: n, each with one backward pass. Needs: gradients. Guarantees: nothing exactly; the
     mismatch is small where the weight is 1. Only rows that `previous` has are compared. Where
-    s > H - d, the executed rows alone are guided. Delay 0 is guided by the soft mask still.
+    s > H - d, the executed rows alone are guided, and all of them, where the reference code guides
+    the first H - s of them. Delay 0 is guided by the soft mask still.
 
     With `jacobian=False` (variant `rtc_identity`) v counts as constant, so J is the identity and
     no gradient is needed. LeRobot's RTC does this; its defaults for the other two constants are
