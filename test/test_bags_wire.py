@@ -186,6 +186,13 @@ def test_each_limit_counts_from_one_command_to_the_next(tmp_path: Path, monkeypa
     assert figures['acceleration_use'] == pytest.approx(jump / PERIOD**2 / ACCELERATION)
 
 
+def test_a_recording_may_begin_while_a_joint_moves(tmp_path: Path):
+    whole = ramp(0.0, 0.5, 30)
+    bag = record(tmp_path / 'bag', told({'one': whole[4:], 'arm/two': np.zeros(9)}))
+    assert whole[5] - whole[4] > 1.5 * REACH
+    assert wire_limits.wire_use(bag, toy()).figures()['exceeded'] == 0
+
+
 def test_jerk_counts_where_its_limit_is_known(tmp_path: Path):
     steps = np.array([0, 0, 1, 0, 0, 0]) * 0.9 * REACH
     bag = record(tmp_path / 'bag', told({'one': np.cumsum(steps), 'arm/two': np.cumsum(steps)}))

@@ -127,8 +127,8 @@ class _Track:
         """Count commands [n] that follow those before."""
         before = self._rows[-2:]
         step = np.diff(np.concatenate((before, positions)), prepend=np.nan)
-        # Where nothing is known of what was before, the joint rests.
-        still = np.concatenate(([True], (step[:-1] == 0.0) | np.isnan(step[:-1])))
+        # A recording may begin while a joint moves: nothing is known of what was before it.
+        still = np.concatenate(([False], step[:-1] == 0.0))
         jumps = np.flatnonzero(still & (np.abs(step) > self._reach)) - len(before)
         jumps = jumps[jumps >= 0]
         self.jumps += [
