@@ -85,9 +85,9 @@ def run(
                 tail = log.read().decode(errors='replace')[-3000:]
                 msg = f'{error}\n{tail}'.rstrip()
                 raise RunError(msg) from None
-        if not ticks or not bag.exists():
+        figures = overview(bag, bringup.robot) if ticks and bag.exists() else {}
+        if 'ticks' not in figures:  # None, or none that was recorded before it was stopped.
             return {}
-        figures = overview(bag, bringup.robot)
         return {'latency_ms': bringup.arguments.delay_ms, **figures}
 
 
