@@ -363,7 +363,8 @@ class Executor:
         origin = float(self.tick if issued.fresh else issued.tick)
         plan = Plan(origin, self.config.stride, admitted.rows, chunk.request_id)
         merger = issued.behaviour.merger
-        if self.tick - issued.tick > self._oldest if issued.unanchored else plan.end <= self.tick:
+        old = self.tick - issued.tick > self._oldest
+        if old if issued.unanchored else plan.end <= self.tick:
             return Outcome.EXPIRED
         self._timeline.join(plan, self.tick, merger)
         self._behaviour = issued.behaviour

@@ -234,6 +234,5 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
     rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(
-        node.status if node.failure else 0
-    )  # Taking torch apart, as Python would, takes seconds.
+    # Taking torch apart, as Python would, takes seconds.
+    os._exit(node.status if node.failure else 0)

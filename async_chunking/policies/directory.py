@@ -80,14 +80,19 @@ class PolicyDirectory(PolicySource):
         return found[0]
 
     @property
+    def _any(self) -> Sidecar:
+        """One of the checkpoints, for what all of them agree about."""
+        return next(iter(self.sidecars.values()))
+
+    @property
     def horizon(self) -> int:
         """Rows of a chunk [steps]."""
-        return next(iter(self.sidecars.values())).architecture['horizon']
+        return self._any.architecture['horizon']
 
     @property
     def action_dim(self) -> int:
         """Columns of a chunk."""
-        return next(iter(self.sidecars.values())).architecture['action_dim']
+        return self._any.architecture['action_dim']
 
     @property
     def offers(self) -> frozenset[str]:
@@ -103,12 +108,12 @@ class PolicyDirectory(PolicySource):
     @property
     def joint_names(self) -> tuple[str, ...]:
         """Of the columns of a chunk."""
-        return next(iter(self.sidecars.values())).joint_names
+        return self._any.joint_names
 
     @property
     def policy_rate_hz(self) -> float:
         """Rows of a chunk per second."""
-        return next(iter(self.sidecars.values())).policy_rate_hz
+        return self._any.policy_rate_hz
 
     @property
     def delays(self) -> dict[str, tuple[int, int]]:

@@ -113,29 +113,25 @@ def test_nodes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         time.sleep(0.2)
 
 
-def test_a_missing_checkpoint_stops_the_start(tmp_path: Path) -> None:
+def refused(*words: str) -> str:
+    """Return why a robot is not started."""
     done = subprocess.run(
-        [*COMMAND, f'policy_path:={tmp_path}'],
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
+        [*COMMAND, *words], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 2
-    assert f'{tmp_path} holds no checkpoint' in done.stderr
+    return done.stderr
+
+
+def test_a_missing_checkpoint_stops_the_start(tmp_path: Path) -> None:
+    assert f'{tmp_path} holds no checkpoint' in refused(f'policy_path:={tmp_path}')
 
 
 def test_a_node_that_cannot_start_ends_the_start_with_its_reason() -> None:
-    done = subprocess.run(
-        [*COMMAND, 'device:=cuda:99'],
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert 'policy could not start' in done.stderr
-    assert 'cuda:99' in done.stderr
+    reason = refused('device:=cuda:99')
+    assert 'policy could not start' in reason
+    assert 'cuda:99' in reason
 
 
 def test_a_robot_that_does_not_start_in_time_is_given_up() -> None:
-    done = subprocess.run(
-        [*COMMAND, 'start_timeout_s:=0.01'],
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert 'no chunk was executed within 0.01 s; a large policy takes longer' in done.stderr
+    reason = refused('start_timeout_s:=0.01')
+    assert 'no chunk was executed within 0.01 s; a large policy takes longer' in reason
