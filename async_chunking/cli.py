@@ -3,7 +3,8 @@
 
 COMMANDS is the whole list. Only the chosen command's module is imported, so `--help` is quick and
 a command pays for the libraries it uses and no others. To add one, write a function with Typer
-annotations (or a Typer application with commands of its own) and add a line.
+annotations (or a Typer application with commands of its own) and add a line. What measures and
+attacks the package has a command of its own, `python -m tools`, in a checkout.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module, metadata, util
 
 import typer
@@ -19,45 +20,52 @@ import typer
 from async_chunking import __version__, ros_environment
 from async_chunking.errors import AsyncChunkingError
 
-# name: (module, function or Typer application in it, one line of help)
-COMMANDS = {
-    'arguments': ('async_chunking.commands.arguments', 'arguments', 'Show what `up` takes.'),
+Commands = Mapping[str, tuple[str, str, str]]
+"""Name -> module, function or Typer application in it, one line of help."""
+
+COMMANDS: Commands = {
+    'arguments': ('async_chunking.bringup.arguments', 'arguments', 'Show what `up` takes.'),
     'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies, in closed loop.'),
     'dataset': ('async_chunking.dataset.command', 'app', 'Make and check demonstrations.'),
     'demo': ('async_chunking.commands.demo', 'demo', 'Run the simulated ViperX; print a table.'),
     'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
-    'faults': ('async_chunking.faults.command', 'faults', 'Break a robot; show its stream.'),
     'probe': ('async_chunking.bench.probe_command', 'probe', 'Measure where noise acts.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),
-    'soak': ('async_chunking.commands.soak', 'soak', 'Run a robot for long; show growth.'),
     'strategies': ('async_chunking.commands.catalogue', 'strategies', 'Show every strategy.'),
     'train': ('async_chunking.training.command', 'train', 'Train a policy by a recipe.'),
-    'up': ('async_chunking.commands.up', 'up', 'Start a robot, watch it, say how well it went.'),
+    'up': ('async_chunking.bringup.up', 'up', 'Start a robot, watch it, say how well it went.'),
     'version': ('async_chunking.cli', 'version', 'Show the version of the package.'),
 }
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends with its message and status 2."""
+    """Run `async-chunking`."""
+    run('async-chunking', 'Drive a robot at a steady rate from a slow chunked policy.', COMMANDS)
+
+
+def run(program: str, purpose: str, commands: Commands) -> None:
+    """Run a command line; a user's mistake ends with its message and status 2."""
     chosen = next((word for word in sys.argv[1:] if not word.startswith('-')), None)
     ros_environment.activate()
     try:
-        application(chosen)(prog_name='async-chunking')
+        application(chosen, purpose, commands)(prog_name=program)
     except AsyncChunkingError as error:
         typer.secho(f'error: {error}', fg='red', err=True)
         sys.exit(2)
 
 
-def application(chosen: str | None) -> typer.Typer:
+def application(
+    chosen: str | None, purpose: str = '', commands: Commands = COMMANDS
+) -> typer.Typer:
     """Return the application in which `chosen` is real and the other commands are only names."""
     app = typer.Typer(
-        help='Drive a robot at a steady rate from a slow chunked policy.',
+        help=purpose,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
     app.callback()(_no_common_options)
-    for name, (module, attribute, line) in COMMANDS.items():
+    for name, (module, attribute, line) in commands.items():
         command = getattr(import_module(module), attribute) if name == chosen else _only_a_name
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, help=line)

@@ -10,3 +10,7 @@ class AsyncChunkingError(ValueError):
     The message names the thing, its value, the allowed values and the remedy. The command line
     prints the message alone, without a traceback.
     """
+
+
+class StrategyError(AsyncChunkingError):
+    """A strategy is unknown, contradicts itself, or asks more than the policy offers."""

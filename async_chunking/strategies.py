@@ -18,15 +18,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from async_chunking.errors import AsyncChunkingError
+from async_chunking.errors import StrategyError
 
 if TYPE_CHECKING:
     from async_chunking.mergers import Merger
     from async_chunking.samplers.base import Sampler
-
-
-class StrategyError(AsyncChunkingError):
-    """A strategy is unknown, contradicts itself, or asks more than the policy offers."""
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 from moded import Moded
 
-from async_chunking.action_modes import ActionModes
 from async_chunking.chunk import ActionChunk
 from async_chunking.correctors import Corrector
-from async_chunking.embodiment import load
+from async_chunking.errors import StrategyError
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
 from async_chunking.mergers import MERGERS
-from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.shipped import policy_directory
 from async_chunking.policies.fit import check_modes
 from async_chunking.policies.responder import Responder, translated
-from async_chunking.policies.shipped import policy_directory
+from async_chunking.robot.action_modes import ActionModes
+from async_chunking.robot.embodiment import load
 from async_chunking.sim import make_task
-from async_chunking.strategies import StrategyError, resolve
+from async_chunking.strategies import resolve
 
 TICKS, DELAY = 120, 3
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How `bench report` measures memory, and that it measures at all."""
+"""How `tools recordings` measures memory, and that it measures at all."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
+from tools_command import invoke
 
-from async_chunking.bags.benchmark import watched
-from async_chunking.bench.cli import app
+from tools.recordings.benchmark import watched
 
 MEGABYTES = 60
 TWO = f"""
@@ -39,8 +38,8 @@ def test_a_command_that_fails_is_an_error() -> None:
 
 def test_recordings_are_made_and_measured(tmp_path) -> None:
     path = tmp_path / 'figures.json'
-    words = ['report', '--minutes', '0.5', '--joints', '3', '--bags', '3', '--json', str(path)]
-    result = CliRunner().invoke(app, words)
+    words = ['--minutes', '0.5', '--joints', '3', '--bags', '3', '--json', str(path)]
+    result = invoke('recordings', *words)
     assert result.exit_code == 0, result.output
     rows = {row['recording']: row for row in json.loads(path.read_text())}
     assert rows.keys() == {'0.05 min', '0.5 min', '3 of 10 s'}

@@ -12,7 +12,7 @@ import pytest
 
 from async_chunking.bags.definitions import own_store
 from async_chunking.bags.topics import OWN
-from async_chunking.embodiment import load
+from async_chunking.robot.embodiment import load
 
 LAYOUTS = Path(__file__).parents[1] / 'docs' / 'layouts'
 TYPES = {

@@ -21,10 +21,10 @@ from async_chunking.bags import window
 from async_chunking.bags.command import report
 from async_chunking.bags.compare import by_strategy, compare
 from async_chunking.bags.definitions import BagError
-from async_chunking.bags.export import write_run
 from async_chunking.bags.files import find
 from async_chunking.bags.folder import read_all
 from async_chunking.metrics.intervals import mcnemar, wilcoxon, wilson
+from tools.recordings.export import write_run
 
 
 @pytest.fixture(scope='module')

@@ -17,8 +17,8 @@ from driver_messages import CLASSES, Look, Said, joint_state, numbers, record, t
 from async_chunking.bags import wire, wire_limits
 from async_chunking.bags.overview import overview
 from async_chunking.bags.wire import KINDS, of_command, ours, read
-from async_chunking.embodiment import Embodiment, load
-from async_chunking.wiring import SINKS, SOURCES
+from async_chunking.robot.embodiment import Embodiment, load
+from async_chunking.robot.wiring import SINKS, SOURCES
 
 PERIOD = 0.02
 SPEED, ACCELERATION = 1.0, 5.0

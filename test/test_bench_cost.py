@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from analytic import Gaussian
+from tools_command import invoke
 from torch import Tensor
-from typer.testing import CliRunner
 
-from async_chunking.bench.capture import timer
-from async_chunking.bench.cli import app
-from async_chunking.bench.cost import Case, Kind, measure
-from async_chunking.bench.expert import Expert, ExpertShape
 from async_chunking.strategies import SAMPLERS
+from tools.cost.capture import timer
+from tools.cost.expert import Expert, ExpertShape
+from tools.cost.measure import Case, Kind, measure
 
 TINY = ExpertShape(
     horizon=6, action_dim=3, context=5, width=16, layers=2, heads=2, head_dim=8, hidden=32
@@ -109,11 +108,11 @@ def test_expert_is_of_the_size_it_stands_for() -> None:
 
 
 def test_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr('async_chunking.bench.expert.ExpertShape', lambda: TINY)
+    monkeypatch.setattr('tools.cost.expert.ExpertShape', lambda: TINY)
     monkeypatch.setattr(torch, 'set_num_threads', lambda count: None)
     out = tmp_path / 'cost.json'
-    arguments = ['cost', '--on', 'expert', '--quick', '--device', 'cpu', '--json', str(out)]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    arguments = ['--on', 'expert', '--quick', '--device', 'cpu', '--json', str(out)]
+    result = invoke('cost', *arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert 'random weights' in result.output
     for name in ('plain', 'rtc', 'paint', 'vlash', 'overhead'):

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from async_chunking.bench import page, report, smoke, tables
+from async_chunking.bench import page, report, tables
 from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.rows import SCHEMA, Row, encode
 from async_chunking.bench.summary import Condition, Interval, paired, points
 from async_chunking.bench.sweep import Skipped
 from async_chunking.metrics.intervals import wilson
+from tools import smoke
 
 
 def rows(strategy: str, delay: int, successes: int, con: float, **changes: object) -> list[Row]:

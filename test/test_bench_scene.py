@@ -16,12 +16,12 @@ from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.rows import SCHEMA, read
 from async_chunking.bench.scene import Bench
 from async_chunking.bench.sweep import BATCH, Cell, Unit
-from async_chunking.embodiment import load
-from async_chunking.policies.checkpoint import save_policy
-from async_chunking.policies.mixer import MixerArchitecture
-from async_chunking.policies.network import NetworkPolicy
-from async_chunking.policies.normalizer import measure
-from async_chunking.policies.sidecar import CheckpointError
+from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.policies.checkpoint.weights import save_policy
+from async_chunking.policies.networks.mixer import MixerArchitecture
+from async_chunking.policies.networks.network import NetworkPolicy
+from async_chunking.policies.networks.normalizer import measure
+from async_chunking.robot.embodiment import load
 from async_chunking.settings import SettingsError
 from async_chunking.strategies import resolve
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from async_chunking.bench.smoke import failures
 from async_chunking.bench.workers import cores
+from tools.smoke import failures
 
 
 @pytest.mark.slow

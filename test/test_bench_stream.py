@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of `bench stream` from known times, and the parts of a tick from real ones."""
+"""The figures of `tools stream` from known times, and the parts of a tick from real ones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scripted import scripted_run
-from typer.testing import CliRunner
+from tools_command import invoke
 
-from async_chunking.bags.export import write_run
-from async_chunking.bench.stream import (
+from tools.recordings.export import write_run
+from tools.stream.command import (
     CONTENDERS,
     RECORDED,
     StreamError,
@@ -72,7 +72,7 @@ def test_a_recorder_that_lost_commands_is_no_contender(tmp_path) -> None:
 
 LOADED = """
 import sys, time
-from async_chunking.bench.stream import load
+from tools.stream.command import load
 with load(1):
     print('loaded', flush=True)
     time.sleep(600)
@@ -103,12 +103,10 @@ def test_the_load_ends_with_the_process_that_made_it() -> None:
 def test_the_parts_of_a_tick_are_timed(tmp_path) -> None:
     pytest.importorskip('rclpy')
     pytest.importorskip('async_chunking.msg')
-    from async_chunking.bench.cli import app
-    from async_chunking.nodes.anatomy import ADMIT, PARTS, TAKE
+    from tools.stream.anatomy import ADMIT, PARTS, TAKE
 
     path = tmp_path / 'tick.json'
-    words = ['tick', '--ticks', '100', '--markdown', '--json', str(path)]
-    result = CliRunner().invoke(app, words)
+    result = invoke('tick', '--ticks', '100', '--markdown', '--json', str(path))
     assert result.exit_code == 0, result.output
     figures = json.loads(path.read_text())
     for part in (*PARTS, TAKE, ADMIT):

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from async_chunking import bringup
-from async_chunking.bringup import Arguments, describe, parse
+from async_chunking.bringup.describe import Arguments, NodeSpec, describe, parse
+from async_chunking.bringup.parameters import PARAMETERS
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.parameters import PARAMETERS
 from async_chunking.settings import validated
 from async_chunking.sim.franka_catch import STEP_SECONDS
 
 
-def nodes(robot: str = 'viperx', **given: object) -> dict[str, bringup.NodeSpec]:
+def nodes(robot: str = 'viperx', **given: object) -> dict[str, NodeSpec]:
     return {node.name: node for node in describe(robot, given).nodes}
 
 
@@ -74,7 +73,7 @@ def test_the_robots_host_needs_no_torch() -> None:
     """What the policy offers is in the JSON files of its folder."""
     script = (
         "import sys; sys.modules['torch'] = None\n"
-        'from async_chunking.bringup import describe\n'
+        'from async_chunking.bringup.describe import describe\n'
         "print(describe('viperx', {'strategy': 'paint', 'only': 'robot'}).policy.horizon)"
     )
     done = subprocess.run(

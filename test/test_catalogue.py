@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from async_chunking.commands.arguments import arguments
+from async_chunking.bringup.arguments import arguments
 from async_chunking.commands.catalogue import COLUMNS, OFFERS, policy_row, row, strategies
-from async_chunking.policies.directory import PolicyDirectory
-from async_chunking.policies.shipped import SHIPPED
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.shipped import SHIPPED
 from async_chunking.strategies import NEEDS, SAMPLERS, STRATEGIES
 
 

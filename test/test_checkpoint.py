@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from async_chunking.policies.directory import PolicyDirectory
-from async_chunking.policies.sidecar import CheckpointError, read_sidecar
-from async_chunking.policies.storage import StorageError
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.sidecar import CheckpointError, read_sidecar
 from async_chunking.settings import SettingsError
+from async_chunking.storage import StorageError
 from async_chunking.strategies import Strategy
 
 torch = pytest.importorskip('torch')
 
 from async_chunking.chunk import Boundary
-from async_chunking.policies.checkpoint import load_policy, save_policy
-from async_chunking.policies.mixer import MixerArchitecture
-from async_chunking.policies.network import NetworkPolicy, ObservationError
-from async_chunking.policies.normalizer import measure
+from async_chunking.policies.checkpoint.weights import load_policy, save_policy
+from async_chunking.policies.networks.mixer import MixerArchitecture
+from async_chunking.policies.networks.network import NetworkPolicy, ObservationError
+from async_chunking.policies.networks.normalizer import measure
 from async_chunking.samplers.base import sample_chunk
 from async_chunking.samplers.plain import Plain
 
@@ -218,7 +218,8 @@ def test_a_directory_with_checkpoints_of_two_robots_is_refused(tmp_path: Path):
 def test_asking_a_directory_what_it_offers_does_not_import_torch(tmp_path: Path):
     save_policy(tmp_path / 'flow', make_policy(), 'flow')
     code = (
-        'import sys; from async_chunking.policies.directory import PolicyDirectory as P; '
+        'import sys\n'
+        'from async_chunking.policies.checkpoint.directory import PolicyDirectory as P\n'
         'P(sys.argv[1]).offers; sys.exit("torch" in sys.modules)'
     )
     subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=True, timeout=60)

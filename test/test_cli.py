@@ -8,11 +8,13 @@ import sys
 from importlib import import_module
 
 import pytest
+import tools_command
 import typer
 from typer.testing import CliRunner
 
 from async_chunking import __version__, cli
 from async_chunking.errors import AsyncChunkingError
+from tools.__main__ import COMMANDS as TOOLS
 
 
 def invoke(*words: str) -> str:
@@ -29,6 +31,12 @@ def test_every_command_of_the_table_explains_itself(name: str) -> None:
         pytest.fail(f'{module} has no {attribute}')
     assert line.endswith('.')
     assert 'Usage: ' in invoke(name, '--help')
+
+
+@pytest.mark.parametrize('name', TOOLS)
+def test_every_tool_explains_itself(name: str) -> None:
+    assert 'Usage: ' in tools_command.invoke(name, '--help').output
+    assert TOOLS[name][2].endswith('.')
 
 
 def test_help_lists_the_table_and_loads_no_command() -> None:

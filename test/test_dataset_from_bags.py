@@ -20,8 +20,8 @@ from async_chunking.bags.writer import BagWriter
 from async_chunking.dataset.from_bags import convert
 from async_chunking.dataset.reading import read_demonstrations
 from async_chunking.dataset.writing import DatasetError
-from async_chunking.embodiment import Embodiment, load
-from async_chunking.wiring import Wire
+from async_chunking.robot.embodiment import Embodiment, load
+from async_chunking.robot.wiring import Wire
 
 PERIOD = 20_000_000
 JOINT = {'lower': -3.0, 'upper': 3.0, 'velocity': 1.0, 'acceleration': 1.0}

@@ -13,13 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from async_chunking.executor import Outcome
-from async_chunking.faults.done import Done
-from async_chunking.faults.log import Arrival, Command, Log, Takeover, paired
-from async_chunking.faults.mutation import mutate
-from async_chunking.faults.table import FAULTS, Fault
-from async_chunking.faults.verdict import Window, judge, on_the_wire
-from async_chunking.faults.wall_clock import WallClock, compiler
 from async_chunking.safety import Limits
+from tools.faults.done import Done
+from tools.faults.log import Arrival, Command, Log, Takeover, paired
+from tools.faults.mutation import mutate
+from tools.faults.table import FAULTS, Fault
+from tools.faults.verdict import Window, judge, on_the_wire
+from tools.faults.wall_clock import WallClock, compiler
 
 PERIOD = 20_000_000
 LIMITS = Limits(np.array([-1.0]), np.array([1.0]), np.array([1.0]), np.array([10.0]))
@@ -190,7 +190,7 @@ def test_thousands_of_mutated_messages_move_nothing_outside_the_limits(tmp_path)
     pytest.importorskip('async_chunking.msg')
     import json
 
-    from async_chunking.nodes.mutations import run
+    from tools.faults.mutations import run
 
     run(0, 2000, 3, tmp_path / 'out.json')
     found = json.loads((tmp_path / 'out.json').read_text())

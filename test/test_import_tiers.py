@@ -52,10 +52,10 @@ for name in names:
 
 
 def modules(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield dotted names and files of every module outside nodes/."""
+    """Yield dotted names and files of every module that shall not know ROS 2."""
     for path in sorted(folder.rglob('*.py')):
         parts = path.relative_to(folder.parent).with_suffix('').parts
-        if parts[1] != 'nodes' and parts[-1] != '__main__':
+        if parts[1] != 'nodes' and parts[-1] not in {'__main__', 'launching'}:
             yield '.'.join(parts).removesuffix('.__init__'), path
 
 
@@ -97,6 +97,11 @@ def test_no_module_imports_above_its_tier_even_inside_a_function() -> None:
     for name, path in modules(PACKAGE):
         blocked = ROS + TORCH if tier(name) == 'numpy' else ROS
         assert not forbidden(path, blocked), f'{name} belongs to the {tier(name)} tier'
+
+
+def test_the_product_never_imports_what_proves_it() -> None:
+    for path in sorted(PACKAGE.rglob('*.py')):
+        assert not forbidden(path, ('tools',)), f'{path.name} needs what is not installed'
 
 
 def test_the_checks_can_fail(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from async_chunking.bench.kinetix import results
-from async_chunking.bench.kinetix.data import chunks, policy_path
-from async_chunking.bench.kinetix.levels import (
+from async_chunking.bench.rows import SCHEMA
+from tools.kinetix import results
+from tools.kinetix.data import chunks, policy_path
+from tools.kinetix.levels import (
     ENVIRONMENT_VARIABLE,
     LEVELS,
     LevelError,
@@ -20,7 +21,6 @@ from async_chunking.bench.kinetix.levels import (
     level_path,
     read_level,
 )
-from async_chunking.bench.rows import SCHEMA
 
 LEVEL = 'h17_unicycle'
 FILES = os.environ.get(ENVIRONMENT_VARIABLE, '')
@@ -101,8 +101,8 @@ def test_training_in_pieces_gives_the_same_policy(tmp_path):
     torch = pytest.importorskip('torch')
     from safetensors.numpy import save_file
 
-    from async_chunking.bench.kinetix.flow import DEBUG_FLOW_RECIPE, train_flow
-    from async_chunking.policies.checkpoint import load_policy
+    from async_chunking.policies.checkpoint.weights import load_policy
+    from tools.kinetix.flow import DEBUG_FLOW_RECIPE, train_flow
 
     rng = np.random.default_rng(0)
     data = {
@@ -130,9 +130,9 @@ def test_training_in_pieces_gives_the_same_policy(tmp_path):
 
 def test_shipped_policies_are_small_and_load():
     pytest.importorskip('torch')
-    from async_chunking.bench.kinetix.cli import SHIPPED
-    from async_chunking.policies.checkpoint import load_policy
-    from async_chunking.policies.sidecar import read_sidecar
+    from async_chunking.policies.checkpoint.sidecar import read_sidecar
+    from async_chunking.policies.checkpoint.weights import load_policy
+    from tools.kinetix.cli import SHIPPED
 
     found = sorted(SHIPPED.iterdir())
     assert found
@@ -148,11 +148,9 @@ def test_shipped_policies_are_small_and_load():
 
 
 def test_the_command_line_reaches_it_in_either_environment():
-    from typer.testing import CliRunner
+    from tools_command import invoke
 
-    from async_chunking.cli import application
-
-    result = CliRunner().invoke(application('bench'), ['bench', 'kinetix', '--help'])
+    result = invoke('kinetix', '--help')
     assert result.exit_code == 0
     assert all(
         word in result.output for word in ('expert', 'collect', 'train', 'evaluate', 'tables')
@@ -268,7 +266,7 @@ class TestStages:
     def call(self, folder):
         from typer.testing import CliRunner
 
-        from async_chunking.bench.kinetix.cli import app
+        from tools.kinetix.cli import app
 
         def run(*words: str) -> str:
             words = (*words, '--folder', str(folder), '--debug')
@@ -279,7 +277,7 @@ class TestStages:
         return run
 
     def test_collect_asks_for_an_expert(self, call):
-        from async_chunking.bench.kinetix.data import MissingStageError
+        from tools.kinetix.data import MissingStageError
 
         with pytest.raises(MissingStageError, match="run the stage 'expert'"):
             call('collect', '--level', LEVEL)
@@ -334,7 +332,7 @@ class TestStages:
     def test_cropping_leaves_the_motion_alone(self):
         import jax
 
-        from async_chunking.bench.kinetix.env import Level
+        from tools.kinetix.env import Level
 
         ends = []
         for crop in (True, False):

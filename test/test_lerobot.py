@@ -26,11 +26,11 @@ from lerobot_tiny import CAMERA, DIM, IMAGE
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, FlowPolicy
-from async_chunking.policies.lerobot import LeRobotSource
-from async_chunking.policies.network import ObservationError
+from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.policies.lerobot.source import LeRobotSource
+from async_chunking.policies.networks.network import ObservationError
 from async_chunking.policies.placed import Placement, place
 from async_chunking.policies.responder import Responder
-from async_chunking.policies.sidecar import CheckpointError
 from async_chunking.samplers.base import sample_chunk
 from async_chunking.samplers.rtc import Rtc
 from async_chunking.strategies import SAMPLERS, STRATEGIES

@@ -15,8 +15,8 @@ from pi0_shaped import CAMERA, DIM, EXPECTS, HORIZON, STATE, WIDE, Pi0ShapedPoli
 
 from async_chunking.chunk import Boundary
 from async_chunking.policies.base import FlowPolicy
-from async_chunking.policies.lerobot_policy import LeRobotFlow, Processors
-from async_chunking.policies.network import ObservationError
+from async_chunking.policies.lerobot.policy import LeRobotFlow, Processors
+from async_chunking.policies.networks.network import ObservationError
 from async_chunking.policies.placed import Placement, place
 from async_chunking.policies.reversed import Reversed
 from async_chunking.samplers.base import sample_chunk

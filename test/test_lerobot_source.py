@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from async_chunking.bringup import describe
+from async_chunking.bringup.describe import describe
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.checkpoint.sidecar import CheckpointError
 from async_chunking.policies.kinds import KINDS, open_policy
-from async_chunking.policies.lerobot import LeRobotSource
-from async_chunking.policies.sidecar import CheckpointError
+from async_chunking.policies.lerobot.source import LeRobotSource
 from async_chunking.policies.source import PolicySpec
 from async_chunking.strategies import STRATEGIES
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from async_chunking.bringup import describe
+from async_chunking.bringup.describe import describe
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.policies.base import ChunkPolicy, FlowPolicy
-from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.shipped import policy_directory
 from async_chunking.policies.placed import Placement, PlacementError, place
 from async_chunking.policies.responder import Responder
-from async_chunking.policies.shipped import policy_directory
 from async_chunking.policies.source import PolicySource
 from async_chunking.strategies import Strategy
 

@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip('torch')
 
-from async_chunking.bringup import describe
+from async_chunking.bringup.describe import describe
 from async_chunking.chunk import Boundary, ChunkRequest
-from async_chunking.embodiment import load
-from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.shipped import SHIPPED
 from async_chunking.policies.entry import EntryError
 from async_chunking.policies.fit import (
     Facts,
@@ -29,10 +29,10 @@ from async_chunking.policies.fit import (
 )
 from async_chunking.policies.kinds import KINDS, open_policy
 from async_chunking.policies.responder import Responder
-from async_chunking.policies.shipped import SHIPPED
 from async_chunking.policies.source import PolicySpec
+from async_chunking.robot.embodiment import load
+from async_chunking.robot.wiring import Stream
 from async_chunking.strategies import STRATEGIES, resolve
-from async_chunking.wiring import Stream
 
 PAGE = Path(__file__).parent.parent / 'docs' / 'policies.md'
 ROBOT = load('viperx')

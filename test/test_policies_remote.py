@@ -17,14 +17,14 @@ import policy_servers as servers
 from policy_servers import HORIZON, Gr00tServer, OpenpiServer, running, slow, stand_still
 
 from async_chunking.chunk import Boundary, ChunkRequest
-from async_chunking.embodiment import Embodiment, load
 from async_chunking.policies.facts import facts
 from async_chunking.policies.kinds import KINDS, open_policy
-from async_chunking.policies.remote import TOKEN_VARIABLE, RemoteError
-from async_chunking.policies.remote_wire import FORMS, WireError, pack, unpack
+from async_chunking.policies.remote.source import TOKEN_VARIABLE, RemoteError
+from async_chunking.policies.remote.wire import FORMS, WireError, pack, unpack
 from async_chunking.policies.responder import Responder
 from async_chunking.policies.source import PolicySource, PolicySpec
-from async_chunking.wiring import Stream
+from async_chunking.robot.embodiment import Embodiment, load
+from async_chunking.robot.wiring import Stream
 
 ROBOT = load('viperx')
 ALOHA = ROBOT.model_copy(
@@ -334,7 +334,7 @@ def test_gr00t_server_that_was_restarted_is_found_again():
 
 
 def test_gr00t_server_that_is_not_there(monkeypatch):
-    monkeypatch.setattr('async_chunking.policies.remote_gr00t._CONNECT', 0.2)
+    monkeypatch.setattr('async_chunking.policies.remote.gr00t._CONNECT', 0.2)
     with pytest.raises(
         RemoteError, match=r'within 0\.2 s to get_modality_config; is the server run'
     ):

@@ -9,6 +9,7 @@ from analytic import Gaussian, Modes
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.errors import StrategyError
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Sampler, normal, sample_chunk
@@ -16,7 +17,6 @@ from async_chunking.samplers.bid import Bid, BidFull
 from async_chunking.samplers.early import BidEarly
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.prefix import prefix_weights
-from async_chunking.strategies import StrategyError
 
 OBSERVATION = {'observation.state': torch.zeros(1, 2, dtype=torch.float64)}
 

@@ -11,13 +11,14 @@ from analytic import Analytic, Gaussian, Modes, RowWise
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.errors import StrategyError
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.policies.reversed import Reversed
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Draw, PolicyError, Sampler, integrate, sample_chunk
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.vlash import Vlash
-from async_chunking.strategies import NEEDS, SAMPLERS, STRATEGIES, StrategyError, resolve
+from async_chunking.strategies import NEEDS, SAMPLERS, STRATEGIES, resolve
 
 BATCH, HORIZON, DIM = 3, 8, 2
 FIRST_CALLS = {'paint_slide': '3·n'}  # More than `calls` for the first chunk of a stream.

@@ -12,12 +12,12 @@ from analytic import Analytic, Constant, Gaussian, Linear, RowWise
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.errors import StrategyError
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.samplers import inversion
 from async_chunking.samplers.base import Guide, Sampler, field, integrate, sample_chunk
 from async_chunking.samplers.paint import Paint, PaintDpm2, PaintOptim, PaintRfm, PaintSlide
 from async_chunking.samplers.plain import Plain
-from async_chunking.strategies import StrategyError
 
 VARIANTS = [Paint(), Paint(grid='departure'), PaintDpm2(), PaintRfm(), PaintSlide()]
 STATE = torch.tensor([[0.2, -0.4]], dtype=torch.float64)

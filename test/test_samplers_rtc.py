@@ -8,12 +8,12 @@ import torch
 from analytic import Constant, Gaussian, Linear
 
 from async_chunking.chunk import Boundary
+from async_chunking.errors import StrategyError
 from async_chunking.policies.base import FlowPolicy
 from async_chunking.samplers.base import sample_chunk
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.prefix import prefix_weights
 from async_chunking.samplers.rtc import Rtc, guidance_scale
-from async_chunking.strategies import StrategyError
 
 
 def seeded() -> torch.Generator:

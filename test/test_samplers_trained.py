@@ -9,6 +9,7 @@ from analytic import Analytic, Constant, Gaussian, RowWise
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.errors import StrategyError
 from async_chunking.samplers.base import Sampler, sample_chunk
 from async_chunking.samplers.combinations import PaintTtRtc, remac_bid, remac_rtc
 from async_chunking.samplers.paint import Paint
@@ -17,7 +18,6 @@ from async_chunking.samplers.remac import Remac
 from async_chunking.samplers.rtc import Rtc
 from async_chunking.samplers.tt_rtc import TtRtc
 from async_chunking.samplers.vlash import Vlash
-from async_chunking.strategies import StrategyError
 
 STATE = torch.tensor([[0.2, -0.4]], dtype=torch.float64)
 PREVIOUS = torch.randn(1, 6, 2, generator=torch.Generator().manual_seed(9), dtype=torch.float64)

@@ -8,7 +8,7 @@ import pytest
 
 mujoco = pytest.importorskip('mujoco')
 
-from async_chunking import embodiment  # noqa: E402
+from async_chunking.robot import embodiment  # noqa: E402
 from async_chunking.safety import Limiter  # noqa: E402
 from async_chunking.sim.plant import Plant, PlantError, load_model  # noqa: E402
 from async_chunking.sim.viperx_kinematics import ReachError, pointing_down  # noqa: E402

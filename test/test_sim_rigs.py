@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from async_chunking.embodiment import load
+from async_chunking.robot.embodiment import load
 from async_chunking.sim import make_task
 from async_chunking.sim.episodes import record
 from async_chunking.sim.franka_catch import CLOSED, OPEN, FrankaPlant, build_model

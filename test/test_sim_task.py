@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip('mujoco')
 
-from async_chunking import embodiment
 from async_chunking.dataset.reading import read_demonstrations
 from async_chunking.dataset.writing import DatasetError
+from async_chunking.robot import embodiment
 from async_chunking.settings import SettingsError
 from async_chunking.sim import make_task
 from async_chunking.sim.demonstrations import Generation, generate

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from async_chunking.commands.soak import Samples, _problems
+from tools.soak import Samples, _problems
 
 RUN = {'ticks': 1000, 'missed_ticks': 0, 'limits': {'exceeded': 0, 'silent_joints': []}}
 

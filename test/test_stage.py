@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip('mujoco', reason='the simulated robots need mujoco')
 
-from async_chunking.nodes.stage import Act, Stage
+from async_chunking.sim.stage import Act, Stage
 
 
 class Task:

@@ -8,10 +8,11 @@ import pytest
 
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.commands.catalogue import strategies
+from async_chunking.errors import StrategyError
 from async_chunking.mergers import BSpline, Ensemble, Switch
-from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.shipped import SHIPPED
 from async_chunking.policies.responder import Answer, Responder
-from async_chunking.policies.shipped import SHIPPED
 from async_chunking.samplers.bid import Bid, BidFull
 from async_chunking.samplers.combinations import remac_bid
 from async_chunking.samplers.paint import Paint, PaintOptim
@@ -19,7 +20,7 @@ from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.remac import Remac
 from async_chunking.samplers.rtc import Rtc
 from async_chunking.samplers.vlash import Vlash
-from async_chunking.strategies import STRATEGIES, StrategyError, resolve
+from async_chunking.strategies import STRATEGIES, resolve
 
 
 def test_names_of_the_table_have_the_defaults_of_the_papers() -> None:

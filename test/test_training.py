@@ -21,13 +21,13 @@ pytest.importorskip('safetensors')
 
 from async_chunking.chunk import Boundary
 from async_chunking.dataset.reading import read_demonstrations
-from async_chunking.policies.checkpoint import load_policy
-from async_chunking.policies.directory import PolicyDirectory
-from async_chunking.policies.sidecar import read_sidecar
-from async_chunking.policies.storage import StorageError
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.sidecar import read_sidecar
+from async_chunking.policies.checkpoint.weights import load_policy
 from async_chunking.samplers.base import sample_chunk
 from async_chunking.samplers.plain import Plain
 from async_chunking.settings import SettingsError
+from async_chunking.storage import StorageError
 from async_chunking.training import command, loop
 from async_chunking.training.recipe import Inputs, Recipe, TrainingError
 

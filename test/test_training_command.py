@@ -18,7 +18,7 @@ from async_chunking.correctors.base import Corrector
 from async_chunking.dataset.command import app as dataset
 from async_chunking.dataset.reading import DataError
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.policies.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.settings import SettingsError
 from async_chunking.strategies import check, resolve
 from async_chunking.training.command import RECIPES, make_config, train

@@ -17,8 +17,8 @@ torch = pytest.importorskip('torch')
 from async_chunking.correctors.a2c2 import load_a2c2
 from async_chunking.correctors.base import Corrector
 from async_chunking.dataset.reading import read_demonstrations
-from async_chunking.policies.sidecar import CheckpointError
-from async_chunking.policies.transformer import attend_to_both
+from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.policies.networks.transformer import attend_to_both
 from async_chunking.samplers.base import field, integrate
 from async_chunking.training import loop
 from async_chunking.training.a2c2 import A2C2Config, A2C2Recipe, head_inputs

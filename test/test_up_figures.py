@@ -12,7 +12,7 @@ pytest.importorskip('rosbags')
 from driver_messages import numbers, record
 from rich.console import Console
 
-from async_chunking.commands import up
+from async_chunking.bringup import up
 
 
 def test_a_recording_without_a_run_has_no_figures(tmp_path: Path, monkeypatch) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from async_chunking.action_modes import ActionModes
-from async_chunking.embodiment import load
+from async_chunking.robot.action_modes import ActionModes
+from async_chunking.robot.embodiment import load
+from async_chunking.robot.wiring import Command, Scale
 from async_chunking.settings import SettingsError
-from async_chunking.wiring import Command, Scale
 
 CONFIG = Path(__file__).parent.parent / 'config'
 ROBOTS = sorted(path.stem for path in CONFIG.glob('*.yaml'))

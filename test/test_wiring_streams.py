@@ -9,7 +9,7 @@ import pytest
 import yaml
 from test_wiring import write
 
-from async_chunking.embodiment import load
+from async_chunking.robot.embodiment import load
 from async_chunking.settings import SettingsError
 
 PICTURE = {'kind': 'image', 'topic': 'front', 'height': 48, 'width': 64}

@@ -77,7 +77,7 @@ def report(
 def _limits(robot: str) -> Limits | None:
     if not robot:
         return None
-    from async_chunking.embodiment import load
+    from async_chunking.robot.embodiment import load
 
     return load(robot).limits
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import RunKey, RunReader
 from async_chunking.bags.wire_limits import wire_use
-from async_chunking.embodiment import Embodiment
 from async_chunking.metrics import Tally, pooled
+from async_chunking.robot.embodiment import Embodiment
 
 
 def overview(path: Path, robot: Embodiment) -> dict[str, object]:

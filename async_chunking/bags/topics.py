@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from async_chunking.embodiment import Embodiment
+from async_chunking.robot.embodiment import Embodiment
 
 # Without these a report is impossible or poorer; names are relative to the robot's namespace.
 OWN = (

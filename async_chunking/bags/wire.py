@@ -14,8 +14,8 @@ from async_chunking.bags.columns import Group, decode
 from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message, Topic
-from async_chunking.embodiment import Command, Source
-from async_chunking.wiring import Wire
+from async_chunking.robot.embodiment import Command, Source
+from async_chunking.robot.wiring import Wire
 
 STEPS = 'control_step'  # The topic on which the executor tells every command, and its kind.
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from async_chunking.bags.files import Bag
 from async_chunking.bags.wire import KINDS, of_command, of_source, ours, read
-from async_chunking.embodiment import Embodiment
 from async_chunking.metrics.limit_use import LimitUse, limit_use, worse
+from async_chunking.robot.embodiment import Embodiment
 from async_chunking.safety import Limits
 
 _RECENT = 500_000_000  # A pose that was recorded so long before a command is where it began [ns].

@@ -12,18 +12,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from async_chunking.bags.benchmark import bench_report
 from async_chunking.bench import report, sweep
 from async_chunking.bench.campaign import Campaign
-from async_chunking.bench.cost_command import cost
-from async_chunking.bench.kinetix.cli import app as kinetix
 from async_chunking.bench.rows import Shards, encode
-from async_chunking.bench.stream import stream
-from async_chunking.bench.tick import tick
 from async_chunking.bench.workers import cores
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.policies.storage import write_files
 from async_chunking.sim import TASKS
+from async_chunking.storage import write_files
 
 QUICK_SECONDS = 420.0
 QUICK = {
@@ -34,11 +29,6 @@ QUICK = {
 }
 
 app = typer.Typer(help='Closed-loop benchmarks under delay.', no_args_is_help=True)
-app.add_typer(kinetix, name='kinetix')
-app.command()(cost)
-app.command()(stream)
-app.command()(tick)
-app.command('report')(bench_report)
 
 Rows = Annotated[
     Path | None, typer.Option(help='Keep rows here, and continue from those that are there.')
@@ -102,15 +92,6 @@ def delay(
         json_file.write_text(json.dumps(numbers, indent=1) + '\n')
     if parquet is not None:
         write_files({parquet: encode(found)})
-
-
-@app.command()
-def smoke(processes: Processes = 0) -> None:
-    """Check in two minutes that the strategies still rank as they should."""
-    from async_chunking.bench.smoke import failures
-
-    found = failures(processes or cores(), Console())
-    raise typer.Exit(1 if found else 0)
 
 
 @app.command()

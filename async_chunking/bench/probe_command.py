@@ -34,8 +34,8 @@ def probe(
     import torch
 
     from async_chunking.bench.probe import influence
-    from async_chunking.policies.checkpoint import load_policy
-    from async_chunking.policies.sidecar import read_sidecar
+    from async_chunking.policies.checkpoint.sidecar import read_sidecar
+    from async_chunking.policies.checkpoint.weights import load_policy
 
     path = _checkpoint(checkpoint)
     policy = load_policy(path)
@@ -61,9 +61,9 @@ def probe(
 
 def _checkpoint(name: str) -> Path:
     """Return the path of a checkpoint given as such, as a folder or as a shipped name."""
-    from async_chunking.policies.directory import PolicyDirectory
-    from async_chunking.policies.shipped import policy_directory
-    from async_chunking.policies.sidecar import weights_path
+    from async_chunking.policies.checkpoint.directory import PolicyDirectory
+    from async_chunking.policies.checkpoint.shipped import policy_directory
+    from async_chunking.policies.checkpoint.sidecar import weights_path
 
     if weights_path(name).is_file():
         return Path(name)

@@ -19,7 +19,7 @@ from async_chunking.bench.sweep import Cell, Unit
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.metrics import summarize
 from async_chunking.metrics.record import Run
-from async_chunking.policies.storage import write_files
+from async_chunking.storage import write_files
 
 Row = dict[str, Any]
 

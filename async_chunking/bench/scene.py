@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from async_chunking import embodiment
 from async_chunking.bench.rollout import Player, Seed, Server, play
 from async_chunking.bench.rows import Row, row_of
 from async_chunking.bench.sweep import BATCH, Cell, Unit
 from async_chunking.correctors import Corrector
+from async_chunking.errors import StrategyError
 from async_chunking.executor import Behaviour, ExecutorConfig
 from async_chunking.policies.base import FlowPolicy
-from async_chunking.policies.directory import PolicyDirectory
-from async_chunking.policies.shipped import policy_directory
-from async_chunking.policies.sidecar import CheckpointError
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.shipped import policy_directory
+from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.robot import embodiment
 from async_chunking.sim import make_task
 from async_chunking.sim.task import Task
-from async_chunking.strategies import Strategy, StrategyError, check, resolve
+from async_chunking.strategies import Strategy, check, resolve
 
 
 @dataclass(frozen=True)

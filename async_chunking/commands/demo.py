@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from async_chunking.bringup import describe
-from async_chunking.commands.up import Interrupts, run, show
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.up import Interrupts, run, show
 
 
 def demo(

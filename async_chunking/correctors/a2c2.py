@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from async_chunking.correctors.base import Corrector
-from async_chunking.policies.sidecar import (
+from async_chunking.policies.checkpoint.sidecar import (
     CheckpointError,
     Sidecar,
     read_sidecar,

@@ -27,7 +27,7 @@ def from_bags(
 ) -> None:
     """Turn recordings into demonstrations for `async-chunking train --data`."""
     from async_chunking.dataset.from_bags import convert
-    from async_chunking.embodiment import load
+    from async_chunking.robot.embodiment import load
 
     count, problems = convert(recordings, load(robot, sim), out, instruction)
     for problem in problems:

@@ -42,8 +42,8 @@ from async_chunking.dataset.writing import (
     require_empty,
     write,
 )
-from async_chunking.embodiment import Embodiment, Stream
-from async_chunking.wiring import Wire
+from async_chunking.robot.embodiment import Embodiment, Stream
+from async_chunking.robot.wiring import Wire
 
 _STALE = 0.5  # An observation or a command older than this is no longer one [s].
 _EPISODE = 'episode'

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.policies.sidecar import DataSource
+from async_chunking.policies.checkpoint.sidecar import DataSource
 
 _REQUIRED = ('episode_index', 'frame_index', 'action', 'observation.state')
 

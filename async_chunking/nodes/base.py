@@ -21,9 +21,9 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
 from async_chunking import ros_environment
-from async_chunking.embodiment import Embodiment, load
+from async_chunking.bringup.parameters import COULD_NOT_START, PARENT_VARIABLE, NodeParameters
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.parameters import COULD_NOT_START, PARENT_VARIABLE, NodeParameters
+from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.settings import unknown, validated
 
 _PR_SET_PDEATHSIG = 1

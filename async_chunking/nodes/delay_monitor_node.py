@@ -7,12 +7,12 @@ from typing import Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from async_chunking.bringup.parameters import DelayMonitorParameters
 from async_chunking.delay import ESTIMATORS, DelayEstimator, to_steps
 from async_chunking.delay_ledger import DelayLedger, Measurement
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep, DelayEstimate
 from async_chunking.nodes import diagnostics
 from async_chunking.nodes.base import RobotNode, run
-from async_chunking.parameters import DelayMonitorParameters
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

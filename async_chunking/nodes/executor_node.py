@@ -13,9 +13,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
+from async_chunking.bringup.parameters import ExecutorParameters
 from async_chunking.chunk import ChunkRequest
 from async_chunking.correctors import Corrector
-from async_chunking.embodiment import Stream
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome, Phase, Step
 from async_chunking.msg import ActionChunk, ControlStep, DelayEstimate
@@ -25,12 +25,12 @@ from async_chunking.nodes.base import RobotNode, run
 from async_chunking.nodes.clock import ClockPace
 from async_chunking.nodes.command_loop import CommandLoop, Inputs
 from async_chunking.nodes.control_step import ControlStepWriter
-from async_chunking.nodes.observations import Observations
+from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.pacing import SteadyPace, raise_all_threads
 from async_chunking.nodes.sinks import sink_class
-from async_chunking.parameters import ExecutorParameters
-from async_chunking.policies.directory import load_corrector
+from async_chunking.policies.checkpoint.directory import load_corrector
 from async_chunking.policies.fit import check_modes
+from async_chunking.robot.embodiment import Stream
 from async_chunking.strategies import check, resolve
 
 _MEASURED = 'measured'

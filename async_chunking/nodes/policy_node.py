@@ -12,17 +12,16 @@ import numpy as np
 import torch
 from rclpy.qos import QoSProfile
 
+from async_chunking.bringup.latency import parse_latency
+from async_chunking.bringup.parameters import PolicyParameters
 from async_chunking.chunk import ChunkRequest as RequestValue
-from async_chunking.embodiment import Stream
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.latency import parse_latency
 from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes import convert, diagnostics
 from async_chunking.nodes.base import RobotNode, run
-from async_chunking.nodes.observations import Observations
-from async_chunking.nodes.pictures import Picture
-from async_chunking.nodes.streams import Sample
-from async_chunking.parameters import PolicyParameters
+from async_chunking.nodes.observations.pictures import Picture
+from async_chunking.nodes.observations.robot import Observations
+from async_chunking.nodes.observations.streams import Sample
 from async_chunking.policies.fit import (
     Facts,
     check_fit,
@@ -38,6 +37,7 @@ from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.placed import Placement
 from async_chunking.policies.responder import Answer, Responder, translated
 from async_chunking.policies.source import PolicySource, PolicySpec
+from async_chunking.robot.embodiment import Stream
 from async_chunking.strategies import resolve
 
 _PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.

@@ -24,11 +24,11 @@ from std_msgs.msg import String
 
 from async_chunking.bags.recording import Recording
 from async_chunking.bags.topics import recorded_topics
+from async_chunking.bringup.parameters import RecorderParameters
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes import diagnostics
 from async_chunking.nodes.base import RobotNode, run
 from async_chunking.nodes.snapshot import Snapshot
-from async_chunking.parameters import RecorderParameters
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _DISCOVERY = 0.1  # How often new topics are looked for [s].

@@ -16,7 +16,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
 from std_srvs.srv import Trigger
 
-from async_chunking.embodiment import Command, Source
+from async_chunking.bringup.parameters import SimParameters
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes import convert, diagnostics
 from async_chunking.nodes.base import RobotNode, run
@@ -24,9 +24,9 @@ from async_chunking.nodes.camera import Camera
 from async_chunking.nodes.clock import CLOCK_QOS
 from async_chunking.nodes.pacing import SteadyPace
 from async_chunking.nodes.sinks import sink_class
-from async_chunking.nodes.stage import Act, Outcome, Stage
-from async_chunking.parameters import SimParameters
+from async_chunking.robot.embodiment import Command, Source
 from async_chunking.sim import make_task
+from async_chunking.sim.stage import Act, Outcome, Stage
 from async_chunking.sim.task import Task
 
 _ENVIRONMENT = 'observation.environment_state'

@@ -18,11 +18,11 @@ from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import qos_profile_parameter_events
 
 from async_chunking import __version__
-from async_chunking.embodiment import Embodiment
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.policies.shipped import policy_directory
-from async_chunking.policies.sidecar import read_sidecar
+from async_chunking.policies.checkpoint.shipped import policy_directory
+from async_chunking.policies.checkpoint.sidecar import read_sidecar
 from async_chunking.policies.source import PolicySpec
+from async_chunking.robot.embodiment import Embodiment
 
 _LIBRARIES = ('numpy', 'scipy', 'torch', 'mujoco', 'rosbags', 'ros-rclpy', 'rclpy')
 

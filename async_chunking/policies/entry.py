@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, Encoding, FlowPolicy, Observation
-from async_chunking.policies.directory import corrector_offers
+from async_chunking.policies.checkpoint.directory import corrector_offers
 from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.samplers.base import PolicyError
 from async_chunking.strategies import NEEDS, Strategy

@@ -14,11 +14,11 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 
-from async_chunking.embodiment import Embodiment
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.fit import Facts, facts_of
 from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.source import PolicySpec
+from async_chunking.robot.embodiment import Embodiment
 
 _ASKED = ('kind', 'path', 'entry', 'url', 'timeout_s')
 _USER_ERROR = 2

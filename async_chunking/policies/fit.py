@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from async_chunking.action_modes import ActionModes
-from async_chunking.embodiment import Embodiment, Stream
-from async_chunking.errors import AsyncChunkingError
+from async_chunking.errors import AsyncChunkingError, StrategyError
 from async_chunking.policies.source import PolicySource
-from async_chunking.strategies import Strategy, StrategyError, check
+from async_chunking.robot.action_modes import ActionModes
+from async_chunking.robot.embodiment import Embodiment, Stream
+from async_chunking.strategies import Strategy, check
 
 
 class FitError(AsyncChunkingError):

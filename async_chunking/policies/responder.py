@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from async_chunking.action_modes import ActionModes
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, CountingPolicy, FlowPolicy
@@ -20,6 +19,7 @@ from async_chunking.policies.fit import check_modes
 from async_chunking.policies.placed import Placement, place
 from async_chunking.policies.source import PolicySource
 from async_chunking.policies.weak import WithWeak
+from async_chunking.robot.action_modes import ActionModes
 from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
 from async_chunking.strategies import Strategy, check, resolve
 

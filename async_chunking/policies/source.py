@@ -19,8 +19,8 @@ from async_chunking.strategies import Strategy
 if TYPE_CHECKING:
     import torch
 
-    from async_chunking.embodiment import Embodiment
     from async_chunking.policies.base import ChunkPolicy, FlowPolicy
+    from async_chunking.robot.embodiment import Embodiment
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Encoding, FlowPolicy, repeat_each
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Draw, Randomness, Sampler, normal, require
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.prefix import prefix_weights, require_schedule
-from async_chunking.strategies import StrategyError
 
 
 @dataclass(frozen=True)

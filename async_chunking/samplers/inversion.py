@@ -18,8 +18,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from async_chunking.errors import StrategyError
 from async_chunking.samplers.base import Guide, integrate
-from async_chunking.strategies import StrategyError
 
 GRIDS = ('arrival', 'departure')
 

@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from async_chunking.strategies import StrategyError
+from async_chunking.errors import StrategyError
 
 SCHEDULES = ('exp', 'linear', 'ones', 'zeros')
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Encoding, FlowPolicy
 from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integrate, put_first
 from async_chunking.samplers.rtc import Rtc
-from async_chunking.strategies import StrategyError
 
 STARTS = ('plan', 'plan_then_noise', 'gaussian')
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
+from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Encoding, FlowPolicy, Observation
 from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integrate
-from async_chunking.strategies import StrategyError
 
 MODES = ('absolute', 'delta')
 

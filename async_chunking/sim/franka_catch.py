@@ -8,7 +8,7 @@ import math
 import mujoco
 import numpy as np
 
-from async_chunking.embodiment import Embodiment, load
+from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.safety import Limits
 from async_chunking.sim.plant import MODELS, Plant
 from async_chunking.sim.reach import Reach

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from async_chunking.embodiment import load
+from async_chunking.robot.embodiment import load
 from async_chunking.sim.plant import Plant, load_model
 from async_chunking.sim.reach import Reach
 from async_chunking.sim.slalom import Course, Slalom

@@ -14,7 +14,7 @@ import math
 import mujoco
 import numpy as np
 
-from async_chunking.embodiment import load
+from async_chunking.robot.embodiment import load
 from async_chunking.sim.plant import MODELS, Plant
 from async_chunking.sim.slalom import Course, Slalom
 from async_chunking.sim.viperx_kinematics import pointing_down

@@ -24,7 +24,7 @@ import math
 
 import numpy as np
 
-from async_chunking.embodiment import load
+from async_chunking.robot.embodiment import load
 from async_chunking.sim.plant import Plant, load_model
 from async_chunking.sim.task import Observation, Task
 from async_chunking.sim.viperx_kinematics import pointing_down

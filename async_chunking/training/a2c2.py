@@ -24,10 +24,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from async_chunking.policies.checkpoint import save_weights
-from async_chunking.policies.network import NetworkPolicy
-from async_chunking.policies.normalizer import ACTION
-from async_chunking.policies.sidecar import Sidecar
+from async_chunking.policies.checkpoint.sidecar import Sidecar
+from async_chunking.policies.checkpoint.weights import save_weights
+from async_chunking.policies.networks.network import NetworkPolicy
+from async_chunking.policies.networks.normalizer import ACTION
 from async_chunking.training.flow_recipe import base_identity, draw_near, load_base
 from async_chunking.training.recipe import Draws, Recipe, TrainConfig
 from async_chunking.training.windows import Windows

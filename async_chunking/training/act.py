@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from async_chunking.policies.act import ActArchitecture, ActPolicy
+from async_chunking.policies.networks.act import ActArchitecture, ActPolicy
 from async_chunking.training.flow import statistics_of
 from async_chunking.training.flow_recipe import FlowRecipe
 from async_chunking.training.recipe import Draws, TrainConfig

@@ -14,11 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from async_chunking.policies.mixer import MixerArchitecture
-from async_chunking.policies.network import NetworkPolicy
-from async_chunking.policies.normalizer import STATE, measure
-from async_chunking.policies.sidecar import Normalization
-from async_chunking.policies.transformer import TransformerArchitecture
+from async_chunking.policies.checkpoint.sidecar import Normalization
+from async_chunking.policies.networks.mixer import MixerArchitecture
+from async_chunking.policies.networks.network import NetworkPolicy
+from async_chunking.policies.networks.normalizer import STATE, measure
+from async_chunking.policies.networks.transformer import TransformerArchitecture
 from async_chunking.training.flow_recipe import FlowRecipe, interpolate
 from async_chunking.training.recipe import Draws, TrainConfig
 from async_chunking.training.windows import Windows

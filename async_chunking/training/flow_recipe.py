@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from async_chunking.policies.base import Encoding
-from async_chunking.policies.checkpoint import load_policy, save_policy
-from async_chunking.policies.network import NetworkPolicy
-from async_chunking.policies.sidecar import read_sidecar
+from async_chunking.policies.checkpoint.sidecar import read_sidecar
+from async_chunking.policies.checkpoint.weights import load_policy, save_policy
+from async_chunking.policies.networks.network import NetworkPolicy
 from async_chunking.samplers.base import field, integrate
 from async_chunking.training.recipe import Draws, Inputs, Recipe, TrainingError
 from async_chunking.training.windows import Windows

@@ -12,8 +12,8 @@ import safetensors.torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from async_chunking.policies.checkpoint import parse
-from async_chunking.policies.storage import write_files
+from async_chunking.policies.checkpoint.weights import parse
+from async_chunking.storage import write_files
 from async_chunking.training.recipe import TrainingError
 
 History = list[dict[str, float]]

@@ -15,8 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from async_chunking.policies.normalizer import STATE
-from async_chunking.policies.transformer import TransformerArchitecture
+from async_chunking.policies.networks.normalizer import STATE
+from async_chunking.policies.networks.transformer import TransformerArchitecture
 from async_chunking.training.flow_recipe import FlowRecipe, check_delay, interpolate
 from async_chunking.training.recipe import Draws, TrainConfig, TrainingError
 from async_chunking.training.windows import Windows

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from async_chunking.bringup import describe
-from async_chunking.processes import Processes
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.processes import Processes
 
 
 def test_pictures_are_published(node, spin_until, tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from async_chunking.bringup import describe
-from async_chunking.processes import Processes
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.processes import Processes
 
 POSE = {
     'waist': 0.3, 'shoulder': -0.5, 'elbow': 0.6, 'forearm_roll': 0.1, 'wrist_angle': -0.2,

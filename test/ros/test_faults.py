@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Some of the faults, in real processes; `async-chunking faults` plays all, and for longer."""
+"""Some of the faults, in real processes; `python -m tools faults` plays all, and for longer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not here: `make setup`')
 pytest.importorskip('async_chunking.msg', reason='the messages are not built: `make setup`')
 
-from async_chunking.faults.session import play
+from tools.faults.session import play
 
 NAMES = ('policy killed', 'chunks not finite', 'second publisher', 'mutated chunks on the wire')
 # How many deadlines are met says something about the machine that the tests run on.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from async_chunking.bringup import Arguments
-from async_chunking.embodiment import load
+from async_chunking.bringup.describe import Arguments
+from async_chunking.robot.embodiment import load
 
 FILES = sorted((Path(__file__).parents[2] / 'launch').glob('*.launch.py'))
 

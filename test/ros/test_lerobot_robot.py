@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('async_chunking.msg')
 
-from async_chunking.bringup import describe
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.processes import Processes
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.processes import Processes
 from async_chunking.strategies import STRATEGIES
 
 ROOT = Path(__file__).resolve().parent.parent.parent

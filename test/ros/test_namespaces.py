@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from async_chunking.bringup import describe
-from async_chunking.processes import Processes
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.processes import Processes
 
 POSES = {'left_cell': 0.3, 'right_cell': -0.3}
 

@@ -29,15 +29,16 @@ from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
-from async_chunking.bringup import describe
-from async_chunking.embodiment import Embodiment, load
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.parameters import COULD_NOT_START
+from async_chunking.bringup.processes import Processes
 from async_chunking.msg import ActionChunk, ChunkRequest
-from async_chunking.nodes.observations import Observations
-from async_chunking.nodes.pictures import compressed_reader, image_reader
-from async_chunking.nodes.streams import Sample, StreamError
-from async_chunking.parameters import COULD_NOT_START
-from async_chunking.processes import Processes
-from async_chunking.wiring import Stream
+from async_chunking.nodes.observations.errors import StreamError
+from async_chunking.nodes.observations.pictures import compressed_reader, image_reader
+from async_chunking.nodes.observations.robot import Observations
+from async_chunking.nodes.observations.streams import Sample
+from async_chunking.robot.embodiment import Embodiment, load
+from async_chunking.robot.wiring import Stream
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)  # Two rows, three columns.
 CAMERA = Stream(kind='image', topic='front', height=2, width=3)

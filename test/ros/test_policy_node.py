@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from async_chunking.bringup import describe
-from async_chunking.processes import Processes
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.processes import Processes
 
 ENTRY = """
 import torch

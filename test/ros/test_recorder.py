@@ -17,10 +17,10 @@ from scripted import scripted_run
 from test_bags_reading import assert_equal
 
 from async_chunking import metrics
-from async_chunking.bags.export import TOPICS, serialize
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import CHUNK, REQUEST, STEP, TEXT
 from async_chunking.bags.summary import summarize_bag
+from tools.recordings.export import TOPICS, serialize
 
 RECORDER = ('-m', 'async_chunking.nodes.recorder_node')
 LIMITED = (
@@ -189,7 +189,7 @@ def test_the_snapshot_names_the_checkpoints_and_follows_the_parameters(robot, st
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from std_msgs.msg import String
 
-    from async_chunking.policies.shipped import SHIPPED
+    from async_chunking.policies.checkpoint.shipped import SHIPPED
 
     heard: list[dict] = []
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -220,7 +220,7 @@ def test_the_snapshot_names_the_checkpoints_and_follows_the_parameters(robot, st
 
 def test_the_stream_is_measured_with_a_recorder_beside_it(ros_domain_id):
     """Refused if the recorder did not record what was sent."""
-    from async_chunking.bench.stream import measure
+    from tools.stream.command import measure
 
     times, _ = measure('ours_recorded', 1.0)
     assert len(times) > 1

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # Where the servers are.
 
 from policy_servers import HORIZON, OpenpiServer, stand_still
 
-from async_chunking.bringup import describe
-from async_chunking.processes import Processes
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.processes import Processes
 
 REMEDY = 'run the policy node on the host of the model'
 

@@ -16,8 +16,8 @@ pytest.importorskip('rosbags')
 
 from async_chunking.bags.definitions import own_store
 from async_chunking.bags.files import find
-from async_chunking.embodiment import load
 from async_chunking.executor import Phase
+from async_chunking.robot.embodiment import load
 from async_chunking.settings import config_file
 from async_chunking.sim import make_task
 

@@ -19,8 +19,8 @@ from async_chunking.bags.files import Bag, find
 from async_chunking.bags.reading import STEP
 from async_chunking.bags.wire import of_command, ours, read
 from async_chunking.bags.wire_limits import wire_use
-from async_chunking.embodiment import load
-from async_chunking.faults.log import Command, Log, paired
+from async_chunking.robot.embodiment import load
+from tools.faults.log import Command, Log, paired
 
 
 def recorded_steps(bag: Bag) -> list[Command]:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from async_chunking.bringup import describe
+from async_chunking.bringup.describe import describe
 from async_chunking.executor import Outcome, Phase
 
 pytest.importorskip('rclpy', reason='ROS 2 is not here: `make setup`')
@@ -27,8 +27,8 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
+from async_chunking.bringup.processes import Processes
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep
-from async_chunking.processes import Processes
 
 LIMITS = describe('viperx', {}).robot.limits
 PERIOD = 0.02

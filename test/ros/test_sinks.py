@@ -14,8 +14,8 @@ from rclpy.task import Future
 
 from async_chunking.bags.columns import decode
 from async_chunking.bags.wire import KINDS, of_command, ours
-from async_chunking.embodiment import Command, load
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.robot.embodiment import Command, load
 from async_chunking.settings import SettingsError
 
 JOINTS = ('a', 'b', 'c')

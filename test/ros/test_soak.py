@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short `async-chunking soak`."""
+"""A short `python -m tools soak`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 def test_a_soak_looks_at_every_process(tmp_path: Path) -> None:
     out = tmp_path / 'out.json'
     done = subprocess.run(
-        [sys.executable, '-m', 'async_chunking.cli', 'soak', '--minutes', '0.2', '--json', out],
+        [sys.executable, '-m', 'tools', 'soak', '--minutes', '0.2', '--json', out],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     # In so short a time caches still fill, and a busy machine may cost ticks.

@@ -19,8 +19,8 @@ from typing import IO
 
 import pytest
 
-from async_chunking.faults.wall_clock import WallClock, compiler
 from async_chunking.ros_environment import environment
+from tools.faults.wall_clock import WallClock, compiler
 
 ROBOT_HOST, POLICY_HOST = (f'ac{os.getpid() % 100000}{side}' for side in 'rp')
 PATIENCE = 240.0

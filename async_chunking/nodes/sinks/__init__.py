@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where commands go: one file per kind of message; kinds are named in `async_chunking.wiring`."""
+"""Where commands go: one file per kind of message; `robot.wiring` names the kinds."""
 
 from __future__ import annotations
 

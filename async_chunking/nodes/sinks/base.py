@@ -10,7 +10,7 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from async_chunking.embodiment import Command
+from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings, validated
 
 

@@ -9,10 +9,10 @@ from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.task import Future
 
-from async_chunking.embodiment import Command
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings
 
 

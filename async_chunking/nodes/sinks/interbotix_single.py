@@ -7,10 +7,10 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from async_chunking.embodiment import Command
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.robot.embodiment import Command
 
 
 class InterbotixSingleSink(OneWaySink):

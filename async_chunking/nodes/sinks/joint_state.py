@@ -10,9 +10,9 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from async_chunking.embodiment import Command
 from async_chunking.nodes.convert import set_time
 from async_chunking.nodes.sinks.base import Sink
+from async_chunking.robot.embodiment import Command
 
 
 class JointStateSink(Sink):

@@ -11,9 +11,9 @@ from pydantic import Field
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from async_chunking.embodiment import Command
 from async_chunking.nodes.convert import set_time
 from async_chunking.nodes.sinks.base import Sink
+from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings
 
 

@@ -11,10 +11,10 @@ from pydantic import Field
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 
-from async_chunking.embodiment import Command
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
 from async_chunking.nodes.sinks.unitree_crc import checksum
+from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings
 
 _WEIGHT = 29  # This motor's q is the share of our commands, 0 to 1.

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 from rclpy.node import Node
 
-from async_chunking.embodiment import Command
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings
 
 _ENABLED = 1 << 4  # Motor number in the low four bits, status in the next three.

@@ -7,9 +7,9 @@ import numpy as np
 from pydantic import Field
 from rclpy.node import Node
 
-from async_chunking.embodiment import Command
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings
 
 

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which processes with which parameters make a robot: data, for launch files and command line.
+
+`describe` turns the name of a robot and `name:=value` arguments into nodes, and refuses whatever
+cannot work before anything starts. It knows no ROS; `ros2 launch` and `async-chunking up` start
+what it describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from async_chunking.bringup.latency import parse_latency
+from async_chunking.bringup.parameters import PARAMETERS
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.facts import facts
+from async_chunking.policies.fit import (
+    Facts,
+    check_fit,
+    check_horizon,
+    check_instruction,
+    check_strategy,
+    read_streams,
+)
+from async_chunking.policies.kinds import check_kind
+from async_chunking.policies.source import PolicySpec
+from async_chunking.robot.embodiment import Embodiment, load
+from async_chunking.settings import Settings, load_yaml, unknown, validated
+from async_chunking.strategies import Strategy, resolve
+
+
+class Arguments(Settings):
+    """What launch files and `async-chunking up` take as `name:=value`.
+
+    The description of a field is what `--help` and `ros2 launch --show-args` say. An empty string
+    or None leaves a value to the robot's description or the parameter file.
+    """
+
+    strategy: str = Field(
+        'naive', description='How chunks are drawn and joined; parts joined by +'
+    )
+    delay_ms: str = Field(
+        '0', description='Latency on purpose [ms]: 120, 120±30, uniform:90:150 …'
+    )
+    embodiment: str = Field(
+        '', description='A variant of the robot, such as panda, or the path of a YAML file'
+    )
+    sim: bool = Field(True, description='Simulate the robot instead of talking to its driver')
+    params_file: str = Field('', description='YAML of node parameters that override the defaults')
+    namespace: str = Field('', description='Of all nodes and topics')
+    use_sim_time: bool = Field(False, description='Let the simulation drive the clock')
+    real_time_factor: float = Field(
+        1.0, ge=0.0, description='Its pace with use_sim_time; 0 is free'
+    )
+    log_level: Literal['debug', 'info', 'warn', 'error', 'fatal'] = Field(
+        'info', description='Of all nodes'
+    )
+    only: Literal['', 'robot', 'policy'] = Field(
+        '', description='Half of the nodes, for two hosts: all but the policy, or the policy alone'
+    )
+    record: str = Field('', description='Folder to record a bag in; it must not exist')
+    duration: float = Field(0.0, ge=0.0, description='End after this many seconds; 0 is never')
+    episodes: int = Field(0, ge=0, description='End after this many episodes; 0 is never')
+    start_timeout_s: float = Field(
+        120.0, gt=0.0, description='`async-chunking up` fails if no chunk is executed by then [s]'
+    )
+    policy: str = Field(
+        'checkpoint',
+        description='Kind of policy: checkpoint, torch, remote …; see docs/policies.md',
+    )
+    policy_path: str = Field('', description='Folder of checkpoints, or the name of a shipped one')
+    policy_entry: str = Field(
+        '', description='module:factory or file.py:factory, for policy:=torch'
+    )
+    policy_url: str = Field(
+        '', description='ws://host:8000 or gr00t://host:5555, for policy:=remote'
+    )
+    policy_timeout_s: float = Field(2.0, gt=0.0, description='For an answer of a server [s]')
+    policy_python: str = Field(
+        '', description='Python that runs the policy node, such as .venv-lerobot/bin/python'
+    )
+    device: str = Field('cpu', description='Where the policy runs: cpu, cuda, cuda:1')
+    precision: Literal['float32', 'bfloat16', 'float16'] = Field(
+        'float32', description='Of the large weights and products of the policy'
+    )
+    compile: bool = Field(False, description='Compile the velocity with torch.compile')
+    instruction: str = Field(
+        '', description='What the robot shall do, for policies that read text'
+    )
+    execution_horizon: int | None = Field(None, ge=1, description='Rows between two requests')
+    camera_hz: float = Field(
+        0.0, ge=0.0, description='Pictures of the simulation per second, on front/image_raw'
+    )
+    seed: int = Field(0, ge=0, description='Of the episodes and of the noise')
+    realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the command thread')
+
+    @field_validator('policy')
+    @classmethod
+    def _kind(cls, value: str) -> str:
+        return check_kind(value)
+
+    @field_validator('delay_ms', mode='before')
+    @classmethod
+    def _latency(cls, value: Any) -> str:
+        parse_latency(value)
+        return str(value)
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process.
+
+    Attributes:
+        executable: Of the package, `<name>_node`.
+        name: Of the node.
+        parameters: All that differ from the defaults.
+        respawn: Start it again when it dies.
+        essential: The run ends when it dies and is not started again.
+        remappings: Topic -> what it is called instead.
+        python: That runs it; empty for the same as everything else.
+    """
+
+    executable: str
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    respawn: bool = False
+    essential: bool = True
+    remappings: Mapping[str, str] = field(default_factory=dict)
+    python: str = ''
+
+
+@dataclass(frozen=True)
+class Bringup:
+    """A robot, ready to be started.
+
+    Attributes:
+        robot: Its description.
+        policy: What is known of its policy.
+        arguments: As given.
+        nodes: In the order in which they start.
+    """
+
+    robot: Embodiment
+    policy: Facts
+    arguments: Arguments
+    nodes: tuple[NodeSpec, ...]
+
+
+def parse(words: Sequence[str]) -> dict[str, str]:
+    """Return `name:=value` words as a mapping.
+
+    Raises:
+        AsyncChunkingError: A word is not of this form, or its name is given twice.
+    """
+    given: dict[str, str] = {}
+    for word in words:
+        name, separator, value = word.partition(':=')
+        if not (name and separator):
+            msg = f"'{word}' is not name:=value. Names: {', '.join(Arguments.model_fields)}"
+            raise AsyncChunkingError(msg)
+        if name in given:
+            msg = f"argument '{name}' is given twice: {given[name]} and {value}"
+            raise AsyncChunkingError(msg)
+        given[name] = value
+    return given
+
+
+def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
+    """
+    Return the nodes that make a robot.
+
+    Args:
+        robot: Name of a file in config/, or the path of one.
+        given: Fields of `Arguments`; strings will do.
+
+    Raises:
+        AsyncChunkingError: Anything that cannot work, before a process is started.
+    """
+    arguments = validated(Arguments, dict(given), 'arguments')
+    robot = arguments.embodiment or robot
+    description = load(robot, sim=arguments.sim)
+    if arguments.sim and description.simulation is None:
+        msg = (
+            f'robot {description.name} has no simulation; with the robot itself and your own '
+            f'policy: embodiment:={robot} sim:=false policy_path:=FOLDER'
+        )
+        raise AsyncChunkingError(msg)
+    spec = PolicySpec(
+        description, arguments.policy, arguments.policy_path, arguments.policy_entry,
+        arguments.policy_url, arguments.policy_timeout_s,
+    )  # fmt: skip
+    policy = facts(spec)
+    check_fit(policy, description)
+    check_instruction(read_streams(policy, description), arguments.instruction)
+    interval = arguments.execution_horizon or description.policy.execution_horizon
+    delay_s = parse_latency(arguments.delay_ms).typical
+    check_horizon(policy, interval, delay_s, description.policy.policy_rate_hz)
+    strategy = resolve(arguments.strategy)
+    _check_constants(strategy)
+    check_strategy(strategy, policy, description, interval, delay_s)
+    nodes = _nodes(robot, arguments, description, policy, interval)
+    nodes = _overridden(nodes, arguments.params_file)
+    here = tuple(node for node in nodes if arguments.only in ('', _side(node)))
+    return Bringup(description, policy, arguments, here)
+
+
+def _check_constants(strategy: Strategy) -> None:
+    """Refuse constants that a strategy does not have; a sampler's only where torch is."""
+    strategy.load_merger()
+    if strategy.constants and find_spec('torch'):
+        strategy.load_sampler()
+
+
+def _nodes(
+    robot: str, arguments: Arguments, description: Embodiment, policy: Facts, interval: int
+) -> tuple[NodeSpec, ...]:
+    common = {
+        'embodiment': robot, 'sim': arguments.sim, 'autostart': True,
+        'use_sim_time': arguments.use_sim_time,
+    }  # fmt: skip
+    own = arguments.policy == PolicySpec.kind
+    folder = policy.title if own else arguments.policy_path
+    if folder and Path(folder).expanduser().exists():
+        folder = str(Path(folder).expanduser().resolve())
+    executor = {
+        'strategy': arguments.strategy, 'horizon': policy.horizon, 'execution_horizon': interval,
+        'policy_rate_hz': description.policy.policy_rate_hz, 'policy_path': folder,
+        'offers': ' '.join(sorted(policy.offers)),
+        'realtime_priority': arguments.realtime_priority,
+    }  # fmt: skip
+    if arguments.sim:  # Which moves its robot between two episodes, as little as that may be.
+        executor['displaced'] = 0.001
+    drawing = {
+        'policy': arguments.policy, 'policy_path': folder, 'policy_entry': arguments.policy_entry,
+        'policy_url': arguments.policy_url, 'policy_timeout_s': arguments.policy_timeout_s,
+        'instruction': arguments.instruction, 'execution_horizon': interval,
+        'delay_ms': arguments.delay_ms, 'seed': arguments.seed, 'strategy': arguments.strategy,
+        'device': arguments.device, 'precision': arguments.precision,
+        'compile': arguments.compile,
+    }  # fmt: skip
+    python = _found(arguments.policy_python)
+    specs = [
+        NodeSpec('delay_monitor_node', 'delay_monitor', common, respawn=True),
+        NodeSpec('policy_node', 'policy', common | drawing, respawn=True, python=python),
+        NodeSpec('executor_node', 'executor', common | executor),
+    ]
+    if arguments.record:
+        recording = {'path': str(Path(arguments.record).expanduser().resolve())}
+        specs.insert(0, NodeSpec('recorder_node', 'recorder', common | recording, essential=False))
+    if arguments.sim:
+        playing = {
+            'seed': arguments.seed, 'episodes': arguments.episodes,
+            'real_time_factor': arguments.real_time_factor, 'camera_hz': arguments.camera_hz,
+        }  # fmt: skip
+        specs.append(NodeSpec('sim_node', 'sim', common | playing))
+    return tuple(specs)
+
+
+def _side(node: NodeSpec) -> str:
+    """Return which of two hosts a node belongs on."""
+    return 'policy' if node.executable == 'policy_node' else 'robot'
+
+
+def _found(python: str) -> str:
+    """Return the path of a Python; not resolved, since a link is what makes an environment."""
+    if python and not Path(python).expanduser().is_file():
+        msg = f'policy_python: there is no {python}; for LeRobot: make setup-lerobot'
+        raise AsyncChunkingError(msg)
+    return str(Path(python).expanduser().absolute()) if python else ''
+
+
+def _overridden(nodes: tuple[NodeSpec, ...], path: str) -> tuple[NodeSpec, ...]:
+    """Return the nodes with the parameters of a ROS parameter file laid over them."""
+    if not path:
+        return nodes
+    content = load_yaml(Path(path))
+    if not isinstance(content, dict):
+        msg = f'{path}: expected node names with ros__parameters below them'
+        raise AsyncChunkingError(msg)
+    names = {node.name for node in nodes}
+    changed = {}
+    for key, body in content.items():
+        name = str(key).rsplit('/', 1)[-1]
+        if name not in names and name != '**':
+            raise AsyncChunkingError(f'{path}: {unknown("node", name, sorted(names))}')
+        if not isinstance(body, dict) or set(body) != {'ros__parameters'}:
+            msg = f'{path}: {key} must hold ros__parameters and nothing else'
+            raise AsyncChunkingError(msg)
+        changed[name] = body['ros__parameters']
+    return tuple(_changed(node, changed, path) for node in nodes)
+
+
+def _changed(node: NodeSpec, changed: Mapping[str, Mapping[str, Any]], path: str) -> NodeSpec:
+    own = changed.get(node.name, {})
+    known = PARAMETERS[node.executable].model_fields
+    for key in own:
+        if key not in known and key != 'use_sim_time':
+            raise AsyncChunkingError(f'{path}: {node.name}: {unknown("parameter", key, known)}')
+    everyone = {k: v for k, v in changed.get('**', {}).items() if k in known}
+    values = {**node.parameters, **everyone, **own}
+    validated(
+        PARAMETERS[node.executable],
+        {key: value for key, value in values.items() if key in known},
+        f'{path}: {node.name}',
+    )
+    return replace(node, parameters=values)

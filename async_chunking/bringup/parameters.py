@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ROS parameters of every node, as data: declared by the nodes, checked before they start.
+
+A field is a parameter; its description, range and default are what `ros2 param describe` shows.
+Those marked `RUNTIME` may be changed while the node is active, all others only before `configure`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from async_chunking.bringup.latency import parse_latency
+from async_chunking.delay import ESTIMATORS
+from async_chunking.policies.kinds import check_kind
+from async_chunking.settings import Settings
+
+RUNTIME: dict[str, Any] = {'runtime': True}
+
+
+class NodeParameters(Settings):
+    """What every node of a robot has."""
+
+    embodiment: str = Field(
+        'viperx', description='Robot: a name in config/ or the path of a YAML file'
+    )
+    sim: bool = Field(True, description='Topics of the simulated robot, not those of the driver')
+    autostart: bool = Field(False, description='Configure and activate without being asked')
+
+
+class ExecutorParameters(NodeParameters):
+    """Parameters of the executor node."""
+
+    strategy: str = Field(
+        'naive', description='Name, or names joined by +', json_schema_extra=RUNTIME
+    )
+    horizon: int = Field(16, ge=1, description='Rows of a chunk [steps]')
+    execution_horizon: int = Field(8, ge=1, description='Rows between two requests [steps]')
+    policy_rate_hz: float = Field(50.0, gt=0.0, description='Rows of a chunk per second [Hz]')
+    offers: str = Field('', description='What strategies may rely on, names separated by spaces')
+    policy_path: str = Field('', description='Folder of checkpoints; only correctors need it here')
+    request_timeout_s: float = Field(1.0, gt=0.0, description='Ask again after this [s]')
+    hold_timeout_s: float = Field(
+        10.0, ge=0.0, description='A longer hold becomes a safe stop [s]'
+    )
+    blend_s: float = Field(0.5, ge=0.0, description='The first chunk is blended in over this [s]')
+    limit_tolerance: float = Field(
+        0.1,
+        ge=0.0,
+        description='Chunks farther outside the position limits are rejected [share of range]',
+    )
+    stale_s: float = Field(0.5, gt=0.0, description='Older joint positions are not trusted [s]')
+    displaced: float = Field(
+        0.05,
+        gt=0.0,
+        description='A reset starts from the measured pose if it is off by this share of range',
+    )
+    realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO priority, 0 for none')
+    lock_memory: bool = Field(False, description='Keep all memory in RAM')
+
+
+class PolicyParameters(NodeParameters):
+    """Parameters of the policy node."""
+
+    policy: str = Field('checkpoint', description='Kind of policy, see docs/policies.md')
+    policy_path: str = Field('', description='Folder of checkpoints, or what the kind makes of it')
+    policy_entry: str = Field('', description='module:factory or file.py:factory of kind torch')
+    policy_url: str = Field('', description='Server of kind remote: ws://host:8000, gr00t://…')
+    policy_timeout_s: float = Field(2.0, gt=0.0, description='For an answer of a server [s]')
+    instruction: str = Field(
+        '', description='What the robot shall do, in words', json_schema_extra=RUNTIME
+    )
+    execution_horizon: int = Field(
+        0, ge=0, description="Rows between two requests [steps], 0 for the robot's own"
+    )
+    delay_ms: str = Field(
+        '0',
+        description='Least response time, see async_chunking.bringup.latency [ms]',
+        json_schema_extra=RUNTIME,
+    )
+    seed: int = Field(0, ge=0, description='Of the noise that chunks are drawn from')
+    strategy: str = Field(
+        'naive', description='Of the requests that it answers to itself before it is active'
+    )
+    device: str = Field('cpu', description='Where the policy runs: cpu, cuda, cuda:1')
+    precision: Literal['float32', 'bfloat16', 'float16'] = Field(
+        'float32', description='Of the large weights and products of the policy'
+    )
+    compile: bool = Field(False, description='Compile the velocity with torch.compile')
+    threads: int = Field(1, ge=1, description='CPU threads of the inference')
+    max_observation_age_s: float = Field(0.5, gt=0.0, description='Older streams are refused [s]')
+
+    @field_validator('policy')
+    @classmethod
+    def _kind(cls, value: str) -> str:
+        return check_kind(value)
+
+    @field_validator('delay_ms', mode='before')
+    @classmethod
+    def _latency(cls, value: Any) -> str:
+        parse_latency(value)
+        return str(value)
+
+
+class DelayMonitorParameters(NodeParameters):
+    """Parameters of the delay monitor node."""
+
+    estimator: Literal[tuple(ESTIMATORS)] = Field(
+        'maximum', description='How the estimate is formed'
+    )
+    window: int = Field(10, ge=1, description='Measurements that are remembered [samples]')
+    quantile: float = Field(0.95, ge=0.0, le=1.0, description='For the estimator quantile')
+    warmup: int = Field(1, ge=0, description='First chunks of a run that are left out [samples]')
+
+
+class SimParameters(NodeParameters):
+    """Parameters of the simulated robot."""
+
+    seed: int = Field(0, ge=0, description='Of the first episode; each further one adds 1')
+    episodes: int = Field(0, ge=0, description='Episodes to play, 0 for no end')
+    pause_s: float = Field(0.5, ge=0.0, description='Rest between two episodes [s]')
+    rate_hz: float = Field(
+        100.0, gt=0.0, description='Simulation steps and joint_states per second [Hz]'
+    )
+    real_time_factor: float = Field(
+        1.0,
+        ge=0.0,
+        description='Pace against the wall clock; other than 1 needs use_sim_time; 0 is free',
+    )
+    camera_hz: float = Field(
+        0.0, ge=0.0, description='Pictures on front/image_raw per second, 0 for none [Hz]'
+    )
+    lock_step: bool = Field(
+        True, description='With use_sim_time, wait for the command of every tick'
+    )
+
+
+class RecorderParameters(NodeParameters):
+    """Parameters of the recorder node."""
+
+    path: str = Field('', description='Folder to make; empty: only publish the snapshot')
+    images: bool = Field(False, description='Record camera streams too')
+    extra: str = Field('', description='More topics, names separated by spaces')
+
+
+# Executable -> its parameters.
+PARAMETERS: dict[str, type[NodeParameters]] = {
+    'executor_node': ExecutorParameters,
+    'policy_node': PolicyParameters,
+    'delay_monitor_node': DelayMonitorParameters,
+    'sim_node': SimParameters,
+    'recorder_node': RecorderParameters,
+}
+
+COULD_NOT_START = 2  # Status of a node that was refused, for instance for its parameters.
+
+# Environment variable: nodes end when the process that started them does.
+PARENT_VARIABLE = 'ASYNC_CHUNKING_END_WITH_PARENT'

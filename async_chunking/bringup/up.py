@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`async-chunking up`: start a robot, watch it, and say how well it went."""
+
+from __future__ import annotations
+
+import math
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from async_chunking.bags.overview import overview
+from async_chunking.bringup.describe import Bringup, describe, parse
+from async_chunking.bringup.processes import Processes
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.storage import write_json
+
+_LAST = ('recorder',)  # Ends after the others, so that it hears all they say.
+
+
+class RunError(AsyncChunkingError):
+    """The robot did not start, or a process that it needs ended."""
+
+
+def up(
+    robot: Annotated[str, typer.Argument(help='Name of a file in config/, or the path of one.')],
+    words: Annotated[list[str] | None, typer.Argument(metavar='NAME:=VALUE...')] = None,
+    json_path: Annotated[
+        Path | None, typer.Option('--json', help='Write the figures here.')
+    ] = None,
+) -> None:
+    """Start a robot, watch it until Ctrl-C or `duration`, and print how well it went."""
+    given = parse(words or [])
+    with Interrupts() as stopped:
+        figures = run(robot, given, Console(stderr=True), stopped)
+    show([figures] if figures else [], figures, json_path)
+
+
+def run(
+    robot: str,
+    given: Mapping[str, Any],
+    console: Console,
+    stopped: Callable[[], bool],
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """
+    Run a robot until it is interrupted, or its duration or its episodes are over.
+
+    Args:
+        robot: Name of a file in config/, or the path of one.
+        given: Fields of `bringup.Arguments`. Without `record` the recording is thrown away.
+        console: Shows the progress.
+        stopped: Whether to end now, from `Interrupts`.
+        quiet: Keep what the nodes print off the terminal; it is shown if they fail.
+
+    Returns:
+        The figures of everything that was recorded, by name, and `latency_ms` as given; empty if
+        it was stopped before the first command, or is the policy's side of two hosts.
+
+    Raises:
+        AsyncChunkingError: Something cannot work.
+        RunError: A process that is needed ended, or nothing moved in time.
+    """
+    with tempfile.TemporaryDirectory(prefix='async_chunking_') as folder:
+        bag = Path(given.get('record') or Path(folder, 'bag')).expanduser().resolve()
+        if bag.exists():
+            msg = f'record: {bag} exists already; choose another folder'
+            raise RunError(msg)
+        bringup = describe(robot, {**given, 'record': str(bag)})
+        with Path(folder, 'log').open('w+b') as log:
+            try:
+                ticks = _watch(bringup, console, stopped, log.fileno() if quiet else None)
+            except RunError as error:
+                log.seek(0)
+                tail = log.read().decode(errors='replace')[-3000:]
+                msg = f'{error}\n{tail}'.rstrip()
+                raise RunError(msg) from None
+        figures = overview(bag, bringup.robot) if ticks and bag.exists() else {}
+        if 'ticks' not in figures:  # None, or none that was recorded before it was stopped.
+            return {}
+        return {'latency_ms': bringup.arguments.delay_ms, **figures}
+
+
+def _watch(
+    bringup: Bringup, console: Console, stopped: Callable[[], bool], output: int | None
+) -> int:
+    """Run until it is over; return how many ticks were seen."""
+    from async_chunking.nodes.watch import Watch
+
+    arguments = bringup.arguments
+    watch = Watch(arguments.namespace)
+    columns = (
+        SpinnerColumn(), TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn(),
+    )  # fmt: skip
+    try:
+        with (
+            Processes(bringup.nodes, arguments.namespace, arguments.log_level, output) as nodes,
+            Progress(*columns, console=console, transient=True) as progress,
+        ):
+            task = progress.add_task('starting', total=None)
+            begin, deadline = math.inf, time.monotonic() + arguments.start_timeout_s
+            while not stopped():
+                sight = watch.look(0.1)
+                now = time.monotonic()
+                if ended := nodes.look_after():
+                    raise RunError(ended)
+                if sight.executed and begin == math.inf:
+                    begin = now
+                    progress.update(task, total=arguments.duration or None)
+                if begin == math.inf and now > deadline and not arguments.only:
+                    msg = f'no chunk was executed within {arguments.start_timeout_s:g} s; '
+                    raise RunError(msg + 'a large policy takes longer: set start_timeout_s')
+                if begin < math.inf:
+                    solved = sum(bool(episode['success']) for episode in sight.episodes)
+                    phase = sight.phase.name.lower() if sight.phase is not None else ''
+                    text = f'{arguments.strategy}: {phase}, {solved}/{len(sight.episodes)} solved'
+                    progress.update(task, completed=now - begin, description=text)
+                    if arguments.duration and now - begin >= arguments.duration:
+                        break
+                    if arguments.episodes and len(sight.episodes) >= arguments.episodes:
+                        break
+            nodes.stop([node.name for node in bringup.nodes if node.name not in _LAST])
+        return watch.sight.ticks
+    finally:
+        watch.close()
+
+
+class Interrupts:
+    """Turns SIGINT and SIGTERM into a question, `stopped()`, while the context lasts."""
+
+    def __enter__(self) -> Callable[[], bool]:
+        self._count = 0
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._take) for number in numbers}
+        return lambda: self._count > 0
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        del number, frame  # Unused.
+        self._count += 1
+
+
+_CAPTION = 'delay: median/max; period between commands: median/p99/max'
+
+COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    'strategy': lambda f: str(f['strategy']),
+    'latency [ms]': lambda f: str(f['latency_ms']),
+    'solved': lambda f: f'{f["successes"]}/{f["episodes"]}' if f['episodes'] else '–',
+    'CON [mrad]': lambda f: _number(f['consistency_rad'], 1e3),
+    'seam jump [mrad]': lambda f: _number(f['seam_jump_rad'], 1e3),
+    'jerk [rad/s³]': lambda f: _number(f['command_jerk_rad_s3'], digits=0),
+    'delay [steps]': lambda f: '/'.join(_number(v, digits=0) for v in f['delay_steps'].values()),
+    'period [ms]': lambda f: '/'.join(_number(v) for v in f['period_ms'].values()),
+    'ticks': lambda f: str(f['ticks']),
+    'missed': lambda f: str(f['missed_ticks']),
+    'starved': lambda f: str(f['starved_ticks']),
+    'late': lambda f: str(f['late_chunks']),
+    'rejected': lambda f: str(f['rejected_chunks']),
+}
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table with a row for each run's figures."""
+    shown = Table(box=box.SIMPLE, caption=_CAPTION)
+    for name in COLUMNS:
+        shown.add_column(name, justify='left' if name == 'strategy' else 'right')
+    for figures in runs:
+        shown.add_row(*(cell(figures) for cell in COLUMNS.values()))
+    return shown
+
+
+def show(
+    runs: Sequence[Mapping[str, Any]],
+    content: Any,
+    json_path: Path | None,
+    as_markdown: bool = False,
+) -> None:
+    """
+    Print the table of some runs, and write figures as JSON.
+
+    The table has its full width where the output is not a terminal.
+    """
+    console = Console()
+    if not runs:
+        console.print('no command was recorded here: there is nothing to show')
+    elif as_markdown:
+        typer.echo(markdown(runs))
+    else:
+        Console(width=None if console.is_terminal else 140).print(table(runs))
+    if runs and json_path is not None:
+        write_json(content, json_path)
+
+
+def markdown(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the same table for a README."""
+    rows = [list(COLUMNS), ['---'] * len(COLUMNS)]
+    rows += [[cell(figures) for cell in COLUMNS.values()] for figures in runs]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+
+
+def _number(value: float, scale: float = 1.0, digits: int = 1) -> str:
+    return f'{value * scale:.{digits}f}' if math.isfinite(value) else '–'

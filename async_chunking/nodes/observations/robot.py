@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The observation of a robot: each stream's recent past, found by the time it was received."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+
+from async_chunking.nodes.observations import measured, streams
+from async_chunking.nodes.observations.errors import StreamError
+from async_chunking.nodes.observations.streams import History, Sample
+from async_chunking.robot.embodiment import Embodiment, Stream
+
+# A description's `qos` -> what is asked of publishers.
+PROFILES = {'sensor_data': qos_profile_sensor_data, 'reliable': QoSProfile(depth=10)}
+
+
+class Observations:
+    """Subscribes to streams and remembers them.
+
+    Best effort unless the description says otherwise: so reliable and best-effort drivers are both
+    heard. Streams of measured
+    joints share their subscriptions, and so do streams that are the same but for their name.
+
+    Args:
+        node: Subscribes; its thread fills the histories.
+        wanted: Name -> where it comes from.
+        robot: Whose joints are measured.
+        now_ns: This host's clock.
+        on_sample: Called with name and values of every sample.
+
+    Attributes:
+        faults: Stream -> messages that could not be used.
+        reasons: Stream -> why the last one of them could not.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        wanted: Mapping[str, Stream],
+        robot: Embodiment,
+        now_ns: Callable[[], int],
+        on_sample: Callable[[str, Any], None] | None = None,
+    ) -> None:
+        self._now_ns = now_ns
+        self._on_sample = on_sample
+        self._histories = {name: History(stream) for name, stream in wanted.items()}
+        self._picks = {name: _pick(stream, robot) for name, stream in wanted.items()}
+        self.faults: Counter[str] = Counter()
+        self.reasons: dict[str, str] = {}
+        shared: dict[object, list[str]] = {}
+        for name, stream in wanted.items():
+            key = stream.kind if stream.kind == 'measured' else stream
+            shared.setdefault(key, []).append(name)
+        for names in shared.values():
+            stream = wanted[names[0]]
+            if stream.kind == 'measured':
+                self._subscribe_measured(node, robot, names)
+            elif stream.topic:
+                self._subscribe(node, robot, stream, names)
+
+    def _subscribe(self, node: Node, robot: Embodiment, stream: Stream, names: list[str]) -> None:
+        reader = streams.make_reader(stream, robot.joint_names)
+        callback = partial(self._receive, names, lambda message, _: reader(message))
+        kind = streams.message_type(stream.kind)
+        if stream.kind != 'text':
+            node.create_subscription(kind, stream.topic, callback, PROFILES[stream.qos])
+            return
+        # Said once and kept by its publisher, or said again and again: each is heard. That one of
+        # the two does not match a publisher is meant, and nothing to warn of.
+        for durability in (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL):
+            profile = QoSProfile(depth=1, durability=durability)
+            node.create_subscription(
+                kind, stream.topic, callback, profile,
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            )  # fmt: skip
+
+    def _subscribe_measured(self, node: Node, robot: Embodiment, names: list[str]) -> None:
+        joints = measured.Measured(robot.sources, robot.joint_names)
+        for number, source in enumerate(robot.sources):
+            callback = partial(self._receive, names, partial(joints.read, number))
+            node.create_subscription(
+                measured.message_type(source), source.topic, callback, PROFILES[source.qos]
+            )
+
+    def _receive(self, names: list[str], read: Callable[[Any, int], Any], message: Any) -> None:
+        received_ns = self._now_ns()
+        try:
+            values = read(message, received_ns)
+        except StreamError as error:
+            for name in names:
+                self._refuse(name, error)
+            return
+        if values is not None:
+            for name in names:
+                self.put(name, Sample(received_ns, values))
+
+    def put(self, name: str, sample: Sample) -> None:
+        """Remember a sample of a stream, or count it if it cannot be used."""
+        pick = self._picks[name]
+        if pick is not None:
+            sample = sample._replace(values=sample.values[pick])
+        try:
+            self._histories[name].add(sample)
+        except StreamError as error:
+            self._refuse(name, error)
+            return
+        if self._on_sample:
+            self._on_sample(name, sample.values)
+
+    def _refuse(self, name: str, error: StreamError) -> None:
+        self.faults[name] += 1
+        self.reasons[name] = str(error)
+
+    def newest(self, until_ns: int) -> dict[str, Sample | None]:
+        """Return, for each stream, the newest sample that is not newer than a time."""
+        return {name: history.newest(until_ns) for name, history in self._histories.items()}
+
+    def newest_of(self, name: str, until_ns: int) -> Sample | None:
+        """Return the newest sample of one stream that is not newer than a time."""
+        return self._histories[name].newest(until_ns)
+
+    def latest(self, name: str) -> Sample | None:
+        """Return the newest sample of one stream."""
+        return self._histories[name].latest
+
+
+def _pick(stream: Stream, robot: Embodiment) -> np.ndarray | None:
+    """Return the places of a stream's joints among the robot's, None for all of them."""
+    if stream.kind != 'measured' or stream.joints is None:
+        return None
+    return np.array([robot.joint_names.index(name) for name in stream.joints])

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observation streams: a message becomes an array, a history finds the one that fits a request."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Float64MultiArray, String
+
+from async_chunking.nodes.observations.errors import StreamError
+from async_chunking.robot.embodiment import Stream
+
+_SAMPLES, _PICTURES = 256, 16  # That are remembered of a stream.
+
+
+class Sample(NamedTuple):
+    """One reading, and when it was received on this host's clock [ns].
+
+    `values` is an array, a text, or a `pictures.Picture`.
+    """
+
+    received_ns: int
+    values: Any
+
+
+class JointReader:
+    """Picks the robot's joints out of a JointState by name, whatever its order and extras.
+
+    Args:
+        joint_names: As in the message, in the order that is wanted [D].
+        topic: For what is said about bad messages.
+    """
+
+    def __init__(self, joint_names: tuple[str, ...], topic: str = 'joint_states') -> None:
+        self._joints = joint_names
+        self._topic = topic
+        self._names: list[str] = []
+        self._index = np.empty(0, dtype=np.intp)
+
+    def __call__(self, message: JointState) -> np.ndarray:
+        """Return the positions [D] [rad, m].
+
+        Raises:
+            StreamError: A joint is missing, or a position is not finite.
+        """
+        if message.name != self._names:
+            missing = [name for name in self._joints if name not in message.name]
+            if missing:
+                msg = f'{self._topic} lacks {", ".join(missing)}; it has {", ".join(message.name)}'
+                raise StreamError(msg)
+            self._index = np.array([message.name.index(name) for name in self._joints])
+            self._names = list(message.name)
+        if len(message.position) != len(self._names):
+            msg = f'{self._topic} has {len(message.position)} positions, {len(self._names)} names'
+            raise StreamError(msg)
+        positions = np.frombuffer(message.position)[self._index]
+        if not np.isfinite(positions).all():
+            msg = f'{self._topic} holds NaN or infinity'
+            raise StreamError(msg)
+        return positions
+
+
+def read_array(message: Float64MultiArray) -> np.ndarray:
+    """Return the numbers of an array message."""
+    return np.array(message.data)
+
+
+def read_text(message: String) -> str:
+    """Return a text.
+
+    Raises:
+        StreamError: It is empty.
+    """
+    if not message.data.strip():
+        msg = 'an empty text'
+        raise StreamError(msg)
+    return message.data
+
+
+def message_type(kind: str) -> type:
+    """Return the messages of a kind of stream; 'measured' has types of its own."""
+    return {
+        'joint_state': JointState, 'float64_multi_array': Float64MultiArray, 'text': String,
+        'image': Image, 'compressed_image': CompressedImage,
+    }[kind]  # fmt: skip
+
+
+def make_reader(stream: Stream, joint_names: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Return what turns the messages of a stream into the values of a sample."""
+    if stream.is_image:
+        from async_chunking.nodes.observations import (
+            pictures,  # Only who has cameras needs Pillow.
+        )
+
+        compressed = stream.kind == 'compressed_image'
+        return (pictures.compressed_reader if compressed else pictures.image_reader)(stream)
+    if stream.kind == 'joint_state':
+        return JointReader(stream.joints or joint_names, stream.topic)
+    return read_text if stream.kind == 'text' else read_array
+
+
+class History:
+    """The last samples of one stream, oldest first.
+
+    Args:
+        stream: What is remembered; few pictures are, as they are large.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._size = stream.size
+        length = _PICTURES if stream.is_image else _SAMPLES
+        self._samples: deque[Sample] = deque(maxlen=length)
+
+    def add(self, sample: Sample) -> None:
+        """Remember a sample.
+
+        Raises:
+            StreamError: It has the wrong size, or is not finite.
+        """
+        if self._size is not None:
+            if sample.values.shape != (self._size,):
+                msg = f'expected {self._size} numbers, got {sample.values.size}'
+                raise StreamError(msg)
+            if not np.isfinite(sample.values).all():
+                msg = 'NaN or infinity'
+                raise StreamError(msg)
+        self._samples.append(sample)
+
+    @property
+    def latest(self) -> Sample | None:
+        """The newest sample."""
+        return self._samples[-1] if self._samples else None
+
+    def newest(self, until_ns: int) -> Sample | None:
+        """Return the newest sample not newer than a time, None if there is none."""
+        samples = reversed(self._samples.copy())  # Another thread may append meanwhile.
+        return next((sample for sample in samples if sample.received_ns <= until_ns), None)

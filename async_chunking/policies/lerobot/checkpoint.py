@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Checkpoints of LeRobot: what one says about itself, before anything is loaded.
+
+A checkpoint is the folder that LeRobot's `save_pretrained` makes: config.json, model.safetensors
+and the two processors. This file reads JSON only; it never imports torch or lerobot.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from async_chunking.policies.checkpoint.sidecar import CheckpointError
+
+# Type of a flow policy -> its key for the number of solver steps.
+FLOWS = {'pi0': 'num_inference_steps', 'pi05': 'num_inference_steps', 'smolvla': 'num_steps'}
+CHUNKS = ('act', 'diffusion')
+TASK = 'task'  # LeRobot's name for what the robot is told.
+_EMPTY_CAMERA = 'empty_camera'  # LeRobot lists cameras that are not there, and fills them itself.
+
+
+class LeRobotCheckpoint:
+    """
+    A LeRobot checkpoint.
+
+    Attributes:
+        path: The folder.
+        config: Content of its config.json.
+        type: LeRobot's name of the policy.
+
+    Raises:
+        CheckpointError: The folder is no such checkpoint, or of a policy that cannot be run.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = _folder(Path(path))
+        self.title = str(self.path)
+        self.config = _read(self.path / 'config.json')
+        self.type = self.config.get('type')
+        if self.type not in (*FLOWS, *CHUNKS):
+            msg = f'{self.path}: type is {self.type!r}. Choices: {", ".join((*FLOWS, *CHUNKS))}'
+            raise CheckpointError(msg)
+        if self.config.get('adapt_to_pi_aloha'):
+            msg = f'{self.path}: adapt_to_pi_aloha is set, which changes the joints behind the '
+            raise CheckpointError(msg + 'processors; convert the checkpoint to plain joints')
+
+    @property
+    def horizon(self) -> int:
+        """Rows of a chunk; diffusion plans from its first observation, which has passed."""
+        if self.type == 'diffusion':
+            return self._key('horizon') - self._key('n_obs_steps') + 1
+        return self._key('chunk_size')
+
+    @property
+    def action_dim(self) -> int:
+        """Columns of a chunk, without those that the network has to spare."""
+        return self._key('output_features')['action']['shape'][0]
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Velocity and gradients, if it is a flow."""
+        return frozenset({'velocity', 'gradients'} if self.type in FLOWS else ())
+
+    @property
+    def expects(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of what it reads; images are (height, width, 3), text is ()."""
+        features: Mapping[str, Any] = self._key('input_features')
+        shapes = {
+            name: _turned(feature['shape']) if feature['type'] == 'VISUAL' else feature['shape']
+            for name, feature in features.items()
+            if _EMPTY_CAMERA not in name
+        }
+        texts = {TASK: ()} if self.type in FLOWS else {}
+        return {name: tuple(shape) for name, shape in shapes.items()} | texts
+
+    @property
+    def observation_steps(self) -> int:
+        """Observations that it reads at once; only diffusion looks back."""
+        return self._key('n_obs_steps') if self.type == 'diffusion' else 1
+
+    @property
+    def num_steps(self) -> int:
+        """Solver steps of a flow."""
+        return self._key(FLOWS[self.type])
+
+    @functools.cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights."""
+        found = hashlib.sha256()
+        with (self.path / 'model.safetensors').open('rb') as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+        return found.hexdigest()
+
+    def _key(self, key: str) -> Any:
+        if key not in self.config:
+            msg = f'{self.path / "config.json"} has no {key}, which {self.type} policies have'
+            raise CheckpointError(msg)
+        return self.config[key]
+
+
+def _folder(path: Path) -> Path:
+    """Return the folder of the checkpoint, which LeRobot's training puts one level down."""
+    for folder in (path, path / 'pretrained_model'):
+        if (folder / 'config.json').is_file():
+            return folder
+    msg = f'{path} holds no config.json; policy_path is a folder written by LeRobot'
+    raise CheckpointError(msg)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f'{path}: not a readable JSON file ({error})') from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f'{path}: expected keys and values')
+    return content
+
+
+def _turned(shape: list[int]) -> tuple[int, ...]:
+    """Return [channels, height, width] as (height, width, channels)."""
+    return (*shape[1:], shape[0])

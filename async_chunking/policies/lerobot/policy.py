@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+LeRobot's policies as ours: its networks, and its processors on both sides of them.
+
+How a policy of LeRobot encodes an observation differs from one to the next, and from release to
+release. What the flow policies share is that they encode once and then call `denoise_step` with
+all that they kept. So encoding is their own code, run as far as that call.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils import _pytree as pytree
+
+from async_chunking.policies.base import (
+    ChunkPolicy,
+    Encoding,
+    FlowPolicy,
+    Observation,
+    repeat_each,
+)
+from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.policies.lerobot.checkpoint import FLOWS, LeRobotCheckpoint
+from async_chunking.policies.networks.network import ObservationError
+from async_chunking.policies.reversed import Reversed
+
+_ACTION = 'action'
+
+
+class Processors:
+    """
+    The checkpoint's own way from observations to the network, and from its actions back.
+
+    Normalisation, tokens and actions relative to the present state are LeRobot's.
+
+    Args:
+        before: LeRobot's preprocessor.
+        after: LeRobot's postprocessor.
+        expects: See `PolicySource`.
+        action_dim: Columns of the robot's actions.
+    """
+
+    def __init__(
+        self, before: Any, after: Any, expects: Mapping[str, tuple[int, ...]], action_dim: int
+    ) -> None:
+        self._before = before
+        self._after = after
+        self._expects = expects
+        self.action_dim = action_dim
+
+    def observation(self, observation: Observation) -> dict[str, Any]:
+        """
+        Return what the network reads.
+
+        Raises:
+            ObservationError: Something is missing or has another size.
+        """
+        self._check(observation)
+        return self._before({name: _as_lerobot(observation[name]) for name in self._expects})
+
+    def actions(self, actions: Tensor, observation: Observation) -> Tensor:
+        """Return actions [B, R, D] in robot units as the network's [B, R, D]."""
+        self._check(observation)
+        # Cameras say nothing about actions, and are large.
+        kept = {n: observation[n] for n, s in self._expects.items() if len(s) < 3}
+        return self._before({**kept, _ACTION: actions})[_ACTION]
+
+    def positions(self, actions: Tensor) -> Tensor:
+        """Return the network's actions [B, R, D'] in robot units [B, R, D]."""
+        return self._after(actions[..., : self.action_dim])
+
+    def _check(self, observation: Observation) -> None:
+        for name, shape in self._expects.items():
+            if name not in observation:
+                msg = f"the policy reads '{name}', the observation has {', '.join(observation)}"
+                raise ObservationError(msg)
+            found = tuple(getattr(observation[name], 'shape', ())[1:])
+            if shape and found[-len(shape) :] != shape:
+                msg = f"'{name}' must be {list(shape)} for this policy, got {list(found)}"
+                raise ObservationError(msg)
+
+
+class LeRobotFlow(FlowPolicy):
+    """
+    π0, π0.5 or SmolVLA in their own time, 1 at noise and 0 at actions.
+
+    Args:
+        policy: LeRobot's.
+        processors: Its.
+        source: Whose shapes it has.
+    """
+
+    def __init__(self, policy: Any, processors: Processors, source: LeRobotCheckpoint) -> None:
+        self._policy = policy
+        self._processors = processors
+        self._width = policy.config.max_action_dim
+        self.horizon = source.horizon
+        self.action_dim = source.action_dim
+        self.num_steps = source.num_steps
+        self.offers = source.offers
+
+    def encode(self, observation: Observation) -> Encoding:
+        """Return the arguments of the denoising step that the steps of a request share."""
+        batch = self._processors.observation(observation)
+        return _before_first_step(self._policy, batch)
+
+    def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
+        """Return the velocity from actions to noise [B, H, D'] of one denoising step."""
+        return self._policy.model.denoise_step(x_t=actions, timestep=flow_time, **encoding)
+
+    def normalize(self, actions: Tensor, observation: Observation) -> Tensor:
+        """Return actions [B, R, D] with zeros in the columns that the network has to spare."""
+        if actions.shape[1]:
+            actions = self._processors.actions(actions, observation)
+        return functional.pad(actions, (0, self._width - actions.shape[-1]))
+
+    def denormalize(self, actions: Tensor, observation: Observation) -> Tensor:
+        """Return actions [B, R, D] in robot units, relative to the observation encoded last."""
+        del observation  # LeRobot's preprocessor remembers it.
+        return self._processors.positions(actions)
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return LeRobot's policy."""
+        return (self._policy,)
+
+    def repeat(self, encoding: Encoding, samples: int) -> Encoding:
+        """Return the encoding for `samples` draws; a cache of transformers is copied."""
+        return pytree.tree_map(lambda leaf: _repeated(leaf, samples), encoding, is_leaf=_is_cache)
+
+
+class LeRobotChunk(ChunkPolicy):
+    """
+    ACT or diffusion: a chunk and no velocity.
+
+    A diffusion policy reads observations of several moments, [B, n, ...]; where it gets that of
+    one, as when it is warmed up, this stands for all of them.
+    """
+
+    def __init__(self, policy: Any, processors: Processors, source: LeRobotCheckpoint) -> None:
+        self._policy = policy
+        self._processors = processors
+        self.horizon = source.horizon
+        self.action_dim = source.action_dim
+        self.offers = source.offers
+
+    @torch.no_grad()
+    def chunk(self, observation: Observation, generator: torch.Generator) -> Tensor:
+        """Return a chunk [B, H, D] in robot units."""
+        batch = self._processors.observation(observation)
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        with torch.random.fork_rng():  # LeRobot draws from the global generators.
+            torch.manual_seed(seed)
+            return self._processors.positions(self._chunk(batch))
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return LeRobot's policy."""
+        return (self._policy,)
+
+    def _chunk(self, batch: dict[str, Any]) -> Tensor:
+        if self._policy.name != 'diffusion':
+            return self._policy.predict_action_chunk(batch)
+        steps = self._policy.config.n_obs_steps
+        seen = {n: _history(v, steps, n) for n, v in batch.items() if isinstance(v, Tensor)}
+        cameras = [seen.pop(name) for name in self._policy.config.image_features]
+        if cameras:
+            seen['observation.images'] = torch.stack(cameras, dim=2)
+        return self._policy.diffusion.generate_actions(seen)
+
+
+def load(
+    source: LeRobotCheckpoint, device: torch.device | str = 'cpu'
+) -> FlowPolicy | ChunkPolicy:
+    """
+    Load a checkpoint in evaluation mode.
+
+    Raises:
+        CheckpointError: There is no lerobot here, or the checkpoint is not complete.
+    """
+    try:
+        import lerobot.policies.factory  # noqa: F401
+    except ImportError as error:
+        msg = f'{sys.executable} cannot import lerobot ({error}); make setup-lerobot, and add '
+        raise CheckpointError(msg + 'policy_python:=.venv-lerobot/bin/python') from error
+    try:
+        policy, before, after = _load(source, str(device))
+    except Exception as error:  # Whatever foreign code raises.
+        raise CheckpointError(f'{source.path}: LeRobot cannot load it: {error}') from error
+    _check_loaded(policy, source)
+    policy.to(device).eval().requires_grad_(False)
+    processors = Processors(before, after, source.expects, source.action_dim)
+    if source.type in FLOWS:
+        return Reversed(LeRobotFlow(policy, processors, source))
+    return LeRobotChunk(policy, processors, source)
+
+
+def _load(source: LeRobotCheckpoint, device: str) -> tuple[Any, Any, Any]:
+    """Return LeRobot's policy, preprocessor and postprocessor."""
+    from lerobot.configs.policies import PreTrainedConfig
+    from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+
+    config = PreTrainedConfig.from_pretrained(source.path)
+    config.device = device
+    config.pretrained_path = source.path
+    for key, value in _OURS.items():
+        if hasattr(config, key):
+            setattr(config, key, value)
+    if source.type == 'diffusion':
+        config.n_action_steps = source.horizon
+    policy = get_policy_class(source.type).from_pretrained(source.path, config=config)
+    processors = make_pre_post_processors(
+        config,
+        pretrained_path=str(source.path),
+        preprocessor_overrides={'device_processor': {'device': device}},
+    )
+    return policy, *processors
+
+
+# What the policy node does itself, or what must not be fetched while a robot waits.
+_OURS = {
+    'rtc_config': None,
+    'compile_model': False,
+    'load_vlm_weights': False,
+    'pretrained_backbone_weights': None,
+}
+
+
+def _check_loaded(policy: Any, source: LeRobotCheckpoint) -> None:
+    """Refuse weights that were left at random, which LeRobot only prints."""
+    from safetensors import safe_open
+
+    with safe_open(source.path / 'model.safetensors', 'pt') as file:
+        saved = {
+            name.removeprefix('model.'): tuple(file.get_slice(name).get_shape())
+            for name in file.keys()  # noqa: SIM118
+        }
+    state = policy.state_dict(keep_vars=True)
+    loaded = {
+        values.data_ptr()
+        for name, values in state.items()
+        if saved.get(name.removeprefix('model.')) == tuple(values.shape)
+    }
+    for name, values in state.items():
+        if values.data_ptr() not in loaded:  # Weights that share memory are saved once.
+            found = saved.get(name.removeprefix('model.'))
+            wanted = f'{name} {list(values.shape)}'
+            msg = f'{source.path / "model.safetensors"} lacks {wanted}'
+            raise CheckpointError(f'{msg}, it has {list(found)}' if found is not None else msg)
+
+
+class _ReachedError(Exception):
+    """Carries the arguments of the first denoising step out of LeRobot's code."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        super().__init__()
+        self.arguments = arguments
+
+
+def _before_first_step(policy: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the denoising step but for the actions and the time."""
+
+    def stop(**arguments: Any) -> Tensor:
+        raise _ReachedError(arguments)
+
+    policy.model.denoise_step = stop  # Hides the method until it is deleted again.
+    try:
+        policy.predict_action_chunk(batch)
+    except _ReachedError as reached:
+        return {n: v for n, v in reached.arguments.items() if n not in ('x_t', 'timestep')}
+    finally:
+        del policy.model.denoise_step
+    msg = f'{type(policy).__name__} never called denoise_step; this release of lerobot is unknown'
+    raise CheckpointError(msg)
+
+
+def _as_lerobot(values: Any) -> Any:
+    """Return an image as [B, 3, height, width] in 0 to 1, all else as it is."""
+    if isinstance(values, Tensor) and values.dtype == torch.uint8:
+        return values.movedim(-1, -3).float() / 255
+    return values
+
+
+def _is_cache(leaf: Any) -> bool:
+    return hasattr(leaf, 'batch_repeat_interleave')
+
+
+def _repeated(leaf: Any, samples: int) -> Any:
+    if isinstance(leaf, Tensor):
+        return repeat_each(leaf, samples)
+    if _is_cache(leaf):
+        leaf = copy.deepcopy(leaf)
+        leaf.batch_repeat_interleave(samples)
+    return leaf
+
+
+def _history(values: Tensor, steps: int, name: str) -> Tensor:
+    """Return [B, n, ...]; the present observation stands for a past that is not given."""
+    plain = 4 if 'image' in name else 2
+    if values.ndim > plain:
+        return values
+    return values[:, None].expand(-1, steps, *values.shape[1:])

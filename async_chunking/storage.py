@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are either as they were or complete, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from async_chunking.errors import AsyncChunkingError
+
+
+class StorageError(AsyncChunkingError):
+    """A file could not be written; what was there before is untouched."""
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of `content` as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """
+    Write files that belong together: all contents reach the disk before any file is replaced.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written; every file is as it was.
+    """
+    temporary = {path: path.with_name(f'.{path.name}.{os.getpid()}') for path in files}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary[path].open('wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            temporary[path].replace(path)
+        for folder in {path.parent for path in files}:
+            _sync_folder(folder)
+    except OSError as error:
+        names = ', '.join(map(str, files))
+        msg = f'could not write {names}: {error.strerror or error}; the last good files are kept'
+        raise StorageError(msg) from error
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write strict JSON; numbers that are unknown become null."""
+    text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.part')
+    temporary.write_text(text + '\n', encoding='utf-8')
+    temporary.replace(path)
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_nan(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tools`: what measures and attacks the package, from a checkout."""
+
+from __future__ import annotations
+
+from async_chunking.cli import Commands, run
+
+COMMANDS: Commands = {
+    'cost': ('tools.cost.command', 'cost', 'Time a chunk of every sampler.'),
+    'faults': ('tools.faults.command', 'faults', 'Break a robot; show its stream.'),
+    'kinetix': ('tools.kinetix.cli', 'app', "Run the papers' benchmark."),
+    'recordings': ('tools.recordings.benchmark', 'recordings', 'Time the reading of recordings.'),
+    'sharing': ('tools.sharing', 'sharing', 'Show what shared observations save in training.'),
+    'smoke': ('tools.smoke', 'smoke', 'Check that the strategies still rank as they should.'),
+    'soak': ('tools.soak', 'soak', 'Run a robot for long; show growth.'),
+    'stream': ('tools.stream.command', 'stream', 'Compare ways to make a command stream.'),
+    'tick': ('tools.stream.tick', 'tick', 'Show where each microsecond of a tick goes.'),
+}
+
+if __name__ == '__main__':
+    run('python -m tools', 'Measure and attack async_chunking.', COMMANDS)

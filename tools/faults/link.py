@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network that does as it is told, between the nodes of a robot, and sees all that they send."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.serialization import serialize_message
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
+from async_chunking.bringup.describe import NodeSpec
+from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep, DelayEstimate
+from async_chunking.nodes import convert
+from async_chunking.robot.embodiment import Embodiment
+from tools.faults.log import Arrival, Command, Log, Takeover
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_ALL = QoSProfile(depth=2000)
+_BEFORE = 'before_the_link'  # Topics of this namespace have not gone through the link yet.
+
+# Topic -> type, QoS, and the node that sends.
+RELAYED: dict[str, tuple[type, QoSProfile, str]] = {
+    'action_chunk': (ActionChunk, QoSProfile(depth=10), 'policy'),
+    'joint_states': (JointState, qos_profile_sensor_data, 'sim'),
+    'delay_estimate': (DelayEstimate, _LATCHED, 'delay_monitor'),
+}
+
+Filter = Callable[[Any], Iterable[Any]]
+
+
+def linked(node: NodeSpec) -> dict[str, str]:
+    """Return how the topics of a node that sends through the link are renamed."""
+    return {t: f'{_BEFORE}/{t}' for t, (_, _, name) in RELAYED.items() if name == node.name}
+
+
+class Link:
+    """Relays what the nodes send, through a filter where there is one, and writes down the rest.
+
+    Args:
+        robot: Its description.
+        namespace: Of its nodes.
+
+    Attributes:
+        filters: Topic of `RELAYED` -> what is sent on instead of each message.
+        log: What was seen.
+        request: Newest of the executor, None before the first.
+        on_request: Is called with every request.
+    """
+
+    def __init__(self, robot: Embodiment, namespace: str) -> None:
+        self.filters: dict[str, Filter] = {}
+        self.log = Log()
+        self.request: ChunkRequest | None = None
+        self.on_request: Callable[[ChunkRequest], None] | None = None
+        self._names = robot.joint_names
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node(
+            'link', namespace=namespace, context=self._context,
+            start_parameter_services=False, enable_rosout=False,
+        )  # fmt: skip
+        self._status = f'{namespace.strip("/")}/'
+        self._relays = {}
+        for topic, (kind, qos, _) in RELAYED.items():
+            self._relays[topic] = self._node.create_publisher(kind, topic, qos)
+            heard = partial(self._relay, topic)
+            self._node.create_subscription(kind, f'{_BEFORE}/{topic}', heard, qos)
+        self._peer = self._node.create_publisher(ActionChunk, 'action_chunk', QoSProfile(depth=10))
+        (command,) = robot.commands
+        listen = self._node.create_subscription
+        listen(Float64MultiArray, command.topic, self._on_command, _ALL)
+        listen(ControlStep, 'control_step', self._on_step, _ALL)
+        listen(ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=100))
+        listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, QoSProfile(depth=100))
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+
+    def spin(self, seconds: float) -> None:
+        """Relay for some time, at least one message if there is one."""
+        end = time.monotonic() + seconds
+        while True:
+            self._executor.spin_once(timeout_sec=max(end - time.monotonic(), 0.0))
+            if time.monotonic() >= end:
+                return
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.shutdown()
+
+    # --- what is seen ---------------------------------------------------------------------------
+
+    def _relay(self, topic: str, message: Any) -> None:
+        through = self.filters.get(topic)
+        if topic == 'action_chunk' and not message.refusal:
+            steps = self.log.steps
+            late = bool(steps) and steps[-1].tick - message.tick >= message.rows
+            self.log.arrivals.append(Arrival(message.run_id, message.request_id, late))
+        for sent in (message,) if through is None else through(message):
+            self._relays[topic].publish(sent)
+
+    def _on_command(self, message: Float64MultiArray) -> None:
+        self.log.commands.append(np.array(message.data))
+
+    def _on_step(self, step: ControlStep) -> None:
+        log = self.log
+        if step.took_over:
+            arrived = len(log.arrivals)
+            log.takeovers.append(Takeover(len(log.steps), step.run_id, step.request_id, arrived))
+        log.steps.append(
+            Command(
+                step.run_id, step.tick, step.phase, step.missed, step.deadline_ns,
+                np.array(step.command),
+            )
+        )  # fmt: skip
+
+    def _on_request(self, request: ChunkRequest) -> None:
+        self.request = request
+        if self.on_request is not None:
+            self.on_request(request)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.startswith(self._status):
+                name = status.name.removeprefix(self._status)
+                values = {item.key: item.value for item in status.values}
+                self.log.states[name] = values
+                self.log.sentences.setdefault(name, []).append(status.message)
+
+    # --- what is done ---------------------------------------------------------------------------
+
+    def answer(self, request: ChunkRequest, rows: np.ndarray) -> None:
+        """Answer a request as another peer than the policy, with rows [H, D] [rad, m]."""
+        message = convert.answer_message(request, self._names)
+        message.rows, message.columns = rows.shape
+        message.actions = convert.to_array(rows)
+        self._peer.publish(message)
+
+    def send(self, chunk: ActionChunk | bytes) -> None:
+        """Send a chunk, or bytes that claim to be one, as another peer than the policy."""
+        self._peer.publish(chunk)
+
+    def wire(self, chunk: ActionChunk) -> bytes:
+        """Return a chunk as it goes over the wire."""
+        return serialize_message(chunk)
+
+    def set_parameter(self, node: str, name: str, text: str) -> Callable[[], str | None]:
+        """Set a text parameter of a node.
+
+        Returns:
+            What tells why it was refused, '' if it was not; None while there is no answer.
+        """
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+        future = self._call(SetParameters, f'{node}/set_parameters', request)
+        return lambda: future.result().results[0].reason if future.done() else None
+
+    def reset(self) -> Callable[[], str | None]:
+        """Ask the executor for a new run; returns as `set_parameter`."""
+        future = self._call(Trigger, 'executor/reset', Trigger.Request())
+
+        def reason() -> str | None:
+            if not future.done():
+                return None
+            return '' if future.result().success else future.result().message
+
+        return reason
+
+    def _call(self, kind: Any, name: str, request: Any) -> Any:
+        client = self._node.create_client(kind, name)
+        deadline = time.monotonic() + 10.0
+        while not client.service_is_ready() and time.monotonic() < deadline:
+            self.spin(0.02)
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: self._node.destroy_client(client))
+        return future

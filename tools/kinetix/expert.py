@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stage `expert`: train until a level is solved often enough, in pieces that continue."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from tools.kinetix import ppo
+from tools.kinetix.env import Level
+from tools.kinetix.store import load_tree, save_tree
+
+log = logging.getLogger(__name__)
+RECENT = 512
+
+
+def train_expert(
+    level: Level,
+    folder: Path,
+    recipe: ppo.Recipe = ppo.RECIPE,
+    seed: int = 0,
+    solve_rate: float = 0.9,
+    max_steps: int = 2_000_000,
+    max_seconds: float = 540.0,
+    clock=time.monotonic,
+) -> dict:
+    """
+    Train the expert of a level, or continue to; stop when it is good or its budget is spent.
+
+    Args:
+        level: To be solved.
+        folder: For `LEVEL.expert.safetensors`, the whole training, and its description.
+        recipe: Of PPO.
+        seed: Of the training.
+        solve_rate: Enough, over the last 512 episodes with sampled actions and noise.
+        max_steps: Of the environments, over all pieces.
+        max_seconds: Of this piece [s]; checked after each update.
+        clock: Seconds [s].
+
+    Returns:
+        The description: steps, seconds, solve rate, whether it is finished, and its curve.
+    """
+    path = folder / f'{level.name}.expert.safetensors'
+    training = ppo.begin(level, recipe, seed)
+    about = {'level': level.name, 'seed': seed, 'steps': 0, 'seconds': 0.0, 'solve_rate': 0.0,
+             'episodes': 0, 'finished': False, 'curve': [], 'recent': [],
+             'recipe': asdict(recipe)}  # fmt: skip
+    if path.exists():
+        training, about = load_tree(path, training)
+    spent, began, saved = about['seconds'], clock(), clock()
+    while not about['finished'] and clock() - began < max_seconds:
+        training, batch = ppo.update(training, level, recipe)
+        ended = np.asarray(batch.solved)[np.asarray(batch.done)].tolist()
+        about['recent'] = (about['recent'] + ended)[-RECENT:]
+        about['episodes'] += len(ended)
+        about['steps'] += recipe.environments * recipe.steps
+        about['seconds'] = round(spent + clock() - began, 1)
+        about['solve_rate'] = float(np.mean(about['recent'])) if about['recent'] else 0.0
+        full = len(about['recent']) == RECENT
+        about['solved'] = full and about['solve_rate'] >= solve_rate
+        about['finished'] = about['solved'] or about['steps'] >= max_steps
+        about['curve'].append([about['steps'], about['seconds'], round(about['solve_rate'], 4)])
+        report = '%s: %d steps, %.0f s, solved %.3f'
+        log.info(report, level.name, about['steps'], about['seconds'], about['solve_rate'])
+        if clock() - saved > 60.0:
+            save_tree(path, training, about)
+            saved = clock()
+    save_tree(path, training, about)
+    return about

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Other ways to send a command every 20 ms, to compare the executor node with.
+
+Each is a process that publishes a command of as many joints at the same rate, and nothing else:
+`python -m tools.stream.contenders KIND SECONDS FILE NAMESPACE` writes the times of its
+publications [ns, CLOCK_MONOTONIC] into FILE. `peer` is no contender: it is the driver and the
+policy that an executor node needs, without any work of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from array import array
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rclpy.executors import Executor, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep
+from async_chunking.nodes import convert
+from async_chunking.robot.embodiment import load
+
+PERIOD = 0.02
+_PATIENCE = 60.0  # For the executor node to start [s].
+KINDS = ('single_threaded', 'multi_threaded', 'events', 'sleep', 'peer')
+
+
+class Sender(Node):
+    """Publishes and remembers when."""
+
+    def __init__(self) -> None:
+        super().__init__('contender')
+        self.times: list[int] = []
+        size = len(load('viperx').joints)
+        self._message = Float64MultiArray(data=array('d', bytes(8 * size)))
+        self._publisher = self.create_publisher(Float64MultiArray, 'contender', 1)
+
+    def send(self) -> None:
+        """Publish once."""
+        self._publisher.publish(self._message)
+        self.times.append(time.monotonic_ns())
+
+
+def _executor(kind: str) -> Executor:
+    if kind == 'events':
+        from rclpy.experimental.events_executor import EventsExecutor
+
+        return EventsExecutor()
+    return MultiThreadedExecutor() if kind == 'multi_threaded' else SingleThreadedExecutor()
+
+
+def timer(kind: str, seconds: float) -> list[int]:
+    """Send from an rclpy timer, spun by one of rclpy's executors."""
+    node = Sender()
+    node.create_timer(PERIOD, node.send)
+    executor = _executor(kind)
+    executor.add_node(node)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
+    return node.times
+
+
+def sleep(seconds: float) -> list[int]:
+    """Send, then sleep what is left of the period: the loop of many robot-learning scripts."""
+    node = Sender()
+    end = time.monotonic() + seconds
+    while (start := time.monotonic()) < end:
+        node.send()
+        time.sleep(max(PERIOD - (time.monotonic() - start), 0.0))
+    return node.times
+
+
+class Peer(Node):
+    """Joint states at 100 Hz, and a chunk that stays where the robot is for every request."""
+
+    def __init__(self) -> None:
+        super().__init__('peer')
+        robot = load('viperx', sim=True)
+        middle = (robot.limits.lower + robot.limits.upper) / 2.0
+        self._joints = JointState(name=list(robot.joint_names), position=list(middle))
+        self._rows = convert.to_array(np.tile(middle, (16, 1)))
+        self._names = robot.joint_names
+        self.steps: list[int] = []
+        self._states = self.create_publisher(JointState, robot.sources[0].topic, 10)
+        self._chunks = self.create_publisher(ActionChunk, 'action_chunk', 2)
+        self.create_subscription(ChunkRequest, 'chunk_request', self._answer, 2)
+        self.create_subscription(ControlStep, 'control_step', self._note, QoSProfile(depth=1000))
+        self.create_timer(0.01, lambda: self._states.publish(self._joints))
+
+    def _answer(self, request: ChunkRequest) -> None:
+        message = convert.answer_message(request, self._names)
+        message.rows, message.columns, message.actions = 16, len(self._names), self._rows
+        self._chunks.publish(message)
+
+    def _note(self, step: ControlStep) -> None:
+        if not step.missed:
+            self.steps.append(step.emitted_ns)
+
+
+def peer(seconds: float) -> list[int]:
+    """Return when the executor node says it sent its commands, from its first one on."""
+    node = Peer()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    patience = time.monotonic() + _PATIENCE
+    while not node.steps and time.monotonic() < patience:
+        executor.spin_once(timeout_sec=0.1)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
+    return node.steps
+
+
+def main() -> None:
+    """Run one contender."""
+    kind, seconds, path = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
+    rclpy.init(args=['--ros-args', '-r', f'__ns:={sys.argv[4]}'])
+    if kind == 'peer':
+        times = peer(seconds)
+    else:
+        times = sleep(seconds) if kind == 'sleep' else timer(kind, seconds)
+    np.save(path, np.array(times, dtype=np.int64))
+
+
+if __name__ == '__main__':
+    main()
