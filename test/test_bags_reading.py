@@ -15,6 +15,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from scripted import limits, scripted_run
 
 from async_chunking import metrics
+from async_chunking.bags import reading
 from async_chunking.bags.compare import flatten
 from async_chunking.bags.definitions import own_store
 from async_chunking.bags.files import find
@@ -22,7 +23,7 @@ from async_chunking.bags.reading import RunReader
 from async_chunking.bags.summary import summarize_bag
 from async_chunking.bags.writer import BagWriter
 from async_chunking.metrics.record import Run
-from tools.recordings import export, reading
+from tools.recordings import export
 from tools.recordings.export import TOPICS, serialize, write_run
 
 PER_TICK = (
