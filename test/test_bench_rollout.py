@@ -148,9 +148,9 @@ def test_steps_and_ticks_may_differ() -> None:
 class _Remembering(Plain):
     """Returns the noise as state, and adds the state of the request before to the actions."""
 
-    def draw(self, policy, encoding, boundary, noise, generator, state=None):
-        drawn = super().draw(policy, encoding, boundary, noise, generator).actions
-        more = normal(noise.shape, generator, noise)
+    def draw(self, context):
+        drawn, noise, state = super().draw(context).actions, context.noise, context.state
+        more = normal(noise.shape, context.generator, noise)
         return Draw(drawn if state is None else drawn + 1e-3 * state, noise + more)
 
 

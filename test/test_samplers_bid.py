@@ -12,7 +12,7 @@ from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.policies.weak import WithWeak
-from async_chunking.samplers.base import Sampler, normal, sample_chunk
+from async_chunking.samplers.base import Context, Sampler, normal, sample_chunk
 from async_chunking.samplers.bid import Bid, BidFull
 from async_chunking.samplers.early import BidEarly
 from async_chunking.samplers.plain import Plain
@@ -38,7 +38,7 @@ def every_sample(policy: Modes, samples: int) -> Tensor:
     noises = torch.cat((first, normal((1, samples - 1, 8, 2), generator, like)[0]))
     boundary = Boundary(noises.new_zeros(samples, 0, 2), 0, 2)
     state = policy.encode({'observation.state': torch.zeros(samples, 2, dtype=torch.float64)})
-    return Plain().draw(policy, state, boundary, noises, generator).actions
+    return Plain().draw(Context(policy, state, boundary, noises, generator)).actions
 
 
 def test_the_sample_that_is_the_old_plan_is_chosen() -> None:
@@ -101,7 +101,7 @@ def test_full_criterion_by_hand() -> None:
     weak_noise = normal((1, samples, 8, 2), generator, like)[0]
     state = weak.encode({'observation.state': torch.zeros(samples, 2, dtype=torch.float64)})
     boundary = Boundary(previous, 2, 2)
-    weaker = Plain().draw(weak, state, boundary, weak_noise, generator).actions
+    weaker = Plain().draw(Context(weak, state, boundary, weak_noise, generator)).actions
     chunks = every_sample(strong, samples)
     weights = prefix_weights(8, 2, 6)[:6]
 

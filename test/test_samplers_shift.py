@@ -9,7 +9,7 @@ from analytic import Linear
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
-from async_chunking.samplers.base import Draw
+from async_chunking.samplers.base import Context, Draw
 from async_chunking.samplers.shift import Shift
 
 NOISE = torch.arange(8.0)[None, :, None].expand(1, 8, 2)
@@ -20,7 +20,7 @@ def draw(rows: int, execution_horizon: int, state: Tensor | None, delay: int = 1
     policy = Linear(0.0)  # The chunk is the noise.
     boundary = Boundary(torch.zeros(1, rows, 2), delay, execution_horizon)
     encoding = policy.encode({'observation.state': torch.zeros(1, 2)})
-    return Shift().draw(policy, encoding, boundary, FRESH, torch.Generator(), state)
+    return Shift().draw(Context(policy, encoding, boundary, FRESH, torch.Generator(), state))
 
 
 @pytest.mark.parametrize(

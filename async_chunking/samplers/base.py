@@ -38,6 +38,33 @@ class Draw(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Context:
+    """
+    What a chunk is drawn from; one chunk per batch element.
+
+    Attributes:
+        policy: Whose velocity to follow.
+        encoding: Of the observation, batch B.
+        boundary: `previous` [B, R, D] normalised, on the noise's device.
+        noise: [B, H, D] standard normal: the same that `plain` would start from.
+        generator: For any further randomness, drawn with `normal`.
+        state: What the sampler returned at the last request of the stream, or None.
+    """
+
+    policy: FlowPolicy
+    encoding: Encoding
+    boundary: Boundary
+    noise: Tensor
+    generator: Randomness
+    state: Any = None
+
+    @property
+    def velocity(self) -> Guide:
+        """The policy's own velocity with one flow time for all rows."""
+        return field(self.policy, self.encoding)
+
+
+@dataclass(frozen=True)
 class Sampler(ABC):
     """
     How a chunk is drawn. A value: constants only; what evolves goes in and out as `state`.
@@ -62,26 +89,8 @@ class Sampler(ABC):
         return actions
 
     @abstractmethod
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
-        """
-        Draw one chunk per batch element. Called under `torch.no_grad`.
-
-        Args:
-            policy: Whose velocity to follow.
-            encoding: Of the observation, batch B.
-            boundary: `previous` [B, R, D] normalised, on the noise's device.
-            noise: [B, H, D] standard normal: the same that `plain` would start from.
-            generator: For any further randomness, drawn with `normal`.
-            state: What this sampler returned at the last request of the stream, or None.
-        """
+    def draw(self, context: Context) -> Draw:
+        """Draw one chunk per batch element. Called under `torch.no_grad`."""
 
     def steps(self, policy: FlowPolicy) -> int:
         """Return the solver steps to take."""
@@ -176,7 +185,7 @@ def sample_chunk(
         observation: Name -> [B, ...].
         boundary: `previous` [B, R, D] tensor in robot units.
         generator: Source of all randomness.
-        state: See `Sampler.draw`.
+        state: What the sampler returned at the last request of the stream, or None.
 
     Returns:
         Actions [B, rows, D] in robot units [rad, m], and the sampler's state.
@@ -195,7 +204,8 @@ def sample_chunk(
     with torch.no_grad():
         encoding = policy.encode(observation)
         inner = replace(boundary, previous=previous)
-        actions, state = sampler.draw(policy, encoding, inner, noise, generator, state)
+        context = Context(policy, encoding, inner, noise, generator, state)
+        actions, state = sampler.draw(context)
         actions = sampler.finish(policy.denormalize(actions, observation), boundary)
     if not torch.isfinite(actions).all():
         msg = f'{type(policy).__name__} returned actions that are not finite'

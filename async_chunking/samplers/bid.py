@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
-from async_chunking.policies.base import Encoding, FlowPolicy, repeat_each
+from async_chunking.policies.base import repeat_each
 from async_chunking.policies.weak import WithWeak
-from async_chunking.samplers.base import Draw, Randomness, Sampler, normal, require
+from async_chunking.samplers.base import Context, Draw, Sampler, normal, require
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.prefix import prefix_weights, require_schedule
 
@@ -43,58 +42,37 @@ class Bid(Sampler):
         require_schedule(self.schedule)
         _require_some('samples', self.samples)
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Draw all samples in one batch and keep the best; see `Sampler.draw`."""
-        del state  # Unused.
-        inner = replace(self.inner, num_steps=self.steps(policy))
-        if boundary.overlap(policy.horizon) == 0:
-            return inner.draw(policy, encoding, boundary, noise, generator)
-        noises = self._noises(noise, generator, keep_first=True)
-        chunks = self._chunks(inner, policy, encoding, boundary, noises, generator)
-        cost = self._cost(policy, encoding, boundary, chunks, generator)
-        best = cost.argmin(1)[:, None, None, None]
+        context = replace(context, state=None)
+        if context.boundary.overlap(context.policy.horizon) == 0:
+            return replace(self.inner, num_steps=self.steps(context.policy)).draw(context)
+        chunks = self._chunks(context, self._noises(context, keep_first=True))
+        best = self._cost(context, chunks).argmin(1)[:, None, None, None]
         return Draw(torch.take_along_dim(chunks, best, 1).squeeze(1))
 
-    def _noises(self, noise: Tensor, generator: Randomness, keep_first: bool) -> Tensor:
-        """Return [B, N, H, D], the first of each N being `noise` [B, H, D] if wanted."""
-        batch, *shape = noise.shape
-        fresh = normal((batch, self.samples - keep_first, *shape), generator, noise)
-        return torch.cat((noise[:, None], fresh), 1) if keep_first else fresh
+    def _noises(self, context: Context, keep_first: bool) -> Tensor:
+        """Return [B, N, H, D], the first of each N being that of the context if wanted."""
+        batch, *shape = context.noise.shape
+        count = self.samples - keep_first
+        fresh = normal((batch, count, *shape), context.generator, context.noise)
+        return torch.cat((context.noise[:, None], fresh), 1) if keep_first else fresh
 
-    def _chunks(
-        self,
-        inner: Sampler,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noises: Tensor,
-        generator: Randomness,
-    ) -> Tensor:
+    def _chunks(self, context: Context, noises: Tensor) -> Tensor:
         """Return the chunk [B, N, H, D] of every noise [B, N, H, D], drawn as one batch."""
-        many = replace(boundary, previous=repeat_each(boundary.previous, self.samples))
-        encoding = policy.repeat(encoding, self.samples)
-        drawn = inner.draw(policy, encoding, many, noises.flatten(0, 1), generator)
+        policy, boundary = context.policy, context.boundary
+        many = replace(
+            context,
+            encoding=policy.repeat(context.encoding, self.samples),
+            boundary=replace(boundary, previous=repeat_each(boundary.previous, self.samples)),
+            noise=noises.flatten(0, 1),
+        )
+        drawn = replace(self.inner, num_steps=self.steps(policy)).draw(many)
         return drawn.actions.unflatten(0, noises.shape[:2])
 
-    def _cost(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        chunks: Tensor,
-        generator: Randomness,
-    ) -> Tensor:
+    def _cost(self, context: Context, chunks: Tensor) -> Tensor:
         """Return the cost [B, N] of chunks [B, N, H, D]."""
-        del encoding, generator  # Unused.
-        return self._backward(boundary, chunks, policy.horizon)
+        return self._backward(context.boundary, chunks, context.policy.horizon)
 
     def _backward(self, boundary: Boundary, chunks: Tensor, horizon: int) -> Tensor:
         """Return the weighted distance [B, N] to the rows of the old plan."""
@@ -127,22 +105,15 @@ class BidFull(Bid):
         super().__post_init__()
         _require_some('keep', self.keep)
 
-    def _cost(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        chunks: Tensor,
-        generator: Randomness,
-    ) -> Tensor:
+    def _cost(self, context: Context, chunks: Tensor) -> Tensor:
         """Return the sum [B, N] of both criteria."""
+        policy, boundary = context.policy, context.boundary
         if not isinstance(policy, WithWeak):
             require(policy, 'weak_policy', self)
             msg = f'the weak checkpoint of {type(policy).__name__} must be joined by WithWeak'
             raise TypeError(msg)
-        inner = replace(self.inner, num_steps=self.steps(policy))
-        noises = self._noises(chunks[:, 0], generator, keep_first=False)
-        weak = self._chunks(inner, policy.weak, encoding[1], boundary, noises, generator)
+        weaker = replace(context, policy=policy.weak, encoding=context.encoding[1])
+        weak = self._chunks(weaker, self._noises(context, keep_first=False))
         backward = self._backward(boundary, chunks, policy.horizon)
         positives = self._nearest(chunks, backward)
         negatives = self._nearest(weak, self._backward(boundary, weak, policy.horizon))

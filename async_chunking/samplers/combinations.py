@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy
+from async_chunking.samplers.base import Context
 from async_chunking.samplers.bid import Bid
 from async_chunking.samplers.paint import Paint
 from async_chunking.samplers.remac import Remac
@@ -30,11 +29,9 @@ class PaintTtRtc(Paint):
     Calls: 3n. Needs: per_token_time, recipe:tt_rtc.
     """
 
-    def tail(
-        self, policy: FlowPolicy, encoding: Encoding, boundary: Boundary, noise: Tensor
-    ) -> Tensor:
+    def tail(self, context: Context) -> Tensor:
         """Return TT-RTC's chunk."""
-        return TtRtc(self.num_steps).draw(policy, encoding, boundary, noise, ()).actions
+        return TtRtc(self.num_steps).draw(context).actions
 
 
 def remac_bid(**options: Any) -> Bid:

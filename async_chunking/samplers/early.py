@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
-from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy
-from async_chunking.samplers.base import Draw, Randomness
+from async_chunking.samplers.base import Context, Draw
 from async_chunking.samplers.bid import BidFull
 
 
@@ -38,24 +35,13 @@ class BidEarly(BidFull):
     samples: int = 8
     early_steps: int = 2
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: torch.Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Choose a noise, then draw from it; see `Sampler.draw`."""
-        del state  # Unused.
-        if boundary.overlap(policy.horizon) > 0:
-            noises = self._noises(noise, generator, keep_first=True)
+        context = replace(context, state=None)
+        if context.boundary.overlap(context.policy.horizon) > 0:
             rough = replace(self, num_steps=self.early_steps)
-            inner = replace(self.inner, num_steps=self.early_steps)
-            chunks = self._chunks(inner, policy, encoding, boundary, noises, generator)
-            cost = rough._cost(policy, encoding, boundary, chunks, generator)
+            noises = rough._noises(context, keep_first=True)
+            cost = rough._cost(context, rough._chunks(context, noises))
             best = cost.argmin(1)[:, None, None, None]
-            noise = torch.take_along_dim(noises, best, 1).squeeze(1)
-        inner = replace(self.inner, num_steps=self.steps(policy))
-        return inner.draw(policy, encoding, boundary, noise, generator)
+            context = replace(context, noise=torch.take_along_dim(noises, best, 1).squeeze(1))
+        return replace(self.inner, num_steps=self.steps(context.policy)).draw(context)

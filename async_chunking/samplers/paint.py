@@ -4,23 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy
 from async_chunking.samplers import inversion
-from async_chunking.samplers.base import (
-    Draw,
-    Guide,
-    Randomness,
-    Sampler,
-    field,
-    integrate,
-    put_first,
-    require,
-)
+from async_chunking.samplers.base import Context, Draw, Sampler, integrate, put_first, require
 
 
 @dataclass(frozen=True)
@@ -57,67 +45,50 @@ class Paint(Sampler):
     def __post_init__(self) -> None:
         inversion.require_grid(self.grid)
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Choose the noise and integrate from it; see `Sampler.draw`."""
-        del generator, state  # Unused.
-        start = noise
-        if boundary.committed > 0:
-            start = self.anchor(policy, encoding, boundary, noise)
-        return Draw(integrate(field(policy, encoding), start, self.steps(policy)))
+        start = self.anchor(context) if context.boundary.committed > 0 else context.noise
+        return Draw(integrate(context.velocity, start, self.steps(context.policy)))
 
-    def anchor(
-        self, policy: FlowPolicy, encoding: Encoding, boundary: Boundary, noise: Tensor
-    ) -> Tensor:
-        """Return `noise` with the committed rows replaced by those that lead to the old plan."""
-        committed = boundary.committed
-        tail = self.tail(policy, encoding, boundary, noise)
-        target = put_first(boundary.previous[:, :committed], tail)
-        inverted = self.invert(policy, field(policy, encoding), target)
-        return put_first(inverted[:, :committed], noise)
+    def anchor(self, context: Context) -> Tensor:
+        """Return the noise with the committed rows replaced by those that lead to the old plan."""
+        committed = context.boundary.committed
+        target = put_first(context.boundary.previous[:, :committed], self.tail(context))
+        inverted = self.invert(context, target)
+        return put_first(inverted[:, :committed], context.noise)
 
-    def tail(
-        self, policy: FlowPolicy, encoding: Encoding, boundary: Boundary, noise: Tensor
-    ) -> Tensor:
+    def tail(self, context: Context) -> Tensor:
         """
         Return the chunk [B, H, D] that follows the committed rows in the target of the inversion.
 
         It must look like a chunk, or the inversion leaves the policy's distribution.
         """
-        del boundary  # Unused.
-        return integrate(field(policy, encoding), noise, self.naive_steps or self.steps(policy))
+        num_steps = self.naive_steps or self.steps(context.policy)
+        return integrate(context.velocity, context.noise, num_steps)
 
-    def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
+    def invert(self, context: Context, actions: Tensor) -> Tensor:
         """Return the noise [B, H, D] of actions [B, H, D]."""
-        num_steps = self.inversion_steps or self.steps(policy)
-        return inversion.euler(velocity, actions, num_steps, self.grid)
+        num_steps = self.inversion_steps or self.steps(context.policy)
+        return inversion.euler(context.velocity, actions, num_steps, self.grid)
 
 
 @dataclass(frozen=True)
 class PaintDpm2(Paint):
     """PAINT with the midpoint inversion. Calls: 4n."""
 
-    def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
+    def invert(self, context: Context, actions: Tensor) -> Tensor:
         """Return the noise by midpoint steps."""
-        num_steps = self.inversion_steps or self.steps(policy)
-        return inversion.dpm2(velocity, actions, num_steps, self.grid)
+        num_steps = self.inversion_steps or self.steps(context.policy)
+        return inversion.dpm2(context.velocity, actions, num_steps, self.grid)
 
 
 @dataclass(frozen=True)
 class PaintRfm(Paint):
     """PAINT with the one-step inversion, which has no grid. Calls: 2n + 1."""
 
-    def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
+    def invert(self, context: Context, actions: Tensor) -> Tensor:
         """Return the noise by one step."""
-        del policy  # Unused.
-        return inversion.rfm(velocity, actions)
+        return inversion.rfm(context.velocity, actions)
 
 
 @dataclass(frozen=True)
@@ -135,11 +106,16 @@ class PaintOptim(Paint):
     iterations: int = 5
     learning_rate: float = 0.1
 
-    def invert(self, policy: FlowPolicy, velocity: Guide, actions: Tensor) -> Tensor:
+    def invert(self, context: Context, actions: Tensor) -> Tensor:
         """Return the noise by gradient descent from zero."""
-        require(policy, 'gradients', self)
-        num_steps = self.steps(policy)
-        return inversion.optim(velocity, actions, num_steps, self.iterations, self.learning_rate)
+        require(context.policy, 'gradients', self)
+        return inversion.optim(
+            context.velocity,
+            actions,
+            self.steps(context.policy),
+            self.iterations,
+            self.learning_rate,
+        )
 
 
 @dataclass(frozen=True)
@@ -158,22 +134,14 @@ class PaintSlide(Paint):
 
     shift: bool = True
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Reuse the noise in `state`, or do as PAINT; see `Sampler.draw`."""
-        committed = boundary.committed
-        if committed == 0:
-            return super().draw(policy, encoding, boundary, noise, generator)
-        if state is None:
-            start = self.anchor(policy, encoding, boundary, noise)
+        policy, boundary = context.policy, context.boundary
+        if boundary.committed == 0:
+            return super().draw(context)
+        if context.state is None:
+            start = self.anchor(context)
         else:
             first = policy.horizon - boundary.rows if self.shift else 0
-            start = put_first(state[:, first : first + committed], noise)
-        return Draw(integrate(field(policy, encoding), start, self.steps(policy)), start)
+            start = put_first(context.state[:, first : first + boundary.committed], context.noise)
+        return Draw(integrate(context.velocity, start, self.steps(policy)), start)

@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
-
-from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy
-from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integrate
+from async_chunking.samplers.base import Context, Draw, Sampler, integrate
 
 
 @dataclass(frozen=True)
@@ -21,15 +16,6 @@ class Plain(Sampler):
     Calls: n. Needs: nothing. Guarantees: nothing about the boundary.
     """
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Integrate from the noise; see `Sampler.draw`."""
-        del boundary, generator, state  # Unused.
-        return Draw(integrate(field(policy, encoding), noise, self.steps(policy)))
+        return Draw(integrate(context.velocity, context.noise, self.steps(context.policy)))

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
-from async_chunking.policies.base import Encoding, FlowPolicy
-from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integrate, put_first
+from async_chunking.samplers.base import Context, Draw, Sampler, integrate, put_first
 from async_chunking.samplers.rtc import Rtc
 
 STARTS = ('plan', 'plan_then_noise', 'gaussian')
@@ -43,18 +39,10 @@ class Remac(Sampler):
             msg = f"remac start '{self.start}' is unknown; choose one of {', '.join(STARTS)}"
             raise StrategyError(msg)
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Integrate with the prefix held; see `Sampler.draw`."""
-        del generator, state  # Unused.
-        velocity, num_steps = field(policy, encoding), self.steps(policy)
+        policy, boundary, noise = context.policy, context.boundary, context.noise
+        velocity, num_steps = context.velocity, self.steps(policy)
         if boundary.committed == 0:
             return Draw(integrate(velocity, noise, num_steps))
         if self.guidance is not None:

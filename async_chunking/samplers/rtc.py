@@ -6,23 +6,14 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy
-from async_chunking.samplers.base import (
-    Draw,
-    Guide,
-    Randomness,
-    Sampler,
-    field,
-    integrate,
-    require,
-)
+from async_chunking.policies.base import FlowPolicy
+from async_chunking.samplers.base import Context, Draw, Guide, Sampler, integrate, require
 from async_chunking.samplers.prefix import prefix_weights, require_schedule
 
 
@@ -60,19 +51,10 @@ class Rtc(Sampler):
     def __post_init__(self) -> None:
         require_schedule(self.schedule)
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Integrate the guided velocity from the noise; see `Sampler.draw`."""
-        del generator, state  # Unused.
-        velocity = self.guided(policy, field(policy, encoding), boundary)
-        return Draw(integrate(velocity, noise, self.steps(policy)))
+        velocity = self.guided(context.policy, context.velocity, context.boundary)
+        return Draw(integrate(velocity, context.noise, self.steps(context.policy)))
 
     def guided(
         self, policy: FlowPolicy, velocity: Guide, boundary: Boundary, held: int = 0

@@ -4,20 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
-
-from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy
-from async_chunking.samplers.base import (
-    Draw,
-    Randomness,
-    Sampler,
-    field,
-    integrate,
-    put_first,
-)
+from async_chunking.samplers.base import Context, Draw, Sampler, integrate, put_first
 
 
 @dataclass(frozen=True)
@@ -37,19 +25,11 @@ class Shift(Sampler):
     Calls: n. Needs: velocity. Guarantees: nothing. The state is the noise of the last chunk.
     """
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Integrate from the shifted noise; see `Sampler.draw`."""
-        del generator  # Unused.
-        start = noise
-        if state is not None and boundary.rows > 0:
+        policy, boundary, start = context.policy, context.boundary, context.noise
+        if context.state is not None and boundary.rows > 0:
             first = policy.horizon - boundary.rows
-            start = put_first(state[:, first : first + boundary.overlap(policy.horizon)], noise)
-        return Draw(integrate(field(policy, encoding), start, self.steps(policy)), start)
+            last = first + boundary.overlap(policy.horizon)
+            start = put_first(context.state[:, first:last], start)
+        return Draw(integrate(context.velocity, start, self.steps(policy)), start)

@@ -5,19 +5,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy
 from async_chunking.samplers.base import (
+    Context,
     Draw,
     Guide,
-    Randomness,
     Sampler,
-    field,
     integrate,
     put_first,
     require,
@@ -38,32 +34,23 @@ class TtRtc(Sampler):
     last step move them.)
     """
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Integrate behind a clean prefix; see `Sampler.draw`."""
-        del generator, state  # Unused.
-        num_steps = self.steps(policy)
+        num_steps, boundary = self.steps(context.policy), context.boundary
         if boundary.committed == 0:
-            return Draw(integrate(field(policy, encoding), noise, num_steps))
-        require(policy, 'per_token_time', self)
-        start = put_first(boundary.previous[:, : boundary.committed], noise)
-        velocity = _behind_prefix(policy, encoding, boundary.committed)
-        return Draw(integrate(velocity, start, num_steps, boundary.committed))
+            return Draw(integrate(context.velocity, context.noise, num_steps))
+        require(context.policy, 'per_token_time', self)
+        start = put_first(boundary.previous[:, : boundary.committed], context.noise)
+        return Draw(integrate(_behind_prefix(context), start, num_steps, boundary.committed))
 
 
-def _behind_prefix(policy: FlowPolicy, encoding: Encoding, committed: int) -> Guide:
-    """Return the velocity with the first rows at flow time 1."""
+def _behind_prefix(context: Context) -> Guide:
+    """Return the velocity with the committed rows at flow time 1."""
+    committed = context.boundary.committed
 
     def velocity(x: Tensor, flow_time: float) -> Tensor:
         time = _times(flow_time, committed, *x.shape[:2], x.dtype, x.device)
-        return policy.velocity(x, time, encoding)
+        return context.policy.velocity(x, time, context.encoding)
 
     return velocity
 

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
-from async_chunking.policies.base import Encoding, FlowPolicy, Observation
-from async_chunking.samplers.base import Draw, Randomness, Sampler, field, integrate
+from async_chunking.policies.base import Observation
+from async_chunking.samplers.base import Context, Draw, Sampler, integrate
 
 MODES = ('absolute', 'delta')
 
@@ -70,18 +69,9 @@ class Vlash(Sampler):
             state = state + executed.sum(1).to(state)
         return {**observation, self.state_key: state}
 
-    def draw(
-        self,
-        policy: FlowPolicy,
-        encoding: Encoding,
-        boundary: Boundary,
-        noise: Tensor,
-        generator: Randomness,
-        state: Any = None,
-    ) -> Draw:
+    def draw(self, context: Context) -> Draw:
         """Integrate from the noise; see `Sampler.draw`."""
-        del boundary, generator, state  # Unused.
-        return Draw(integrate(field(policy, encoding), noise, self.steps(policy)))
+        return Draw(integrate(context.velocity, context.noise, self.steps(context.policy)))
 
     def finish(self, actions: Tensor, boundary: Boundary) -> Tensor:
         """Return the committed rows and then the chunk, quantised; all in robot units."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from async_chunking.chunk import Boundary
 from async_chunking.policies.base import Encoding, FlowPolicy, Observation
 from async_chunking.policies.weak import WithWeak
-from async_chunking.samplers.base import normal
+from async_chunking.samplers.base import Context, normal
 from async_chunking.strategies import SAMPLERS
 
 Task = Callable[[], Any]
@@ -116,14 +116,14 @@ class Case:
     ) -> None:
         self.policy = WithWeak(policy, policy)
         self.num_steps = num_steps
-        self.generator = torch.Generator(device).manual_seed(0)
+        generator = torch.Generator(device).manual_seed(0)
         like = torch.zeros(1, device=device)
-        shape = (1, policy.horizon, policy.action_dim)
-        self.noise = normal(shape, self.generator, like)
+        noise = normal((1, policy.horizon, policy.action_dim), generator, like)
         with torch.no_grad():
-            self.encoding = self.policy.encode(observation)
+            encoding = self.policy.encode(observation)
         half = policy.horizon // 2
-        self.boundary = Boundary(self.noise[:, half:].contiguous(), max(half // 2, 1), half)
+        boundary = Boundary(noise[:, half:].contiguous(), max(half // 2, 1), half)
+        self.context = Context(self.policy, encoding, boundary, noise, generator)
 
     def drawing(self, name: str) -> tuple[Callable[[], Tensor], list[Kind]]:
         """Return what draws a chunk with a sampler, and the kinds of its calls."""
@@ -133,9 +133,7 @@ class Case:
 
         def draw(policy: FlowPolicy) -> Any:
             with torch.no_grad():
-                return sampler.draw(
-                    policy, self.encoding, self.boundary, self.noise, self.generator, state
-                )
+                return sampler.draw(replace(self.context, policy=policy, state=state))
 
         state = draw(recorder).state  # The second chunk of a stream is what it costs.
         recorder.kinds.clear()
@@ -144,11 +142,11 @@ class Case:
 
     def calling(self, kind: Kind) -> Callable[[], Tensor]:
         """Return what makes one velocity call of a kind."""
-        x = self.noise.repeat(kind.batch, 1, 1)
+        x = self.context.noise.repeat(kind.batch, 1, 1)
         time = x.new_tensor(kind.flow_time).expand(kind.batch, -1)
         if len(kind.flow_time) == 1:
             time = time.flatten()
-        encoding = self.policy.repeat(self.encoding, kind.batch)
+        encoding = self.policy.repeat(self.context.encoding, kind.batch)
 
         def call() -> Tensor:
             with torch.set_grad_enabled(kind.gradient):
