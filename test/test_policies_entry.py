@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -320,3 +321,10 @@ def test_bringup_refuses_a_delay_that_no_chunk_covers():
     describe('viperx', {'delay_ms': '160'})
     with pytest.raises(FitError, match=r'execution_horizon 8 \+ delay 15 = 23 rows'):
         describe('viperx', {'delay_ms': '300'})
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_function_that_opens_a_kind_is_where_the_table_says(kind: str) -> None:
+    module, _, name = KINDS[kind].entry.partition(':')
+    spec = importlib.util.find_spec(f'async_chunking.policies.{module}')
+    assert f'def {name}(' in Path(spec.origin).read_text(encoding='utf-8')

@@ -53,7 +53,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 KINDS: dict[str, Kind] = {
     'checkpoint': Kind(
-        'directory:open_policy',
+        'checkpoint.directory:open_policy',
         'a folder of checkpoints of this package',
         {
             'flow': Offer(
@@ -64,7 +64,7 @@ KINDS: dict[str, Kind] = {
         },
     ),
     'lerobot': Kind(
-        'lerobot:open_policy',
+        'lerobot.source:open_policy',
         'a checkpoint of LeRobot; needs the package lerobot',
         {
             'π0, π0.5, SmolVLA': Offer(frozenset({'velocity', 'gradients'})),
@@ -82,7 +82,7 @@ KINDS: dict[str, Kind] = {
         },
     ),
     'remote': Kind(
-        'remote:open_policy',
+        'remote.source:open_policy',
         'a server of openpi or GR00T at policy_url; needs the extra remote',
         {'remote': Offer(_NOTHING, CORRECTORS)},
     ),
