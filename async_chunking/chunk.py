@@ -130,12 +130,14 @@ class Plan:
         stride: Ticks per row, control rate / policy rate.
         rows: [R, D] actions [rad, m].
         request_id: The request that this plan answers.
+        takeover: Tick from which on it counts; before that, the plans that were active did.
     """
 
     origin: float
     stride: float
     rows: np.ndarray
     request_id: int
+    takeover: int
 
     @property
     def end(self) -> float:

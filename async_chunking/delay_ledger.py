@@ -12,6 +12,11 @@ import math
 from dataclasses import dataclass
 
 
+def steps_between(request_tick: int, takeover_tick: int, stride: float) -> int:
+    """Return the policy steps from a request to its chunk's takeover, rounded up: its delay."""
+    return math.ceil((takeover_tick - request_tick) / stride - 1e-9)
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One chunk's way from request to takeover, all in [s] except the ids.
@@ -20,7 +25,6 @@ class Measurement:
         run_id: Of the request.
         request_id: Of the request.
         total: Request to takeover.
-        delay: The same in policy steps, rounded up.
         observation_age: When inference started; not part of the total.
         waiting: For inference to start.
         inference: Latency on purpose included.
@@ -30,7 +34,6 @@ class Measurement:
     run_id: int
     request_id: int
     total: float
-    delay: int
     observation_age: float
     waiting: float
     inference: float
@@ -41,7 +44,6 @@ class Measurement:
 class _Open:
     tick: int
     control_period: float
-    stride: float
     observation_age: float = math.nan
     waiting: float = math.nan
     inference: float = math.nan
@@ -54,22 +56,14 @@ class DelayLedger:
         self._run_id: int | None = None
         self._open: dict[int, _Open] = {}
 
-    def request(
-        self,
-        run_id: int,
-        request_id: int,
-        tick: int,
-        control_rate_hz: float,
-        policy_rate_hz: float,
-    ) -> bool:
+    def request(self, run_id: int, request_id: int, tick: int, control_rate_hz: float) -> bool:
         """Note a request; return whether it begins a new run."""
         begins = run_id != self._run_id
         if begins:
             self._run_id = run_id
             self._open.clear()
-        if control_rate_hz > 0.0 and policy_rate_hz > 0.0:
-            stride = control_rate_hz / policy_rate_hz
-            self._open[request_id] = _Open(tick, 1.0 / control_rate_hz, stride)
+        if control_rate_hz > 0.0:
+            self._open[request_id] = _Open(tick, 1.0 / control_rate_hz)
         return begins
 
     def answer(
@@ -93,13 +87,11 @@ class DelayLedger:
         if found is None:
             return None
         self._open = {key: value for key, value in self._open.items() if key > request_id}
-        ticks = max(tick - found.tick, 0)
-        total = ticks * found.control_period
+        total = max(tick - found.tick, 0) * found.control_period
         return Measurement(
             run_id=run_id,
             request_id=request_id,
             total=total,
-            delay=math.ceil(ticks / found.stride - 1e-9),
             observation_age=found.observation_age,
             waiting=found.waiting,
             inference=found.inference,

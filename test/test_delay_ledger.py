@@ -7,28 +7,31 @@ import math
 
 import pytest
 
-from async_chunking.delay_ledger import DelayLedger
+from async_chunking.delay_ledger import DelayLedger, steps_between
 
 
 def test_the_total_is_counted_in_ticks_and_split_by_the_durations():
     ledger = DelayLedger()
-    assert ledger.request(1, 1, tick=100, control_rate_hz=50.0, policy_rate_hz=50.0)
+    assert ledger.request(1, 1, tick=100, control_rate_hz=50.0)
     ledger.answer(1, 1, observation_age=0.01, waiting=0.005, inference=0.1)
     found = ledger.takeover(1, 1, tick=107)
-    assert (found.total, found.delay) == (pytest.approx(0.14), 7)
+    assert found.total == pytest.approx(0.14)
     assert (found.observation_age, found.waiting, found.inference) == (0.01, 0.005, 0.1)
     assert found.transport == pytest.approx(0.035)
 
 
-def test_the_delay_is_in_policy_steps_rounded_up():
-    ledger = DelayLedger()
-    ledger.request(1, 1, tick=0, control_rate_hz=50.0, policy_rate_hz=15.0)
-    assert ledger.takeover(1, 1, tick=4).delay == 2  # 80 ms are 1.2 steps of 67 ms.
+@pytest.mark.parametrize(
+    ('takeover', 'stride', 'delay'),
+    [(10, 1.0, 0), (13, 1.0, 3), (14, 50 / 15, 2), (20, 50 / 15, 3), (21, 50 / 15, 4)],
+)
+def test_a_delay_is_counted_in_policy_steps_rounded_up(takeover, stride, delay):
+    """4 ticks of 20 ms are 1.2 steps of 67 ms; 10 ticks are three, not four by rounding."""
+    assert steps_between(10, takeover, stride) == delay
 
 
 def test_without_the_answer_only_the_total_is_known():
     ledger = DelayLedger()
-    ledger.request(1, 1, tick=0, control_rate_hz=50.0, policy_rate_hz=50.0)
+    ledger.request(1, 1, tick=0, control_rate_hz=50.0)
     found = ledger.takeover(1, 1, tick=2)
     assert found.total == pytest.approx(0.04)
     assert math.isnan(found.inference)
@@ -36,13 +39,13 @@ def test_without_the_answer_only_the_total_is_known():
 
 def test_only_the_first_request_of_a_run_begins_it():
     ledger = DelayLedger()
-    begins = [ledger.request(run, i, 0, 50.0, 50.0) for run, i in ((1, 1), (1, 2), (2, 1))]
+    begins = [ledger.request(run, i, 0, 50.0) for run, i in ((1, 1), (1, 2), (2, 1))]
     assert begins == [True, False, True]
 
 
 def test_what_was_never_asked_or_belongs_to_another_run_is_not_measured():
     ledger = DelayLedger()
-    ledger.request(1, 1, tick=0, control_rate_hz=50.0, policy_rate_hz=50.0)
+    ledger.request(1, 1, tick=0, control_rate_hz=50.0)
     ledger.answer(2, 1, 0.0, 0.0, 0.0)
     assert ledger.takeover(2, 1, tick=5) is None
     assert ledger.takeover(1, 9, tick=5) is None
@@ -50,16 +53,16 @@ def test_what_was_never_asked_or_belongs_to_another_run_is_not_measured():
     assert ledger.takeover(1, 1, tick=5) is None
 
 
-def test_a_peer_with_impossible_rates_is_ignored():
+def test_a_peer_with_an_impossible_rate_is_ignored():
     ledger = DelayLedger()
-    ledger.request(1, 1, tick=0, control_rate_hz=0.0, policy_rate_hz=50.0)
+    ledger.request(1, 1, tick=0, control_rate_hz=0.0)
     assert ledger.takeover(1, 1, tick=5) is None
 
 
 def test_memory_does_not_grow_with_unanswered_requests():
     ledger = DelayLedger()
     for number in range(1, 1000):
-        ledger.request(1, number, number, 50.0, 50.0)
+        ledger.request(1, number, number, 50.0)
     ledger.takeover(1, 999, tick=1000)
     assert ledger.takeover(1, 5, tick=1000) is None
     assert not ledger._open

@@ -10,8 +10,12 @@ from async_chunking.chunk import Plan
 from async_chunking.mergers import MERGERS, BSpline, Ensemble, Switch, Wait
 
 
-def plan(origin: float, values: list[float], stride: float = 1.0, request_id: int = 1) -> Plan:
-    return Plan(origin, stride, np.array(values)[:, None], request_id)
+def plan(
+    origin: float, values: list[float], stride: float = 1.0, takeover: int | None = None
+) -> Plan:
+    """Return a plan that takes over at its first row, unless told otherwise."""
+    takeover = int(origin) if takeover is None else takeover
+    return Plan(origin, stride, np.array(values)[:, None], 1, takeover)
 
 
 def test_plan_is_linear_between_rows_and_absent_outside() -> None:
@@ -22,13 +26,13 @@ def test_plan_is_linear_between_rows_and_absent_outside() -> None:
 
 
 def test_switch_leaves_the_old_plan_at_once() -> None:
-    active = Switch().join((plan(0, [1.0] * 8),), plan(4, [2.0] * 8), tick=6)
+    active = Switch().join((plan(0, [1.0] * 8),), plan(4, [2.0] * 8, takeover=6))
     np.testing.assert_array_equal(Switch().actions(active, np.array([6.0, 11.0]))[:, 0], [2, 2])
     assert np.isnan(Switch().actions(active, np.array([12.0]))).all()
 
 
 def test_wait_starts_the_chunk_when_it_arrives() -> None:
-    active = Wait().join((), plan(4, [0.0, 1.0, 2.0]), tick=9)
+    active = Wait().join((), plan(4, [0.0, 1.0, 2.0], takeover=9))
     np.testing.assert_array_equal(Wait().actions(active, np.array([9.0, 11.0]))[:, 0], [0, 2])
 
 
@@ -36,7 +40,7 @@ def test_ensemble_weighs_the_oldest_first() -> None:
     merger = Ensemble(decay=0.5)
     active: tuple[Plan, ...] = ()
     for index, value in enumerate([1.0, 2.0, 4.0]):
-        active = merger.join(active, plan(index, [value] * 5), tick=index)
+        active = merger.join(active, plan(index, [value] * 5))
     weights = np.exp(-0.5 * np.arange(3))
     expected = weights @ [1.0, 2.0, 4.0] / weights.sum()
     assert merger.actions(active, np.array([3.0]))[0, 0] == pytest.approx(expected)
@@ -44,7 +48,7 @@ def test_ensemble_weighs_the_oldest_first() -> None:
 
 def test_ensemble_counts_only_chunks_that_have_a_row() -> None:
     merger = Ensemble(decay=0.5)
-    active = merger.join((plan(0, [1.0] * 4),), plan(2, [2.0] * 4), tick=2)
+    active = merger.join((plan(0, [1.0] * 4),), plan(2, [2.0] * 4))
     weights = np.exp(-0.5 * np.arange(2))
     expected = [weights @ [1.0, 2.0] / weights.sum(), 2.0, np.nan]
     at = merger.actions(active, np.array([3.0, 5.0, 6.0]))[:, 0]
@@ -60,7 +64,7 @@ def test_ensemble_equals_the_online_recursion_of_act() -> None:
     average, count = np.empty(0), np.empty(0, dtype=int)
     for tick in range(20):
         chunk = rng.normal(size=horizon)
-        active = merger.join(active, plan(tick, list(chunk)), tick)
+        active = merger.join(active, plan(tick, list(chunk)))
         # avg <- (avg * sum(w[:c]) + new * w[c]) / sum(w[:c + 1]); the last one appended as is.
         old = chunk[: len(average)]
         average = (average * totals[count - 1] + old * weights[count]) / totals[count]
@@ -73,7 +77,7 @@ def test_ensemble_equals_the_online_recursion_of_act() -> None:
 def test_ensemble_of_equal_chunks_is_that_chunk() -> None:
     merger, active = Ensemble(), ()
     for index in range(6):
-        active = merger.join(active, plan(index, [0.7] * 8), index)
+        active = merger.join(active, plan(index, [0.7] * 8))
     np.testing.assert_allclose(merger.actions(active, np.arange(5.0, 13.0)), 0.7)
 
 
@@ -96,5 +100,5 @@ def test_bspline_leaves_chunks_too_short_for_its_degree() -> None:
 def test_every_merger_plays_a_single_chunk_as_it_is(name: str) -> None:
     merger = MERGERS[name]()
     rows = np.linspace(0.0, 1.0, 8)[:, None]
-    active = merger.join((), Plan(0.0, 1.0, merger.prepare(rows), 1), 0)
+    active = merger.join((), Plan(0.0, 1.0, merger.prepare(rows), 1, 0))
     np.testing.assert_allclose(merger.actions(active, np.arange(8.0)), rows, atol=1e-12)

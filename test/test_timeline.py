@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from async_chunking.chunk import Plan
+from async_chunking.executor.timeline import Timeline
 from async_chunking.mergers import Switch, Wait
-from async_chunking.timeline import Timeline
 
 BLEND = 20
 AHEAD = 8.0 + np.arange(16.0)
@@ -18,7 +18,7 @@ AHEAD = 8.0 + np.arange(16.0)
 def timeline() -> Timeline:
     """A robot at 0 has begun a plan at 1, twenty ticks of blend-in."""
     timeline = Timeline(Switch(), 1.0, BLEND, 1)
-    timeline.join(Plan(0.0, 1.0, np.ones((32, 1)), 1), 0, Switch())
+    timeline.join(Plan(0.0, 1.0, np.ones((32, 1)), 1, 0), Switch())
     timeline.blend_from(np.zeros(1), 0)
     assert timeline.actions(np.array([0.0, 10.0, 20.0]))[:, 0].tolist() == [0.0, 0.5, 1.0]
     return timeline
@@ -26,7 +26,7 @@ def timeline() -> Timeline:
 
 def test_a_chunk_that_agrees_with_what_it_was_told_is_executed_as_it_is(timeline) -> None:
     told = timeline.upcoming(8, 16)
-    timeline.join(Plan(8.0, 1.0, told, 2), 8, Switch())
+    timeline.join(Plan(8.0, 1.0, told, 2, 8), Switch())
     np.testing.assert_allclose(timeline.actions(AHEAD), told, atol=1e-12)
 
 
@@ -35,7 +35,7 @@ def test_what_is_left_of_the_blend_in_never_grows_nor_turns(timeline, value, off
     """The blend-in smooths the start, not the disagreement of chunks."""
     executed = timeline.actions(np.array([8.0]))[0, 0]
     left = 1.0 - executed
-    timeline.join(Plan(8.0, 1.0, np.full((16, 1), value), 2), 8, Switch())
+    timeline.join(Plan(8.0, 1.0, np.full((16, 1), value), 2, 8), Switch())
     after = timeline.actions(AHEAD)[:, 0]
     expected = {-1.0: -left, -0.9: executed - 0.9, 0.0: 0.0}[offset]
     assert after[0] - value == pytest.approx(expected)
@@ -43,10 +43,10 @@ def test_what_is_left_of_the_blend_in_never_grows_nor_turns(timeline, value, off
 
 
 def test_after_the_blend_in_a_chunk_counts_at_once(timeline) -> None:
-    timeline.join(Plan(21.0, 1.0, np.full((16, 1), -3.0), 2), 21, Switch())
+    timeline.join(Plan(21.0, 1.0, np.full((16, 1), -3.0), 2, 21), Switch())
     assert timeline.actions(np.array([21.0]))[0, 0] == -3.0
 
 
 def test_a_robot_that_waited_begins_its_chunk_as_it_is(timeline) -> None:
-    timeline.join(Plan(8.0, 1.0, np.full((16, 1), 0.2), 2), 8, Wait())
+    timeline.join(Plan(8.0, 1.0, np.full((16, 1), 0.2), 2, 8), Wait())
     np.testing.assert_array_equal(timeline.actions(AHEAD), 0.2)

@@ -128,7 +128,7 @@ def _played(answers: list[Exchange], number: int, ticks: Mapping[str, np.ndarray
     def distance(answer: Exchange) -> float:
         if answer.actions.shape[1] != planned.shape[1]:
             return np.inf
-        off = np.abs(Plan(0.0, 1.0, answer.actions, number).at(row) - planned)
+        off = np.abs(Plan(0.0, 1.0, answer.actions, number, 0).at(row) - planned)
         off = off[np.isfinite(off)]
         return float(off.mean()) if len(off) else np.inf
 

@@ -30,9 +30,9 @@ class Merger:
         """Return the rows [H, D] that shall be executed for a finished chunk's rows [H, D]."""
         return rows
 
-    def join(self, active: tuple[Plan, ...], new: Plan, tick: int) -> tuple[Plan, ...]:
-        """Return the plans that are active from `tick` on, when `new` takes over."""
-        del active, tick  # Unused.
+    def join(self, active: tuple[Plan, ...], new: Plan) -> tuple[Plan, ...]:
+        """Return the plans that are active from `new.takeover` on, the new one last."""
+        del active  # Unused.
         return (new,)
 
     def actions(self, active: tuple[Plan, ...], ticks: np.ndarray) -> np.ndarray:

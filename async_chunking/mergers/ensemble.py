@@ -32,9 +32,9 @@ class Ensemble(Merger):
     decay: float = 0.01
     max_chunks: int = 16
 
-    def join(self, active: tuple[Plan, ...], new: Plan, tick: int) -> tuple[Plan, ...]:
+    def join(self, active: tuple[Plan, ...], new: Plan) -> tuple[Plan, ...]:
         """Keep the chunks that still have a row, and add the new one."""
-        alive = tuple(plan for plan in active if plan.end > tick)
+        alive = tuple(plan for plan in active if plan.end > new.takeover)
         return (*alive, new)[-self.max_chunks :]
 
     def actions(self, active: tuple[Plan, ...], ticks: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ class Wait(Merger):
 
     waits: ClassVar[bool] = True
 
-    def join(self, active: tuple[Plan, ...], new: Plan, tick: int) -> tuple[Plan, ...]:
-        """Start the new plan now, at row 0."""
+    def join(self, active: tuple[Plan, ...], new: Plan) -> tuple[Plan, ...]:
+        """Start the new plan when it takes over, at row 0."""
         del active  # Unused.
-        return (replace(new, origin=float(tick)),)
+        return (replace(new, origin=float(new.takeover)),)

@@ -64,10 +64,10 @@ class DelayMonitorNode(RobotNode):
 
     def _on_request(self, message: ChunkRequest) -> None:
         begins = self._ledger.request(
-            message.run_id, message.request_id, message.tick,
-            message.control_rate_hz, message.policy_rate_hz,
-        )  # fmt: skip
-        self._policy_rate_hz = message.policy_rate_hz
+            message.run_id, message.request_id, message.tick, message.control_rate_hz
+        )
+        if 0.0 < message.policy_rate_hz <= message.control_rate_hz:
+            self._policy_rate_hz = message.policy_rate_hz
         if begins:
             self._warming = self.parameters.warmup
 
@@ -82,9 +82,9 @@ class DelayMonitorNode(RobotNode):
         if message.took_over:
             found = self._ledger.takeover(message.run_id, message.request_id, message.tick)
             if found is not None:
-                self._add(found)
+                self._add(found, message.delay)
 
-    def _add(self, found: Measurement) -> None:
+    def _add(self, found: Measurement, delay: int) -> None:
         self._newest = found
         if self._warming:
             self._warming -= 1
@@ -92,7 +92,7 @@ class DelayMonitorNode(RobotNode):
         else:
             self._estimator.add(found.total)
         if self._active:
-            self._publish(found)
+            self._publish(found, delay)
 
     @property
     def _estimate(self) -> float:
@@ -101,13 +101,13 @@ class DelayMonitorNode(RobotNode):
             return self._estimator.estimate
         return self._newest.total
 
-    def _publish(self, found: Measurement) -> None:
+    def _publish(self, found: Measurement, delay: int) -> None:
         message = DelayEstimate(
             run_id=found.run_id,
             request_id=found.request_id,
             delay=to_steps(self._estimate, self._policy_rate_hz),
             delay_seconds=self._estimate,
-            last_delay=found.delay,
+            last_delay=max(delay, 0),
             last_total=found.total,
             last_observation_age=found.observation_age,
             last_inference=found.inference,

@@ -42,25 +42,26 @@ class Timeline:
         """The plan that joined last."""
         return self._plans[-1]
 
-    def join(self, plan: Plan, tick: int, merger: Merger) -> None:
-        """Let a plan take over at `tick`, from when on `merger` says what plans say together.
+    def join(self, plan: Plan, merger: Merger) -> None:
+        """Let a plan take over, from when on `merger` says what the active plans say together.
 
         While a fresh start is blended in, what is left of the offset is kept only as far as the
         new plan differs by it from what was about to be executed: a chunk that was drawn to agree
         with that has it in its rows.
         """
-        now = np.array([float(tick)])
+        tick = float(plan.takeover)
+        now = np.array([tick])
         blending = self._offset is not self._none and tick < self._blend_end
         before = self.actions(now)[0] if blending else self._none
         left = self._fade(now)[0] if blending else self._none
         self.merger = merger
-        self._plans = merger.join(self._plans, plan, tick)
+        self._plans = merger.join(self._plans, plan)
         self._offset = self._none
         if blending and not merger.waits:
             missing = before - self.actions(now)[0]
             if missing[0] == missing[0]:  # Not NaN: something is planned by both.
                 self._offset = np.clip(missing, np.minimum(left, 0.0), np.maximum(left, 0.0))
-                self._blend_start = float(tick)
+                self._blend_start = tick
 
     def actions(self, ticks: np.ndarray) -> np.ndarray:
         """Return what is planned at `ticks` [n]: [n, D] [rad, m], NaN where nothing is."""
