@@ -147,7 +147,7 @@ def test_joints_of_several_drivers_are_joined_in_our_units(tmp_path: Path):
     content = ROBOT.model_dump() | {
         'observations': {'observation.state': {'kind': 'measured', 'size': 2}},
         'joint_states': [
-            {'topic': 'toy/joint_states', 'joints': ['left'], 'names': ['left']},
+            {'topic': '/toy/joint_states', 'joints': ['left'], 'names': ['left']},
             {'topic': 'scene2', 'joints': ['right']},
         ],
         'commands': [
@@ -196,8 +196,12 @@ def words(kind: str, wire: Wire, positions: dict[str, float]):
         'joint_state': lambda: joint_state(**named),
         'joint_trajectory': lambda: trajectory(**named),
         'float64_multi_array': lambda: numbers(*values),
-        'interbotix_group': lambda: CLASSES[f'{INTERBOTIX}/JointGroupCommand'](cmd=[*values]),
-        'interbotix_single': lambda: CLASSES[f'{INTERBOTIX}/JointSingleCommand'](cmd=values[0]),
+        'interbotix_group': lambda: CLASSES[f'{INTERBOTIX}/JointGroupCommand'](
+            name='arm', cmd=[*values]
+        ),
+        'interbotix_single': lambda: CLASSES[f'{INTERBOTIX}/JointSingleCommand'](
+            name=wire.driver_names[0], cmd=values[0]
+        ),
     }[kind]()
 
 

@@ -95,7 +95,7 @@ def soak(
         bag = Path(folder, 'bag')
         bringup = describe(robot, {**given, 'record': str(bag)})
         samples, restarts = _watch(bringup, 60.0 * minutes, console, stopped)
-        run = overview(bag, bringup.robot)
+        run = overview(bag, bringup.robot, bringup.arguments.namespace)
     nodes = {
         name: found.figures() | {'restarts': restarts[name]} for name, found in samples.items()
     }

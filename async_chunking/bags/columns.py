@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,18 @@ class Group:
             raise BagError(msg) from None
 
 
+def column(group: Group, field: str, defaults: Mapping[str, Any]) -> np.ndarray:
+    """
+    Return the array of a field, or its default [n] where the messages have no such field.
+
+    Raises:
+        BagError: It is not there, and nothing is declared to stand for it.
+    """
+    if field in group.arrays or field not in defaults:
+        return group[field]
+    return np.full(len(group.index), defaults[field])
+
+
 class Layout(NamedTuple):
     """Where each field lies, and which bytes must be equal for that to hold."""
 
@@ -85,6 +97,36 @@ def decode(messages: Sequence[bytes], types: Definitions, name: str) -> Iterator
         arrays = {field: table[field] for field in layout.dtype.names or ()}
         yield Group(same[alike], arrays, layout.texts)
         waiting = np.setdiff1d(waiting, same[alike], assume_unique=True)
+
+
+def decode_each(
+    messages: Sequence[bytes], types: Definitions, name: str, problems: list[str]
+) -> list[Group]:
+    """
+    Return the groups of all messages that can be decoded; one problem names those that cannot.
+
+    Args:
+        messages: Serialized.
+        types: What they are made of.
+        name: Their type.
+        problems: Grows by a sentence if one is torn.
+    """
+    try:
+        return list(decode(messages, types, name))
+    except BagError:
+        pass  # One by one, then, to find which.
+    whole, torn, reason = [], [], ''
+    for place, message in enumerate(messages):
+        try:
+            _layout(message, types, name)
+            whole.append(place)
+        except BagError as error:
+            torn.append(place)
+            reason = reason or str(error)
+    groups = decode([messages[place] for place in whole], types, name)
+    kept = np.array(whole, dtype=np.intp)
+    problems.append(f'{len(torn)} of {len(messages)} messages: {reason}')
+    return [replace(group, index=kept[group.index]) for group in groups]
 
 
 def _layout(message: bytes, types: Definitions, name: str) -> Layout:

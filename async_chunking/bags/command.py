@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from async_chunking.bags.compare import StrategyReport, by_strategy, compare
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
 from async_chunking.bags.folder import read_all
+from async_chunking.bags.namespaces import normalized
 from async_chunking.bags.summary import BagReport
 from async_chunking.bags.table import as_data, show, show_runs, write_csv, write_json
 from async_chunking.bags.window import Window, cut, typical_runs, typical_ticks
@@ -42,6 +44,9 @@ def report(
         str, typer.Option(help='Joints in the picture, joined by commas; else the three busiest.')
     ] = '',
     runs: Annotated[bool, typer.Option('--runs', help='List every run.')] = False,
+    namespace: Annotated[
+        str | None, typer.Option(help='Of the robot; the runs of all others are left out.')
+    ] = None,
     workers: Annotated[int, typer.Option(help='Processes; 0 for one per processor.')] = 0,
 ) -> None:
     """Turn recordings into the table of the papers (SR, ATR, CON) and pictures of the boundaries.
@@ -53,6 +58,8 @@ def report(
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     bags = _read(find(recordings), _limits(robot), workers or None, complaints)
+    if namespace is not None:
+        bags = _of_robot(bags, normalized(namespace))
     found = [run for bag in bags for run in bag.runs]
     problems = [problem for bag in bags for problem in bag.problems]
     for problem in problems:
@@ -72,6 +79,18 @@ def report(
     if html or png:
         _pictures(html, png, bags, groups, strategies, joints)
     raise typer.Exit(1 if problems else 0)
+
+
+def _of_robot(bags: Sequence[BagReport], namespace: str) -> list[BagReport]:
+    known = {run.key.namespace for bag in bags for run in bag.runs}
+    if known and namespace not in known:
+        names = ', '.join(sorted(name or '/' for name in known))
+        msg = f'no run in namespace {namespace or "/"}; there are {names}'
+        raise BagError(msg)
+    return [
+        replace(bag, runs=[run for run in bag.runs if run.key.namespace == namespace])
+        for bag in bags
+    ]
 
 
 def _limits(robot: str) -> Limits | None:

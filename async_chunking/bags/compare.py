@@ -70,10 +70,13 @@ def flatten(figures: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def by_strategy(runs: Iterable[RunReport]) -> list[StrategyReport]:
-    """Return the strategies in the order in which they come."""
+    """Return the strategies in the order in which they come, those of each robot for itself."""
+    runs = list(runs)
+    several = len({run.key.namespace for run in runs}) > 1
     groups: dict[str, list[RunReport]] = {}
     for run in runs:
-        groups.setdefault(run.strategy, []).append(run)
+        name = f'{run.key.namespace or "/"} {run.strategy}' if several else run.strategy
+        groups.setdefault(name, []).append(run)
     return [_strategy(name, group) for name, group in groups.items()]
 
 

@@ -9,9 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from async_chunking.bags.columns import Group
+from async_chunking.bags.columns import Group, column
 from async_chunking.chunk import Plan
 from async_chunking.metrics.record import Exchange
+
+# What stands for a field that a recording of another version has not; all others must be there.
+REQUEST_DEFAULTS = {'policy_rate_hz': 0.0, 'control_rate_hz': 0.0}
+CHUNK_DEFAULTS = {
+    'conditioned_delay': 0, 'observation_age': np.nan, 'inference_duration': np.nan,
+    'waiting_duration': np.nan,
+}  # fmt: skip
 
 
 class Rates(NamedTuple):
@@ -54,8 +61,8 @@ class Exchanges:
         """
         previous = _matrices(group, 'previous')
         run_ids, numbers, ticks = group['run_id'], group['request_id'], group['tick']
-        policy = group['policy_rate_hz']
-        control = group.arrays.get('control_rate_hz', np.zeros(len(policy)))
+        policy = column(group, 'policy_rate_hz', REQUEST_DEFAULTS)
+        control = column(group, 'control_rate_hz', REQUEST_DEFAULTS)
         for i, run_id in enumerate(run_ids.tolist()):
             self._requests[run_id][int(numbers[i])] = _Request(
                 int(ticks[i]), previous[i], group.texts.get('joint_names', [])
@@ -71,8 +78,9 @@ class Exchanges:
         """
         actions = _matrices(group, 'actions')
         run_ids, numbers = group['run_id'], group['request_id']
-        told, age = group['conditioned_delay'], group['observation_age']
-        inference, waiting = group['inference_duration'], group['waiting_duration']
+        told, age, inference, waiting = (
+            column(group, field, CHUNK_DEFAULTS) for field in CHUNK_DEFAULTS
+        )
         for i, run_id in enumerate(run_ids.tolist()):
             number = int(numbers[i])
             request = self._requests[run_id].get(number)

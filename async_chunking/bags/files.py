@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -51,6 +51,10 @@ class Bag:
             except (BagError, OSError, EOFError, sqlite3.Error, zstd.ZstdError) as error:
                 self.problems.append(f'{path}: {error}')
 
+    def topics(self, wanted: Callable[[Topic], bool]) -> set[Topic]:
+        """Return the wanted topics of which a message was recorded; reads the whole recording."""
+        return {message.topic for message in Bag(self.path, self.files).messages(wanted)}
+
     def _reporter(self, path: Path) -> Report:
         return lambda sentence: self.problems.append(f'{path}: {sentence}')
 
@@ -85,36 +89,62 @@ def _single(path: Path) -> Bag:
 def _inside(folder: Path) -> Iterator[Bag]:
     """Yield the recordings in a folder and below; each with all of its splits."""
     meant = folder / 'metadata.yaml'
-    splits = sorted((p for p in folder.iterdir() if _storage(p) in _STORAGES), key=_natural)
+    problems: list[str] = []
+    listed = _listed(meant, problems) if meant.exists() else set()
+    splits = _once(folder, listed, problems)
     if meant.exists():
-        problems = [f'{meant}: {problem}' for problem in _metadata_problems(meant, splits)]
-        yield Bag(folder, splits, problems)
-    else:
-        # A recorder writes metadata.yaml when it ends; files that differ in a number are splits.
-        groups: dict[str, list[Path]] = {}
-        for path in splits:
-            groups.setdefault(re.sub(r'(_\d+)?\.(mcap|db3).*', '', path.name), []).append(path)
-        for group in groups.values():
-            whole = len(groups) == 1 and group[0].name.startswith(folder.name)
-            yield Bag(folder if whole else group[0], group)
+        own = [path for path in splits if listed & {*_twins(path.name)}] or splits
+        yield Bag(folder, own, problems)
+        splits = [path for path in splits if path not in own]  # Of other recordings, then.
+    # A recorder writes metadata.yaml when it ends; files that differ in a number are splits.
+    groups: dict[str, list[Path]] = {}
+    for path in splits:
+        groups.setdefault(re.sub(r'(_\d+)?\.(mcap|db3).*', '', path.name), []).append(path)
+    for group in groups.values():
+        whole = not meant.exists() and len(groups) == 1 and group[0].name.startswith(folder.name)
+        yield Bag(folder if whole else group[0], group, [] if meant.exists() else problems)
     for child in sorted(folder.iterdir(), key=_natural):
         if child.is_dir():
             yield from _inside(child)
 
 
-def _metadata_problems(path: Path, splits: Sequence[Path]) -> Iterator[str]:
+def _listed(path: Path, problems: list[str]) -> set[str]:
+    """Return the names of the files of a recording; what is wrong with them is added."""
     try:
         content: Any = yaml.safe_load(path.read_text(encoding='utf-8'))
         information = content['rosbag2_bagfile_information']
         version = int(information['version'])
         listed = {Path(name).name for name in information['relative_file_paths']}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        yield f'not metadata of a recording, files read without it ({error!r})'
-        return
+        problems.append(f'{path}: not metadata of a recording, files read without it ({error!r})')
+        return set()
     if version > _NEWEST:
-        yield f'version {version} is newer than the newest known, {_NEWEST}; read as one of it'
-    for name in sorted(listed - {split.name for split in splits}):
-        yield f'the file {name} is missing'
+        problems.append(
+            f'{path}: version {version} is newer than the newest known, {_NEWEST}; read as that'
+        )
+    problems += [
+        f'{path}: the file {name} is missing'
+        for name in sorted(listed)
+        if not any((path.parent / twin).exists() for twin in _twins(name))
+    ]
+    return listed
+
+
+def _twins(name: str) -> tuple[str, str]:
+    """Return the names of a file as it is and compressed."""
+    plain = name.removesuffix('.zstd')
+    return plain, f'{plain}.zstd'
+
+
+def _once(folder: Path, listed: Collection[str], problems: list[str]) -> list[Path]:
+    """Return the storage files of a folder, those that are there twice as one of the two."""
+    paths = {path.name: path for path in folder.iterdir() if _storage(path) in _STORAGES}
+    for plain, packed in [_twins(name) for name in paths]:
+        if plain in paths and packed in paths:
+            kept, left = (packed, plain) if packed in listed else (plain, packed)
+            problems.append(f'{folder}: {left} is {kept} once more, and is left out')
+            del paths[left]
+    return sorted(paths.values(), key=_natural)
 
 
 def _storage(path: Path) -> str:

@@ -6,17 +6,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from async_chunking.bags.files import find
+from async_chunking.bags.namespaces import robot_namespace
 from async_chunking.bags.reading import RunKey, RunReader
 from async_chunking.bags.wire_limits import wire_use
 from async_chunking.metrics import Tally, pooled
 from async_chunking.robot.embodiment import Embodiment
 
 
-def overview(path: Path, robot: Embodiment) -> dict[str, object]:
+def overview(path: Path, robot: Embodiment, namespace: str | None = None) -> dict[str, object]:
     """
     Return the figures of all runs in a recording as if they were one, by name.
 
-    Runs of another number of joints are of another robot in the same domain, and left out.
+    Runs in another namespace are of another robot in the same domain, and left out.
 
     `success` is the share of the episodes that succeeded, None without episodes. `limits` is read
     from what the drivers were told, not from what the executor says of it.
@@ -24,19 +25,21 @@ def overview(path: Path, robot: Embodiment) -> dict[str, object]:
     Args:
         path: Of the recording.
         robot: With the topics that were recorded.
+        namespace: Of the robot; None where only one is in the recording.
 
     Raises:
-        BagError: It cannot be read.
+        BagError: It cannot be read, or several robots could be meant.
     """
     (bag,) = find([path])
+    namespace = robot_namespace(bag, {command.topic for command in robot.commands}, namespace)
     reader = RunReader(bag)
     tallies: dict[RunKey, Tally] = {}
     for key, run in reader.pieces():
-        if run.command.shape[1] == len(robot.joints):
+        if key.namespace == namespace:
             tallies.setdefault(key, Tally()).add(run)
-    episodes = [episode for found in reader.episodes.values() for episode in found]
+    episodes = [episode for key in tallies for episode in reader.episodes[key]]
     figures = pooled(list(tallies.values()), episodes)
-    figures['limits'] = wire_use(bag, robot).figures()
+    figures['limits'] = wire_use(bag, robot, namespace).figures()
     if episodes:
         figures['success'] = sum(episode.success for episode in episodes) / len(episodes)
     return figures

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from async_chunking.bags.columns import Group, decode
+from async_chunking.bags.columns import Group, decode, decode_each
 from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
-from async_chunking.bags.exchanges import Exchanges, Rates
+from async_chunking.bags.exchanges import CHUNK_DEFAULTS, REQUEST_DEFAULTS, Exchanges, Rates
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Topic
-from async_chunking.bags.ticks import Ticks
+from async_chunking.bags.namespaces import namespace_of
+from async_chunking.bags.ticks import STEP_DEFAULTS, Ticks
 from async_chunking.metrics.record import Episode, Run
 
 STEP = 'async_chunking/msg/ControlStep'
@@ -42,6 +43,11 @@ class RunKey(NamedTuple):
     run_id: int
     strategy: str
 
+    @property
+    def namespace(self) -> str:
+        """Of the robot, as topics have it: '/left', or ''."""
+        return namespace_of(self.topic)
+
 
 class Piece(NamedTuple):
     """Ticks of a run that follow those of the piece before."""
@@ -60,7 +66,7 @@ class RunReader:
     Attributes:
         ticks: What is known of the ticks of each run.
         episodes: Attempts at the task, by run.
-        snapshot: Parameters and versions as recorded; empty without.
+        snapshots: Parameters and versions as recorded, by the robot's namespace.
         exchanges: Requests and chunks that are still open, rates, checkpoints.
     """
 
@@ -68,7 +74,7 @@ class RunReader:
         self.bag = bag
         self.ticks: dict[RunKey, Ticks] = defaultdict(Ticks)
         self.episodes: dict[RunKey, list[Episode]] = defaultdict(list)
-        self.snapshot: dict[str, Any] = {}
+        self.snapshots: dict[str, dict[str, Any]] = defaultdict(dict)
         self.exchanges = Exchanges()
         self._raw: dict[Topic, list[bytes]] = defaultdict(list)
         self._definitions: dict[Topic, Definitions] = {}
@@ -106,16 +112,29 @@ class RunReader:
                     self._problem(f'topic {topic.name}: {error}; {end} messages are left out')
 
     def _take(self, topic: Topic, raw: Sequence[bytes]) -> Iterator[Piece]:
-        groups = decode(raw, self._types(topic), topic.type)
+        torn: list[str] = []
+        groups = decode_each(raw, self._types(topic), topic.type, torn)
+        for problem in torn:
+            self._problem(f'topic {topic.name}: {problem}; left out')
+        self._say_defaults(topic, groups)
         if topic.type == STEP:
-            yield from self._split(topic, list(groups))
-            self._current[_robot(topic)] = self._key(topic, raw[-1])
+            yield from self._split(topic, groups)
+            if groups:
+                self._current[namespace_of(topic.name)] = _newest(topic, groups)
             return
         for group in groups:
             if topic.type == REQUEST:
                 self.exchanges.add_requests(group)
             else:
                 self.exchanges.add_chunks(group)
+
+    def _say_defaults(self, topic: Topic, groups: Sequence[Group]) -> None:
+        """Name the numbers that are assumed since messages of that version have none."""
+        for field, value in _DEFAULTS[topic.type].items():
+            if groups and field not in groups[0].arrays and not np.isnan(value):
+                sentence = f'topic {topic.name}: its messages have no {field}, read as {value:g}'
+                if (known := f'{self.bag.path}: {sentence}') not in self.bag.problems:
+                    self.bag.problems.append(known)
 
     def _split(self, topic: Topic, groups: Sequence[Group]) -> Iterator[Piece]:
         """Join what belongs to one run."""
@@ -136,10 +155,6 @@ class RunReader:
         for run_id, number in newest.items():
             self.exchanges.forget(run_id, number)
 
-    def _key(self, topic: Topic, raw: bytes) -> RunKey:
-        (group,) = decode([raw], self._types(topic), topic.type)
-        return RunKey(topic.name, int(group['run_id'][0]), group.texts['strategy'])
-
     def _types(self, topic: Topic) -> Definitions:
         if topic not in self._definitions:
             if topic.definition:
@@ -158,8 +173,8 @@ class RunReader:
             (group,) = decode([raw], self._types(topic), topic.type)
             content = json.loads(group.texts['data'])
             if _last_name(topic) == SNAPSHOT_TOPIC:
-                self.snapshot.update(content)
-            elif (key := self._latest(_robot(topic))) is not None:
+                self.snapshots[namespace_of(topic.name)].update(content)
+            elif (key := self._latest(namespace_of(topic.name))) is not None:
                 trial = f'{content.get("seed", "")}/{content.get("episode", "")}'.strip('/')
                 episode = Episode(bool(content['success']), float(content['duration_s']), trial)
                 self.episodes[key].append(episode)
@@ -169,9 +184,20 @@ class RunReader:
     def _latest(self, robot: str) -> RunKey | None:
         """Return the run that the newest tick of a robot belongs to."""
         for topic, raw in self._raw.items():
-            if topic.type == STEP and _robot(topic) == robot and raw:
-                return self._key(topic, raw[-1])
+            if topic.type == STEP and namespace_of(topic.name) == robot:
+                for message in reversed(raw):
+                    if groups := decode_each([message], self._types(topic), topic.type, []):
+                        return _newest(topic, groups)
         return self._current.get(robot)
+
+
+_DEFAULTS = {STEP: STEP_DEFAULTS, REQUEST: REQUEST_DEFAULTS, CHUNK: CHUNK_DEFAULTS}
+
+
+def _newest(topic: Topic, groups: Sequence[Group]) -> RunKey:
+    """Return the run that the last of some ticks belongs to."""
+    group = max(groups, key=lambda group: group.index[-1])
+    return RunKey(topic.name, int(group['run_id'][-1]), group.texts['strategy'])
 
 
 def _wanted(topic: Topic) -> bool:
@@ -183,8 +209,3 @@ def _wanted(topic: Topic) -> bool:
 
 def _last_name(topic: Topic) -> str:
     return topic.name.rpartition('/')[2]
-
-
-def _robot(topic: Topic) -> str:
-    """Return the namespace of a topic."""
-    return topic.name.rpartition('/')[0]

@@ -89,7 +89,7 @@ def summarize_bag(bag: Bag, limits: Limits | None = None) -> BagReport:
     periods: dict[RunKey, float] = {}
     for key, run in reader.pieces():
         if key not in tallies:
-            known = limits or recorded_limits(reader.snapshot)
+            known = limits or recorded_limits(reader.snapshots[key.namespace])
             if known is not None and len(known) != run.command.shape[1]:
                 bag.problems.append(
                     f'{bag.path}: the limits are for {len(known)} joints, the commands have '
@@ -142,5 +142,5 @@ def _report(bag: Bag, reader: RunReader, key: RunKey, tally: Tally, period: floa
         joint_names=ticks.joint_names,
         first=ticks.first,
         checkpoint=reader.exchanges.checkpoints.get(key.run_id, ''),
-        snapshot=reader.snapshot,
+        snapshot=reader.snapshots[key.namespace],
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from async_chunking.bags.columns import Group
+from async_chunking.bags.columns import Group, column
 from async_chunking.bags.exchanges import Rates
 from async_chunking.metrics.record import Exchange, Run
 
@@ -18,11 +18,16 @@ _COUNTERS = {
     'late': 'late_chunks', 'rejected': 'rejected_chunks', 'starved_ticks': 'starved_ticks',
     'missed_ticks': 'missed_ticks', 'limited_ticks': 'limited_ticks',
 }  # fmt: skip
-_FIELDS = (
-    'tick', 'phase', 'command', 'planned', 'measured', 'request_id', 'row', 'took_over', 'delay',
-    'missed', 'emitted_ns', 'deadline_ns', 'header.stamp.sec', 'header.stamp.nanosec',
-    *_COUNTERS.values(),
+# Without these a tick cannot be placed; what stands for each of the others where a recording of
+# another version has it not. Vectors that are not there are unknown, NaN.
+REQUIRED = (
+    'tick', 'command', 'request_id', 'took_over', 'emitted_ns', 'deadline_ns', 'header.stamp.sec',
+    'header.stamp.nanosec',
 )  # fmt: skip
+STEP_DEFAULTS = {
+    'phase': 1, 'row': np.nan, 'delay': -1, 'missed': False,
+    **dict.fromkeys(_COUNTERS.values(), 0),
+}  # fmt: skip
 _JUMP = 1.0  # A clock that gains or loses more than this between two ticks was set [s].
 _DEFAULT_PERIOD = 0.02
 
@@ -65,12 +70,15 @@ class Ticks:
         if not self._size:
             self._size = parts[0][0]['command'].shape[1]
             self.joint_names = parts[0][0].texts['joint_names']
-        same = [(g, i) for g, i in parts if all(g[v].shape[1] == self._size for v in VECTORS)]
+        same = [(g, i) for g, i in parts if all(_width(g, v) == self._size for v in VECTORS)]
         count = sum(len(i) for _, i in same)
         self.odd += sum(len(i) for _, i in parts) - count
         if not count:
             return None
-        columns = {name: np.concatenate([g[name][i] for g, i in same]) for name in _FIELDS}
+        columns = {
+            name: np.concatenate([_column(g, name)[i] for g, i in same])
+            for name in (*REQUIRED, *STEP_DEFAULTS, 'planned', 'measured')
+        }
         order = np.argsort(columns['tick'], kind='stable')
         order = order[np.diff(columns['tick'][order], prepend=self.last) > 0]
         self.repeated += count - len(order)
@@ -140,3 +148,13 @@ class Ticks:
         if self.odd:
             found.append(f'{self.odd} ticks have another number of joints and are left out')
         return found
+
+
+def _column(group: Group, name: str) -> np.ndarray:
+    if name in ('planned', 'measured') and name not in group.arrays:
+        return np.full(group['command'].shape, np.nan)
+    return column(group, name, STEP_DEFAULTS)
+
+
+def _width(group: Group, name: str) -> int:
+    return _column(group, name).shape[1]

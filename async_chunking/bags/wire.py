@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from async_chunking.bags.columns import Group, decode
+from async_chunking.bags.columns import Group, decode_each
 from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message, Topic
+from async_chunking.bags.namespaces import STEPS, full, robot_namespace
 from async_chunking.robot.embodiment import Command, Source
 from async_chunking.robot.wiring import Wire
 
-STEPS = 'control_step'  # The topic on which the executor tells every command, and its kind.
+TIMES = 'control_step times'  # Kind of what the executor says of when it sent them [ns].
 
 _PIECE = 4096  # Messages of a topic that are read at once.
 
@@ -33,24 +33,49 @@ class Wanted(NamedTuple):
         kind: Of stream, source or sink, or `STEPS`.
         names: The driver's names of the joints, for messages that name them.
         motors: Places in the message, for those that count motors.
+        group: The driver's name of the joints together; '' for any.
     """
 
     topic: str
     kind: str
     names: Sequence[str] = ()
     motors: Sequence[int] = ()
+    group: str = ''
 
 
 class Series(NamedTuple):
-    """What a topic said: `values` [n, k] in the driver's units, recorded at `stamps` [n] [ns]."""
+    """
+    What a topic said.
+
+    Attributes:
+        stamps: [n] when it was recorded [ns].
+        values: [n, k] in the driver's units.
+        places: [n] among all messages read, in the order in which they were written.
+    """
 
     stamps: np.ndarray
     values: np.ndarray
+    places: np.ndarray
+
+
+class WireKey(NamedTuple):
+    """Some joints on a topic; a topic alone may hold several parts of a robot."""
+
+    topic: str
+    joints: tuple[str, ...]
+
+
+def key_of(wire: Wire) -> WireKey:
+    """Return what tells a source or a command from the others of its robot."""
+    return WireKey(wire.topic, wire.joints)
 
 
 def of_command(command: Command) -> Wanted:
     """Return what is to be read of a command topic."""
-    return Wanted(command.topic, command.sink, command.driver_names, command.motors or ())
+    grouped = command.sink == 'interbotix_group'
+    group = str(command.options.get('group', 'arm')) if grouped else ''
+    names, motors = command.driver_names, command.motors or ()
+    return Wanted(command.topic, command.sink, names, motors, group)
 
 
 def of_source(source: Source) -> Wanted:
@@ -64,13 +89,9 @@ def ours(values: np.ndarray, wire: Wire) -> np.ndarray:
     return (values - bias) / gain
 
 
-def matching(topic: Topic, names: Sequence[str]) -> str:
-    """Return which of some relative names a recorded topic has, the longest one; '' for none."""
-    found = [name for name in names if f'/{topic.name}'.endswith(f'/{name.lstrip("/")}')]
-    return max(found, key=len, default='')
-
-
-def read(bag: Bag, wanted: Mapping[Key, Wanted]) -> Iterator[tuple[Key, Series]]:
+def read(
+    bag: Bag, wanted: Mapping[Key, Wanted], namespace: str | None = None
+) -> Iterator[tuple[Key, Series]]:
     """
     Yield what some topics said, in pieces of each, in the order in which they were recorded.
 
@@ -79,39 +100,48 @@ def read(bag: Bag, wanted: Mapping[Key, Wanted]) -> Iterator[tuple[Key, Series]]
     Args:
         bag: The recording.
         wanted: By any key, which is what comes back.
+        namespace: Of the robot; see `robot_namespace` for None.
 
     Raises:
         KeyError: A kind is not in `KINDS`.
+        BagError: It cannot be known which robot's topics are meant.
     """
-    types = {key: KINDS[what.kind][0] for key, what in wanted.items()}
-    names = [what.topic for what in wanted.values()]
-    waiting: dict[Topic, list[Message]] = {}
-    for message in bag.messages(lambda topic: bool(matching(topic, names))):
+    namespace = robot_namespace(bag, {what.topic for what in wanted.values()}, namespace)
+    keys: dict[str, list[Key]] = defaultdict(list)
+    for key, what in wanted.items():
+        KINDS[what.kind]
+        keys[full(namespace, what.topic)].append(key)
+    waiting: dict[Topic, list[_Placed]] = {}
+    for place, message in enumerate(bag.messages(lambda topic: topic.name in keys)):
         topic = message.topic
-        waiting.setdefault(topic, []).append(message)
+        waiting.setdefault(topic, []).append(_Placed(place, message))
         if len(waiting[topic]) >= _PIECE:
-            yield from _pieces(bag, topic, waiting.pop(topic), wanted, types)
+            yield from _pieces(bag, topic, waiting.pop(topic), wanted, keys[topic.name])
     for topic, messages in waiting.items():
-        yield from _pieces(bag, topic, messages, wanted, types)
+        yield from _pieces(bag, topic, messages, wanted, keys[topic.name])
+
+
+class _Placed(NamedTuple):
+    place: int
+    message: Message
 
 
 def _pieces(
     bag: Bag,
     topic: Topic,
-    messages: Sequence[Message],
+    messages: Sequence[_Placed],
     wanted: Mapping[Key, Wanted],
-    types: Mapping[Key, str],
+    keys: Sequence[Key],
 ) -> Iterator[tuple[Key, Series]]:
-    name = matching(topic, [what.topic for what in wanted.values()])
-    for key, what in wanted.items():
-        if what.topic != name:
-            continue
-        problems: list[str] = []
+    for key in keys:
+        what, problems = wanted[key], list[str]()
         try:
-            if topic.type != types[key]:
-                msg = f'holds {topic.type}, a topic of kind {what.kind} has {types[key]}'
+            kind = KINDS[what.kind][0]
+            if topic.type != kind:
+                msg = f'holds {topic.type}, a topic of kind {what.kind} has {kind}'
                 raise BagError(msg)
-            groups = _groups([m.data for m in messages], definitions(topic), topic.type, problems)
+            raw = [placed.message.data for placed in messages]
+            groups = decode_each(raw, definitions(topic), topic.type, problems)
             parts = _parts(groups, what, problems)
         except BagError as error:
             problems, parts = [str(error)], []
@@ -120,40 +150,33 @@ def _pieces(
         if parts:
             index = np.concatenate([part[0] for part in parts])
             order = np.argsort(index)
-            stamps = np.array([messages[i].stamp for i in index[order]])
-            yield key, Series(stamps, np.concatenate([part[1] for part in parts])[order])
-
-
-def _groups(
-    messages: Sequence[bytes], types: Definitions, name: str, problems: list[str]
-) -> list[Group]:
-    """Decode what can be decoded; one problem for all that cannot."""
-    try:
-        return list(decode(messages, types, name))
-    except BagError as error:
-        problems.append(str(error))
-    found = []
-    for place, message in enumerate(messages):
-        with contextlib.suppress(BagError):
-            (group,) = decode([message], types, name)
-            found.append(replace(group, index=np.array([place])))
-    return found
+            stamps = np.array([messages[i].message.stamp for i in index[order]])
+            places = np.array([messages[i].place for i in index[order]])
+            values = np.concatenate([part[1] for part in parts])[order]
+            yield key, Series(stamps, values, places)
 
 
 def _parts(
     groups: Sequence[Group], what: Wanted, problems: list[str]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return places and numbers [n, k] of each group that has any, of as many as the first."""
-    parts = []
+    parts, strange = [], []
     for group in groups:
         try:
             parts.append((group.index, KINDS[what.kind][1](group, what)))
+        except _OfOthers as error:
+            strange.append(str(error))
         except BagError as error:
             problems.append(str(error))
     if not parts:
+        problems += dict.fromkeys(strange)
         return []
     size = min(parts, key=lambda part: part[0][0])[1].shape[1]
     return [part for part in parts if part[1].shape[1] == size]
+
+
+class _OfOthers(BagError):
+    """A message says nothing of the joints that are wanted; others on its topic may."""
 
 
 def definitions(topic: Topic) -> Definitions:
@@ -181,6 +204,9 @@ def _named(positions: np.ndarray, found: Sequence[str], names: Sequence[str]) ->
         msg = f'{positions.shape[1]} positions for {len(found)} names'
         raise BagError(msg)
     places = {name: index for index, name in enumerate(found)}
+    if not places.keys() & set(names):
+        msg = f'has the joints {", ".join(found)} and none of {", ".join(names)}'
+        raise _OfOthers(msg)
     extended = np.column_stack((positions, np.full(len(positions), np.nan)))
     return extended[:, [places.get(name, -1) for name in names]]
 
@@ -203,6 +229,20 @@ def _array(field: str) -> Callable[[Group, Wanted], np.ndarray]:
     return lambda group, _: group[field].reshape(len(group.index), -1).astype(np.float64)
 
 
+def _addressed(
+    read_array: Callable[[Group, Wanted], np.ndarray], name: Callable[[Wanted], str]
+) -> Callable[[Group, Wanted], np.ndarray]:
+    """Return what reads messages that say for whom they are."""
+
+    def read_addressed(group: Group, what: Wanted) -> np.ndarray:
+        if name(what) not in ('', group.texts['name']):
+            msg = f'is for {group.texts["name"]!r}, not for {name(what)!r}'
+            raise _OfOthers(msg)
+        return read_array(group, what)
+
+    return read_addressed
+
+
 def _motors(field: str) -> Callable[[Group, Wanted], np.ndarray]:
     def read_motors(group: Group, what: Wanted) -> np.ndarray:
         return np.stack([group[f'{field}[{motor}].q'] for motor in what.motors], 1).astype(float)
@@ -221,12 +261,19 @@ KINDS: dict[str, tuple[str, Callable[[Group, Wanted], np.ndarray]]] = {
     'joint_state': ('sensor_msgs/msg/JointState', _joint_state),
     'float64_multi_array': ('std_msgs/msg/Float64MultiArray', _array('data')),
     'joint_trajectory': ('trajectory_msgs/msg/JointTrajectory', _last_point),
-    'interbotix_group': ('interbotix_xs_msgs/msg/JointGroupCommand', _array('cmd')),
-    'interbotix_single': ('interbotix_xs_msgs/msg/JointSingleCommand', _array('cmd')),
+    'interbotix_group': (
+        'interbotix_xs_msgs/msg/JointGroupCommand',
+        _addressed(_array('cmd'), lambda what: what.group),
+    ),
+    'interbotix_single': (
+        'interbotix_xs_msgs/msg/JointSingleCommand',
+        _addressed(_array('cmd'), lambda what: what.names[0]),
+    ),
     'unitree_arm_sdk': ('unitree_hg/msg/LowCmd', _motors('motor_cmd')),
     'unitree_hand': ('unitree_hg/msg/HandCmd', _hand),
     'unitree_motor_cmds': ('unitree_go/msg/MotorCmds', _motors('cmds')),
     STEPS: ('async_chunking/msg/ControlStep', _step),
+    TIMES: ('async_chunking/msg/ControlStep', lambda group, _: group['emitted_ns'][:, None]),
     'unitree_low_state': ('unitree_hg/msg/LowState', _motors('motor_state')),
     'unitree_hand_state': ('unitree_hg/msg/HandState', _motors('motor_state')),
     'unitree_motor_states': ('unitree_go/msg/MotorStates', _motors('states')),

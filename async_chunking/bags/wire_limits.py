@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from async_chunking.bags.files import Bag
-from async_chunking.bags.wire import KINDS, of_command, of_source, ours, read
+from async_chunking.bags.wire import KINDS, key_of, of_command, of_source, ours, read
 from async_chunking.metrics.limit_use import LimitUse, limit_use, worse
 from async_chunking.robot.embodiment import Embodiment
 from async_chunking.safety import Limits
@@ -60,28 +60,33 @@ class WireUse:
         }  # fmt: skip
 
 
-def wire_use(bag: Bag, robot: Embodiment) -> WireUse:
+def wire_use(bag: Bag, robot: Embodiment, namespace: str | None = None) -> WireUse:
     """
     Return how near a robot's recorded commands came to its limits.
 
     Args:
-        bag: A recording of one robot; its `problems` grow.
+        bag: The recording; its `problems` grow.
         robot: Described with the topics that were recorded.
+        namespace: Of the robot; None where only one is in the recording.
+
+    Raises:
+        BagError: Several robots could be meant.
     """
-    commands = {c.topic: c for c in robot.commands if c.sink in KINDS}
+    commands = {key_of(c): c for c in robot.commands if c.sink in KINDS}
     tracks = [_Track(robot, index) for index in range(len(robot.joints))]
-    for topic, series in read(bag, {key: of_command(c) for key, c in commands.items()}):
-        command = commands[topic]
+    wanted = {key: of_command(command) for key, command in commands.items()}
+    for key, series in read(bag, wanted, namespace):
+        command = commands[key]
         values = ours(series.values, command)
         if values.shape[1] != len(command.joints):
             bag.problems.append(
-                f'{bag.path}: topic {topic} has {values.shape[1]} numbers for '
+                f'{bag.path}: topic {key.topic} has {values.shape[1]} numbers for '
                 f'{len(command.joints)} joints; it is left out'
             )
             continue
         for column, name in enumerate(command.joints):
             tracks[robot.joint_names.index(name)].add(series.stamps, values[:, column])
-    restarts = _restarts(bag, robot, [jump for track in tracks for jump in track.jumps])
+    restarts = _restarts(bag, robot, [jump for track in tracks for jump in track.jumps], namespace)
     for track in tracks:
         track.judge_jumps(restarts)
     return WireUse(
@@ -163,13 +168,16 @@ def _reach(robot: Embodiment) -> np.ndarray:
     return robot.limits.acceleration / robot.control_rate_hz**2 + _ROUNDING
 
 
-def _restarts(bag: Bag, robot: Embodiment, jumps: Collection[Jump]) -> set[Jump]:
+def _restarts(
+    bag: Bag, robot: Embodiment, jumps: Collection[Jump], namespace: str | None
+) -> set[Jump]:
     """Return the jumps that go to where the joint was just measured."""
     found: set[Jump] = set()
-    sources = {source.topic: source for source in robot.sources} if jumps else {}
+    sources = {key_of(source): source for source in robot.sources} if jumps else {}
     reach = _reach(robot)
-    for topic, series in read(bag, {key: of_source(s) for key, s in sources.items()}):
-        source = sources[topic]
+    wanted = {key: of_source(source) for key, source in sources.items()}
+    for key, series in read(bag, wanted, namespace):
+        source = sources[key]
         values = ours(series.values, source)
         for jump in jumps:
             name = robot.joint_names[jump.joint]

@@ -84,7 +84,11 @@ def run(
                 tail = log.read().decode(errors='replace')[-3000:]
                 msg = f'{error}\n{tail}'.rstrip()
                 raise RunError(msg) from None
-        figures = overview(bag, bringup.robot) if ticks and bag.exists() else {}
+        figures = (
+            overview(bag, bringup.robot, bringup.arguments.namespace)
+            if ticks and bag.exists()
+            else {}
+        )
         if 'ticks' not in figures:  # None, or none that was recorded before it was stopped.
             return {}
         return {'latency_ms': bringup.arguments.delay_ms, **figures}

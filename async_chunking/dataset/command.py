@@ -23,13 +23,16 @@ def from_bags(
     instruction: Annotated[
         str, typer.Option(help='What a language-conditioned policy would be told.')
     ] = '',
+    namespace: Annotated[
+        str | None, typer.Option(help='Of the robot, where a recording holds several.')
+    ] = None,
     sim: Annotated[bool, typer.Option(help='They are of the simulated robot.')] = False,
 ) -> None:
     """Turn recordings into demonstrations for `async-chunking train --data`."""
     from async_chunking.dataset.from_bags import convert
     from async_chunking.robot.embodiment import load
 
-    count, problems = convert(recordings, load(robot, sim), out, instruction)
+    count, problems = convert(recordings, load(robot, sim), out, instruction, namespace)
     for problem in problems:
         typer.secho(problem, fg='yellow', err=True)
     facts = read_demonstrations(out).facts

@@ -9,27 +9,30 @@ command up to half a period later. Where the recording tells of episodes, those 
 become one demonstration each; else all of it is one.
 
 Commands are those of `control_step`, which is the same for every robot; a recording without it is
-read by the topics of the robot's driver.
+read by the topics of the robot's driver. Of several robots in a recording one is read, by its
+namespace.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from async_chunking.bags.definitions import own_store
+from async_chunking.bags.clock import Clock, clock_of, set_back
+from async_chunking.bags.definitions import BagError, own_store
 from async_chunking.bags.files import Bag, find
+from async_chunking.bags.namespaces import STEPS, full, robot_namespace
 from async_chunking.bags.wire import (
     KINDS,
-    STEPS,
+    TIMES,
     Series,
     Wanted,
-    matching,
+    key_of,
     of_command,
     of_source,
     ours,
@@ -48,13 +51,17 @@ from async_chunking.robot.wiring import Wire
 _STALE = 0.5  # An observation or a command older than this is no longer one [s].
 _EPISODE = 'episode'
 
-Key = tuple[str, str]  # 'stream', 'measured' or 'command', and its name or topic.
+Key = tuple[str, Hashable]  # 'stream', 'measured' or 'command', and its name or `key_of` it.
 Said = Mapping[Key, Series]
 Told = Sequence[tuple[int, Mapping[str, Any]]]  # Stamp [ns] and content of each episode's end.
 
 
 def convert(
-    paths: Sequence[Path], robot: Embodiment, out: Path, instruction: str
+    paths: Sequence[Path],
+    robot: Embodiment,
+    out: Path,
+    instruction: str,
+    namespace: str | None = None,
 ) -> tuple[int, list[str]]:
     """
     Write the demonstrations of some recordings as one data set.
@@ -64,6 +71,7 @@ def convert(
         robot: Whose topics to read.
         out: New folder.
         instruction: What a language-conditioned policy would be told.
+        namespace: Of the robot; None where only one is in the recordings.
 
     Returns:
         How many demonstrations there are, and what was left out, a sentence each.
@@ -77,7 +85,7 @@ def convert(
     episodes: list[Demonstration] = []
     problems: list[str] = []
     for bag in find(paths):
-        found, left_out = demonstrations(bag, robot)
+        found, left_out = demonstrations(bag, robot, namespace)
         episodes += found
         problems += dict.fromkeys([*bag.problems, *left_out])
     if not episodes:
@@ -100,16 +108,25 @@ def describe(robot: Embodiment, instruction: str) -> Description:
     return Description(robot.name, robot.policy.policy_rate_hz, instruction, features)
 
 
-def demonstrations(bag: Bag, robot: Embodiment) -> tuple[list[Demonstration], list[str]]:
+def demonstrations(
+    bag: Bag, robot: Embodiment, namespace: str | None = None
+) -> tuple[list[Demonstration], list[str]]:
     """Return the demonstrations of one recording, and what was left out."""
-    said, told = _said(bag, robot), _episodes(bag)
     try:
+        wanted = _wanted(robot)
+        namespace = robot_namespace(bag, {what.topic for what in wanted.values()}, namespace)
+        said, clock = _said(bag, wanted, namespace)
+        told = _episodes(bag, namespace, clock)
         commands = _commands(bag, robot, said)
         spans = _spans(bag, said, commands, told)
-    except DatasetError as error:
+    except (DatasetError, BagError) as error:
         return [], [str(error)]
     found: list[Demonstration] = []
     problems = [f'{bag.path}: {len(told) - len(spans)} episodes failed'] * (len(told) > len(spans))
+    problems += [
+        f'{bag.path}: the clock was set by {seconds:+.1f} s; times are those of the executor'
+        for seconds in clock.steps
+    ]
     for start, stop in spans:
         try:
             found.append(_cut(said, commands, robot, start, stop, bag.path))
@@ -120,10 +137,10 @@ def demonstrations(bag: Bag, robot: Embodiment) -> tuple[list[Demonstration], li
 
 def _spans(bag: Bag, said: Said, commands: Sequence[Wire], told: Told) -> list[tuple[int, int]]:
     """Return where demonstrations begin and end [ns]."""
-    wires = [said['command', command.topic] for command in commands]
-    needed = {key: series for key, series in said.items() if key[0] != 'command'}
-    needed |= {('command', c.topic): said['command', c.topic] for c in commands}
-    silent = [name for (_, name), series in needed.items() if not len(series.stamps)]
+    wires = [said['command', key_of(command)] for command in commands]
+    needed = {_shown(key): series for key, series in said.items() if key[0] != 'command'}
+    needed |= {_shown(('command', key_of(c))): said['command', key_of(c)] for c in commands}
+    silent = [name for name, series in needed.items() if not len(series.stamps)]
     if silent:
         msg = f'{bag.path}: nothing was recorded of {", ".join(silent)}'
         raise DatasetError(msg)
@@ -137,17 +154,24 @@ def _spans(bag: Bag, said: Said, commands: Sequence[Wire], told: Told) -> list[t
     ]
 
 
+def _shown(key: Key) -> str:
+    """Return the topic, with its joints as it may hold others too, or the name of a stream."""
+    name = key[1]
+    return name if isinstance(name, str) else f'{name.topic} ({", ".join(name.joints)})'
+
+
 def _cut(
     said: Said, commands: Sequence[Wire], robot: Embodiment, start: int, stop: int, path: Path
 ) -> Demonstration:
     """Put what happened from `start` to `stop` [ns] on the policy's time grid."""
     period = 1e9 / robot.policy.policy_rate_hz
-    sent = said['command', commands[0].topic].stamps
+    sent = said['command', key_of(commands[0])].stamps
     sent = sent[(sent >= start) & (sent <= stop)]
     frames = round((stop - sent[0]) / period) + 1 if len(sent) else 0
     if frames < 2:
         msg = f'{path}: only {frames} frames of {period / 1e9:g} s have observation and command'
         raise DatasetError(msg)
+    _check_gaps(said, int(sent[0]), stop, path)
     times = sent[0] + np.round(np.arange(frames) * period).astype(np.int64)
     features = {
         name: _joined(said, 'measured', robot.sources, robot, times, path)[
@@ -159,6 +183,20 @@ def _cut(
     }
     action = _joined(said, 'command', commands, robot, times + int(period / 2), path)
     return Demonstration({**features, 'action': action})
+
+
+def _check_gaps(said: Said, start: int, stop: int, path: Path) -> None:
+    """Refuse a time in which nothing at all was recorded: every stream would be blamed for it."""
+    stamps = np.sort(np.concatenate(_column(said, 0)))
+    stamps = stamps[(stamps >= start) & (stamps <= stop)]
+    gaps = np.diff(stamps) * 1e-9
+    if len(gaps) and gaps.max() > _STALE:
+        at = (stamps[gaps.argmax()] - start) * 1e-9
+        msg = (
+            f'{path}: nothing at all was recorded for {gaps.max():.1f} s after {at:.1f} s: it was '
+            'paused, or the clock was set; record it again'
+        )
+        raise DatasetError(msg)
 
 
 def _places(stream: Stream, robot: Embodiment) -> list[int]:
@@ -177,7 +215,7 @@ def _joined(
     joints = np.empty((len(times), len(robot.joint_names)))
     for wire in wires:
         columns = [robot.joint_names.index(name) for name in wire.joints]
-        values = _newest(said[side, wire.topic], times, f'{path}: {wire.topic}')
+        values = _newest(said[side, key_of(wire)], times, f'{path}: {wire.topic}')
         joints[:, columns] = ours(values, wire)
     return joints
 
@@ -204,38 +242,71 @@ def _check_streams(robot: Embodiment) -> None:
             raise DatasetError(msg)
 
 
-def _said(bag: Bag, robot: Embodiment) -> Said:
-    """Return what was recorded of everything that is observed or commanded."""
+def _wanted(robot: Embodiment) -> dict[Key, Wanted]:
+    """Return everything that is observed or commanded."""
     wanted: dict[Key, Wanted] = {}
     for name, stream in robot.observations.items():
         if stream.kind == 'measured':
-            wanted |= {('measured', s.topic): of_source(s) for s in robot.sources}
+            wanted |= {('measured', key_of(s)): of_source(s) for s in robot.sources}
         else:
             joints = stream.joints or robot.joint_names
             wanted['stream', name] = Wanted(stream.topic, stream.kind, joints)
-    wanted |= {('command', c.topic): of_command(c) for c in robot.commands if c.sink in KINDS}
-    wanted['command', STEPS] = Wanted(STEPS, STEPS, robot.joint_names)
+    wanted |= {('command', key_of(c)): of_command(c) for c in robot.commands if c.sink in KINDS}
+    wanted['command', key_of(_steps(robot))] = Wanted(STEPS, STEPS, robot.joint_names)
+    return wanted
+
+
+def _steps(robot: Embodiment) -> Wire:
+    """Return where the executor tells all joints at once."""
+    return Wire(topic=STEPS, joints=robot.joint_names)
+
+
+_TIMES: Key = ('times', STEPS)
+
+
+def _said(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[Said, Clock]:
+    """Return what was recorded, by a clock that was never set, and that clock."""
     parts: dict[Key, list[Series]] = defaultdict(list)
-    for key, series in read(bag, wanted):
+    for key, series in read(bag, {**wanted, _TIMES: Wanted(STEPS, TIMES)}, namespace):
         parts[key].append(series)
-    return {
+    said = {
         key: Series(*map(np.concatenate, zip(*parts[key], strict=True)))
         if parts[key]
-        else Series(np.empty(0, dtype=np.int64), np.empty((0, 0)))
-        for key in wanted
+        else Series(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0, np.int64))
+        for key in (*wanted, _TIMES)
     }
+    steps = said.pop(_TIMES)
+    emitted = steps.values[:, 0] if steps.values.size else np.empty(0, np.int64)
+    clock = clock_of(steps.places, steps.stamps, emitted)
+    if not len(emitted) and (seconds := set_back(_column(said, 2), _column(said, 0))):
+        msg = (
+            f'{bag.path}: the clock went back by {seconds:.1f} s while it was recorded, and there '
+            f'is no {STEPS} to tell the time by; record it again'
+        )
+        raise DatasetError(msg)
+    return {key: _in_order(series, clock) for key, series in said.items()}, clock
+
+
+def _in_order(series: Series, clock: Clock) -> Series:
+    stamps = clock.corrected(series.places, series.stamps)
+    order = np.argsort(stamps, kind='stable')
+    return Series(stamps[order], series.values[order], series.places[order])
+
+
+def _column(said: Said, index: int) -> list[np.ndarray]:
+    return [series[index] for series in said.values()]
 
 
 def _commands(bag: Bag, robot: Embodiment, said: Said) -> Sequence[Wire]:
     """Return where to read the commands."""
-    steps = said['command', STEPS]
+    steps = said['command', key_of(_steps(robot))]
     if len(steps.stamps):
         lacking = np.flatnonzero(np.isnan(steps.values).any(axis=0))
         if lacking.size:
             joint = robot.joint_names[lacking[0]]
             msg = f'{bag.path}: {STEPS} lacks {joint}; is it of another robot than {robot.name}?'
             raise DatasetError(msg)
-        return (Wire(topic=STEPS, joints=robot.joint_names),)
+        return (_steps(robot),)
     for command in robot.commands:
         if command.sink not in KINDS:
             msg = (
@@ -246,10 +317,16 @@ def _commands(bag: Bag, robot: Embodiment, said: Said) -> Sequence[Wire]:
     return robot.commands
 
 
-def _episodes(bag: Bag) -> Told:
-    """Return when each episode ended, and what was told of it."""
-    found = []
-    for message in bag.messages(lambda topic: bool(matching(topic, [_EPISODE]))):
+def _episodes(bag: Bag, namespace: str, clock: Clock) -> Told:
+    """Return when each episode of a robot ended, and what was told of it."""
+    found, ticks = [], 0
+    steps, ends = full(namespace, STEPS), full(namespace, _EPISODE)
+    for message in bag.messages(lambda topic: topic.name in (steps, ends)):
+        if message.topic.name == steps:
+            ticks += 1
+            continue
         content: Any = own_store().deserialize_cdr(message.data, message.topic.type)
-        found.append((message.stamp, json.loads(content.data)))
+        place = clock.places[ticks - 1] + 0.5 if 0 < ticks <= len(clock.places) else 0.0
+        (stamp,) = clock.corrected(np.array([place]), np.array([message.stamp]))
+        found.append((int(stamp), json.loads(content.data)))
     return found
