@@ -113,9 +113,49 @@ def repeat_each(values: Tensor, samples: int) -> Tensor:
     return values.repeat_interleave(samples, 0)
 
 
-class CountingPolicy(FlowPolicy):
+class WrappedPolicy(FlowPolicy):
     """
-    Passes through to a policy and counts its velocity evaluations.
+    Pass everything through to another policy; a subclass changes what it is for.
+
+    Attributes:
+        policy: The one inside.
+    """
+
+    def __init__(self, policy: FlowPolicy) -> None:
+        self.policy = policy
+        self.horizon = policy.horizon
+        self.action_dim = policy.action_dim
+        self.num_steps = policy.num_steps
+        self.offers = policy.offers
+
+    def encode(self, observation: Observation) -> Encoding:
+        """Pass through."""
+        return self.policy.encode(observation)
+
+    def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
+        """Pass through."""
+        return self.policy.velocity(actions, flow_time, encoding)
+
+    def normalize(self, actions: Tensor, observation: Observation) -> Tensor:
+        """Pass through."""
+        return self.policy.normalize(actions, observation)
+
+    def denormalize(self, actions: Tensor, observation: Observation) -> Tensor:
+        """Pass through."""
+        return self.policy.denormalize(actions, observation)
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Pass through."""
+        return self.policy.networks()
+
+    def repeat(self, encoding: Encoding, samples: int) -> Encoding:
+        """Pass through."""
+        return self.policy.repeat(encoding, samples)
+
+
+class CountingPolicy(WrappedPolicy):
+    """
+    Count the velocity evaluations of a policy.
 
     Attributes:
         calls: Evaluations so far, of a whole batch each.
@@ -123,32 +163,12 @@ class CountingPolicy(FlowPolicy):
     """
 
     def __init__(self, policy: FlowPolicy) -> None:
-        self._policy = policy
-        self.horizon = policy.horizon
-        self.action_dim = policy.action_dim
-        self.num_steps = policy.num_steps
-        self.offers = policy.offers
+        super().__init__(policy)
         self.calls = 0
         self.samples = 0
-
-    def encode(self, observation: Observation) -> Encoding:
-        """Pass through."""
-        return self._policy.encode(observation)
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Pass through and count."""
         self.calls += 1
         self.samples += len(actions)
-        return self._policy.velocity(actions, flow_time, encoding)
-
-    def normalize(self, actions: Tensor, observation: Observation) -> Tensor:
-        """Pass through."""
-        return self._policy.normalize(actions, observation)
-
-    def denormalize(self, actions: Tensor, observation: Observation) -> Tensor:
-        """Pass through."""
-        return self._policy.denormalize(actions, observation)
-
-    def repeat(self, encoding: Encoding, samples: int) -> Encoding:
-        """Pass through."""
-        return self._policy.repeat(encoding, samples)
+        return super().velocity(actions, flow_time, encoding)

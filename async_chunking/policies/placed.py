@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.policies.base import ChunkPolicy, Encoding, FlowPolicy, Observation
+from async_chunking.policies.base import (
+    ChunkPolicy,
+    Encoding,
+    FlowPolicy,
+    Observation,
+    WrappedPolicy,
+)
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
@@ -77,23 +83,19 @@ def place(policy: Policy, placement: Placement) -> Policy:
     return PlacedChunk(policy, placement)
 
 
-class Placed(FlowPolicy):
+class Placed(WrappedPolicy):
     """A flow policy that runs as it should; see `place`."""
 
     def __init__(self, policy: FlowPolicy, placement: Placement) -> None:
-        self._policy = policy
+        super().__init__(policy)
         self._placement = placement
-        self.horizon = policy.horizon
-        self.action_dim = policy.action_dim
-        self.num_steps = policy.num_steps
-        self.offers = policy.offers
         _halve(policy.networks(), placement)
         self._velocity = torch.compile(policy.velocity) if placement.compiled else policy.velocity
 
     def encode(self, observation: Observation) -> Encoding:
         """Encode on the device."""
         with _precision(self._placement):
-            return self._policy.encode(_moved(observation, self._placement))
+            return super().encode(_moved(observation, self._placement))
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Return the velocity [B, H, D] in single precision."""
@@ -103,19 +105,11 @@ class Placed(FlowPolicy):
     def normalize(self, actions: Tensor, observation: Observation) -> Tensor:
         """Move actions [B, R, D] to the device."""
         actions = actions.to(self._placement.device)
-        return self._policy.normalize(actions, _moved(observation, self._placement))
+        return super().normalize(actions, _moved(observation, self._placement))
 
     def denormalize(self, actions: Tensor, observation: Observation) -> Tensor:
         """Move actions [B, R, D] back."""
-        return self._policy.denormalize(actions, _moved(observation, self._placement)).cpu()
-
-    def networks(self) -> tuple[nn.Module, ...]:
-        """Pass through."""
-        return self._policy.networks()
-
-    def repeat(self, encoding: Encoding, samples: int) -> Encoding:
-        """Pass through."""
-        return self._policy.repeat(encoding, samples)
+        return super().denormalize(actions, _moved(observation, self._placement)).cpu()
 
 
 class PlacedChunk(ChunkPolicy):

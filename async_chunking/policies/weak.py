@@ -5,45 +5,34 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from async_chunking.policies.base import Encoding, FlowPolicy, Observation
+from async_chunking.policies.base import Encoding, FlowPolicy, Observation, WrappedPolicy
 
 
-class WithWeak(FlowPolicy):
+class WithWeak(WrappedPolicy):
     """
-    Is the strong policy in all respects, and carries the weak one along.
+    Be the strong policy in all respects, and carry the weak one along.
 
     An encoding is the pair of both policies' encodings, since each has an encoder of its own.
 
     Attributes:
-        strong: The policy itself.
+        policy: The strong one.
         weak: Less trained, with chunks of the same shape and normalisation.
     """
 
     def __init__(self, strong: FlowPolicy, weak: FlowPolicy) -> None:
-        self.strong = strong
+        super().__init__(strong)
         self.weak = weak
-        self.horizon = strong.horizon
-        self.action_dim = strong.action_dim
-        self.num_steps = strong.num_steps
         self.offers = strong.offers | {'weak_policy'}
 
     def encode(self, observation: Observation) -> Encoding:
         """Return both encodings."""
-        return self.strong.encode(observation), self.weak.encode(observation)
+        return self.policy.encode(observation), self.weak.encode(observation)
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Return the strong policy's velocity."""
-        return self.strong.velocity(actions, flow_time, encoding[0])
-
-    def normalize(self, actions: Tensor, observation: Observation) -> Tensor:
-        """Pass through to the strong policy."""
-        return self.strong.normalize(actions, observation)
-
-    def denormalize(self, actions: Tensor, observation: Observation) -> Tensor:
-        """Pass through to the strong policy."""
-        return self.strong.denormalize(actions, observation)
+        return self.policy.velocity(actions, flow_time, encoding[0])
 
     def repeat(self, encoding: Encoding, samples: int) -> Encoding:
         """Repeat each encoding as its policy does."""
         strong, weak = encoding
-        return self.strong.repeat(strong, samples), self.weak.repeat(weak, samples)
+        return self.policy.repeat(strong, samples), self.weak.repeat(weak, samples)

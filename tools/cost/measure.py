@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
-from async_chunking.policies.base import Encoding, FlowPolicy, Observation
+from async_chunking.policies.base import Encoding, FlowPolicy, Observation, WrappedPolicy
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Context, normal
 from async_chunking.strategies import SAMPLERS
@@ -68,32 +68,24 @@ class Recorder(WithWeak):
     """A policy that is its own weak one, and notes the kind of every call."""
 
     def __init__(self, policy: WithWeak) -> None:
-        noting = _Noting(policy.strong)
+        noting = _Noting(policy.policy)
         super().__init__(noting, noting)
 
     @property
     def kinds(self) -> list[Kind]:
         """Of the calls so far."""
-        return self.strong.kinds
+        return self.policy.kinds
 
 
-class _Noting(FlowPolicy):
+class _Noting(WrappedPolicy):
     def __init__(self, policy: FlowPolicy) -> None:
-        self.policy = policy
-        self.horizon, self.action_dim = policy.horizon, policy.action_dim
-        self.num_steps, self.offers = policy.num_steps, policy.offers
+        super().__init__(policy)
         self.kinds: list[Kind] = []
-
-    def encode(self, observation: Observation) -> Encoding:
-        return self.policy.encode(observation)
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         time = tuple(flow_time[0].reshape(-1).tolist())
         self.kinds.append(Kind(len(actions), time, actions.requires_grad))
-        return self.policy.velocity(actions, flow_time, encoding)
-
-    def repeat(self, encoding: Encoding, samples: int) -> Encoding:
-        return self.policy.repeat(encoding, samples)
+        return super().velocity(actions, flow_time, encoding)
 
 
 class Case:
