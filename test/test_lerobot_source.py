@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import lerobot_files
 import pytest
 
 from async_chunking.bringup.describe import describe
@@ -35,9 +35,8 @@ DIFFUSION = {
 }  # fmt: skip
 
 
-def write(folder: Path, config: dict[str, Any]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'config.json').write_text(json.dumps(config))
+def write(folder: Path, config: Any) -> Path:
+    lerobot_files.write(folder, config)
     (folder / 'model.safetensors').write_bytes(b'weights')
     return folder
 
@@ -63,6 +62,40 @@ def test_the_table_of_kinds_says_the_same(tmp_path: Path) -> None:
     columns = KINDS['lerobot'].columns.values()
     flow, chunk = (LeRobotSource(write(tmp_path / c['type'], c)).offers for c in (PI0, DIFFUSION))
     assert [offer.always for offer in columns] == [flow, chunk]
+
+
+@pytest.mark.parametrize(
+    ('prepare', 'message'),
+    [
+        ({'state': {}}, 'observation.state has no mean and no std, which MEAN_STD needs'),
+        ({'state': {'observation.state.mean': 14}}, 'observation.state has no std'),
+        (
+            {'state': {'so100.buffer.observation.state.mean': 14}},
+            'There are statistics of: so100.buffer.observation.state',
+        ),
+        ({'action': {}}, r'policy_postprocessor\.json: action has no mean and no std'),
+        ({'processors': False}, r'policy_preprocessor\.json is missing.*before 0\.4'),
+        ({'steps': ()}, 'has no step normalizer_processor, so input_features would not be'),
+        ({'modes': {'STATE': 'MEAN_STDDEV'}}, "observation.state is normalised by 'MEAN_STDDEV'"),
+        ({'config': {'n_action_steps': 60}}, 'n_action_steps 60 is more than chunk_size 50'),
+        ({'shards': True}, 'the weights are in shards'),
+        ({'adapter': True}, r'adapter_config\.json: this is an adapter'),
+        ({'weights': False}, r'has no model\.safetensors'),
+    ],
+)
+def test_what_lerobot_would_run_wrongly_is_refused_by_name(
+    tmp_path: Path, prepare: dict[str, Any], message: str
+) -> None:
+    given = {**prepare, 'config': {**PI0, **prepare.get('config', {})}}
+    folder = lerobot_files.write(tmp_path / 'checkpoint', **given)
+    with pytest.raises(CheckpointError, match=message):
+        open_policy(PolicySpec(describe('viperx', {}).robot, 'lerobot', str(folder)))
+
+
+def test_a_feature_that_is_not_normalised_needs_no_statistics(tmp_path: Path) -> None:
+    folder = lerobot_files.write(tmp_path, PI0, modes={'STATE': 'IDENTITY'}, state={})
+    robot = describe('viperx', {}).robot
+    assert open_policy(PolicySpec(robot, 'lerobot', str(folder))).horizon == 50
 
 
 def test_the_folder_may_be_that_of_a_training_run(tmp_path: Path) -> None:

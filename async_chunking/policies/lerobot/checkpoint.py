@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.policies.lerobot.statistics import check_statistics
 
 # Type of a flow policy -> its key for the number of solver steps.
 FLOWS = {'pi0': 'num_inference_steps', 'pi05': 'num_inference_steps', 'smolvla': 'num_steps'}
 CHUNKS = ('act', 'diffusion')
 TASK = 'task'  # LeRobot's name for what the robot is told.
 _EMPTY_CAMERA = 'empty_camera'  # LeRobot lists cameras that are not there, and fills them itself.
+_WEIGHTS = 'model.safetensors'
+# Files beside config.json that say that the weights are not, or not all, in `_WEIGHTS`.
+_NOT_WHOLE = {
+    f'{_WEIGHTS}.index.json': f'the weights are in shards, LeRobot reads {_WEIGHTS} alone; '
+    'load and save them again in one file',
+    'adapter_config.json': 'this is an adapter (PEFT); merge it into its base policy first',
+}
 
 
 class LeRobotCheckpoint:
@@ -48,6 +56,26 @@ class LeRobotCheckpoint:
         if self.config.get('adapt_to_pi_aloha'):
             msg = f'{self.path}: adapt_to_pi_aloha is set, which changes the joints behind the '
             raise CheckpointError(msg + 'processors; convert the checkpoint to plain joints')
+
+    def check(self) -> None:
+        """
+        Refuse a checkpoint that LeRobot would not load, or would run without a word and wrongly.
+
+        Raises:
+            CheckpointError: Its weights are elsewhere, it lacks statistics, or its numbers
+                contradict each other.
+        """
+        for name, reason in _NOT_WHOLE.items():
+            if (self.path / name).exists():
+                raise CheckpointError(f'{self.path / name}: {reason}')
+        if not (self.path / _WEIGHTS).is_file():
+            raise CheckpointError(f'{self.path} has no {_WEIGHTS}: the policy has no weights')
+        rows = 'horizon' if self.type == 'diffusion' else 'chunk_size'
+        played, planned = self.config.get('n_action_steps', 0), self.config.get(rows, 0)
+        if played > planned:
+            msg = f'{self.path / "config.json"}: n_action_steps {played} is more than {rows} '
+            raise CheckpointError(f'{msg}{planned}; LeRobot refuses it. Lower n_action_steps')
+        check_statistics(self.path, self.config)
 
     @property
     def horizon(self) -> int:
@@ -92,7 +120,7 @@ class LeRobotCheckpoint:
     def weights_digest(self) -> str:
         """SHA-256 of the weights."""
         found = hashlib.sha256()
-        with (self.path / 'model.safetensors').open('rb') as file:
+        with (self.path / _WEIGHTS).open('rb') as file:
             while block := file.read(1 << 20):
                 found.update(block)
         return found.hexdigest()

@@ -191,13 +191,22 @@ def load(
     try:
         policy, before, after = _load(source, str(device))
     except Exception as error:  # Whatever foreign code raises.
-        raise CheckpointError(f'{source.path}: LeRobot cannot load it: {error}') from error
+        raise CheckpointError(f'{source.path}: LeRobot cannot load it: {_chain(error)}') from error
     _check_loaded(policy, source)
     policy.to(device).eval().requires_grad_(False)
     processors = Processors(before, after, source.expects, source.action_dim)
     if source.type in FLOWS:
         return Reversed(LeRobotFlow(policy, processors, source))
     return LeRobotChunk(policy, processors, source)
+
+
+def _chain(error: BaseException | None) -> str:
+    """Return what went wrong and why, down to the first cause."""
+    found = []
+    while error is not None and len(found) < 5:
+        found.append(str(error) or type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return '; because: '.join(dict.fromkeys(found))
 
 
 def _load(source: LeRobotCheckpoint, device: str) -> tuple[Any, Any, Any]:

@@ -46,4 +46,6 @@ def open_policy(spec: PolicySpec) -> LeRobotSource:
     if not spec.path:
         msg = 'policy:=lerobot needs policy_path:=FOLDER, a checkpoint saved by LeRobot'
         raise CheckpointError(msg)
-    return LeRobotSource(spec.path)
+    source = LeRobotSource(spec.path)
+    source.check()
+    return source
