@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from tools_command import invoke
 
 from async_chunking.executor import Outcome
 from async_chunking.safety import Limits
@@ -167,12 +167,9 @@ def test_every_fault_says_what_it_does_and_expects_counters_that_there_are(name:
 
 
 def test_the_command_lists_faults_and_refuses_others() -> None:
-    from async_chunking.cli import application
-
-    app = application('faults')
-    listed = CliRunner().invoke(app, ['faults', '--list']).output.splitlines()
+    listed = invoke('faults', '--list').output.splitlines()
     assert [line.split(':')[0] for line in listed] == list(FAULTS)
-    refused = CliRunner().invoke(app, ['faults', '--only', 'policy kiled'])
+    refused = invoke('faults', '--only', 'policy kiled')
     assert 'policy killed' in str(refused.exception)
 
 
