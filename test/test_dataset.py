@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import demonstrations
@@ -27,6 +28,45 @@ def test_demonstrations_come_back(tmp_path: Path):
     assert data.starts.tolist() == [0, 5, 10]
     assert (data.fps, data.robot, data.joint_names) == (50.0, 'toy', ('left', 'right'))
     assert (data.facts.episodes, data.facts.frames) == (3, 15)
+
+
+def _rename(path: Path, names) -> Path:
+    file = path / 'meta/info.json'
+    info = json.loads(file.read_text())
+    info['features']['action']['names'] = names
+    file.write_text(json.dumps(info))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('names', 'expected'),
+    [
+        (['left', 'right'], ('left', 'right')),
+        ({'motors': ['left', 'right']}, ('left', 'right')),
+        ({'left': ['waist'], 'right': ['wrist']}, ('waist', 'wrist')),
+        (['actions'], ()),  # What the axis is, not what is on it.
+        ({'axes': ['x', 'y', 'z']}, ()),
+        (None, ()),
+    ],
+)
+def test_names_in_groups_come_one_after_the_other(tmp_path: Path, names, expected):
+    path = _rename(demonstrations.write(tmp_path), names)
+    assert read_demonstrations(path).joint_names == expected
+
+
+def test_numbers_of_any_shape_are_read_and_the_rest_is_named(tmp_path: Path):
+    def extend(table: dict) -> None:
+        frames = len(table['action'])
+        table['observation.distance'] = [float(i) for i in range(frames)]
+        table['observation.closed'] = [i % 2 == 0 for i in range(frames)]
+        table['observation.pose'] = [[[1.0, 2.0], [3.0, float(i)]] for i in range(frames)]
+        table['observation.word'] = ['lift'] * frames
+
+    data = read_demonstrations(demonstrations.write(tmp_path, extend))
+    assert data.observations['observation.distance'][:3].tolist() == [[0.0], [1.0], [2.0]]
+    assert data.observations['observation.closed'][:2].tolist() == [[1.0], [0.0]]
+    assert data.observations['observation.pose'][7].tolist() == [1.0, 2.0, 3.0, 7.0]
+    assert data.left_alone == ('observation.word',)
 
 
 def test_the_fingerprint_follows_the_numbers_not_the_place(tmp_path: Path):
@@ -61,6 +101,10 @@ def _narrow(table: dict) -> None:
     table['action'] = [row[:1] for row in table['action']]
 
 
+def _slow(table: dict) -> None:
+    table['timestamp'] = [value * 50.0 / 15.0 for value in table['timestamp']]
+
+
 def _no_state(table: dict) -> None:
     del table['observation.state']
 
@@ -73,6 +117,7 @@ def _no_state(table: dict) -> None:
         (_nan, r'environment_state is .*nan.* in episode 1, frame 3; 1 frames are not finite'),
         (_gap, r'frame_index of episode 0 does not count from 0 to 28'),
         (_narrow, r'observation.state has 2 numbers, action 1'),
+        (_slow, r'says 50 frames per second, the time stamps have 15'),
         (_no_state, r"no column 'observation.state'. Columns: observation.environment_state"),
     ],
 )
@@ -116,3 +161,11 @@ def test_held_out_episodes_are_not_learned_from(tmp_path: Path):
     assert not set(train.frames.tolist()) & set(validation.frames.tolist())
     only_one = read_demonstrations(demonstrations.write(tmp_path / 'one', episodes=1, frames=4))
     assert [len(w) for w in split(only_one, 0.2, seed=0)] == [4, 0]
+
+
+def test_a_data_set_of_which_a_file_is_missing_is_refused(tmp_path: Path):
+    path = demonstrations.write(tmp_path, episodes=3, frames=5)
+    file = path / 'meta/info.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | {'total_frames': 25}))
+    with pytest.raises(DataError, match=r'says 25 frames, data/ has 15: parquet'):
+        read_demonstrations(path)

@@ -62,7 +62,10 @@ def show(data: Annotated[Path, typer.Argument(help='Demonstrations.')]) -> None:
     found = read_demonstrations(data)
     facts = found.facts
     typer.echo(f'{facts.episodes} episodes, {facts.frames} frames at {found.fps:g} Hz')
-    typer.echo(f'robot {found.robot or "unknown"}, joints {", ".join(found.joint_names)}')
+    joints = ', '.join(found.joint_names) or f'{found.action_dim} without names'
+    typer.echo(f'robot {found.robot or "unknown"}, joints {joints}')
     for name, values in found.observations.items():
         typer.echo(f'{name} [{values.shape[1]}]')
+    if found.left_alone:
+        typer.echo(f'not read, as they are no numbers: {", ".join(found.left_alone)}')
     typer.echo(f'fingerprint {facts.fingerprint}')

@@ -8,14 +8,16 @@ Demonstrations on disk: the parquet form of LeRobotDataset v3, read without lero
     DIR/data/**/*.parquet       one row per frame: episode_index, frame_index, timestamp [s],
                                 action [D], observation.state [D], observation.* [any]
 
-A frame's action is the command that was sent on seeing that frame's observation. Features that are
-no list of numbers (images, strings) are left alone.
+A frame's action is the command that was sent on seeing that frame's observation. Numbers of any
+shape are read, a single one as a column of one; images and strings are left alone, and named.
+LeRobotDataset v2.1, a parquet file for each episode, is read as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,7 @@ class Demonstrations:
         fps: Frames per second.
         robot: Name of the embodiment, or ''.
         joint_names: [D], or empty.
+        left_alone: Features of the observation that are no numbers.
     """
 
     source: Path
@@ -57,6 +60,7 @@ class Demonstrations:
     fps: float
     robot: str = ''
     joint_names: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
 
     @property
     def action_dim(self) -> int:
@@ -84,17 +88,21 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
     Read a folder of demonstrations.
 
     Raises:
-        DataError: No data, ragged rows, a missing column, NaN, or actions and state that differ in
-            size.
+        DataError: No data, files or frames that are missing, ragged rows, a missing column, NaN,
+            time stamps of another rate, or actions and state that differ in size.
     """
     path = Path(path)
     info = _read_info(path)
     table = _read_table(path)
+    _check_total(info, table.num_rows, path)
     order = np.lexsort((_column(table, 'frame_index'), _column(table, 'episode_index')))
     episode = _column(table, 'episode_index')[order]
     ends = np.append(np.flatnonzero(np.diff(episode)) + 1, len(episode))
     _check_frames(_column(table, 'frame_index')[order], ends, path)
-    columns = {name: _matrix(table, name, path)[order] for name in _matrices(table)}
+    _check_rate(table, order, ends, float(info['fps']), path)
+    columns = {name: _matrix(table, name, path)[order] for name in _numeric(table)}
+    described = [*info['features'], *table.column_names]
+    observed = [name for name in dict.fromkeys(described) if name.startswith('observation.')]
     actions = columns.pop('action')
     state = columns['observation.state']
     _check_finite({'action': actions, **columns}, episode, path)
@@ -104,7 +112,7 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
             f'this package commands joint positions, so they must be the same joints'
         )
         raise DataError(msg)
-    names = info['features'].get('action', {}).get('names')
+    action = info['features'].get('action', {})
     return Demonstrations(
         source=path,
         observations=columns,
@@ -112,7 +120,8 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
         ends=ends,
         fps=float(info['fps']),
         robot=str(info.get('robot_type') or ''),
-        joint_names=_joint_names(names),
+        joint_names=_joint_names(action.get('names'), actions.shape[1]),
+        left_alone=tuple(name for name in observed if name not in columns),
     )
 
 
@@ -169,19 +178,25 @@ def _read_table(path: Path) -> pa.Table:
     return table
 
 
-def _matrices(table: pa.Table) -> list[str]:
-    """Return the columns that are vectors of numbers: the action and what is observed."""
+def _numeric(table: pa.Table) -> list[str]:
+    """Return the columns that are numbers: the action and what is observed."""
     return [
         field.name
         for field in table.schema
         if (field.name == 'action' or field.name.startswith('observation.'))
-        and pa.types.is_nested(field.type)
-        and hasattr(field.type, 'value_type')
         and (
-            pa.types.is_floating(field.type.value_type)
-            or pa.types.is_integer(field.type.value_type)
+            pa.types.is_floating(kind := _leaf(field.type))
+            or pa.types.is_integer(kind)
+            or pa.types.is_boolean(kind)
         )
     ]
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    """Return what a list, or a list of lists, is made of."""
+    while hasattr(kind, 'value_type') and pa.types.is_nested(kind):
+        kind = kind.value_type
+    return kind
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:
@@ -189,7 +204,7 @@ def _column(table: pa.Table, name: str) -> np.ndarray:
 
 
 def _matrix(table: pa.Table, name: str, path: Path) -> np.ndarray:
-    rows = table.column(name).to_numpy(zero_copy_only=False)
+    rows = _rows(table.column(name))
     lengths = np.array([-1 if row is None else len(row) for row in rows])
     wrong = np.flatnonzero(lengths != lengths[0])
     if wrong.size or lengths[0] < 1:
@@ -201,6 +216,22 @@ def _matrix(table: pa.Table, name: str, path: Path) -> np.ndarray:
         )
         raise DataError(msg)
     return np.stack(rows).astype(np.float32)
+
+
+def _rows(column: pa.ChunkedArray) -> Any:
+    """Return the numbers of each row, None where there are none."""
+    if not pa.types.is_nested(column.type):
+        return column.to_numpy().astype(np.float32)[:, None]
+    if pa.types.is_nested(column.type.value_type):
+        return [_flat(row) for row in column.to_pylist()]
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _flat(value: Any) -> list[float]:
+    """Return numbers of any shape, row after row; none for None."""
+    if isinstance(value, list):
+        return [number for item in value for number in _flat(item)]
+    return [] if value is None else [value]
 
 
 def _check_frames(frame: np.ndarray, ends: np.ndarray, path: Path) -> None:
@@ -227,8 +258,43 @@ def _check_finite(columns: dict[str, np.ndarray], episode: np.ndarray, path: Pat
             raise DataError(msg)
 
 
-def _joint_names(names: Any) -> tuple[str, ...]:
-    """Return LeRobot's 'names', which is a list or a list under one key."""
+def _joint_names(names: Any, count: int) -> tuple[str, ...]:
+    """
+    Return LeRobot's 'names': a list, or lists under the names of groups, one after the other.
+
+    A list of another length names the axis ('motors', 'actions') and not what is on it.
+    """
     if isinstance(names, dict):
-        names = next(iter(names.values()), None)
-    return tuple(map(str, names)) if isinstance(names, list) else ()
+        found = [
+            str(name) for group in names.values() if isinstance(group, list) for name in group
+        ]
+    else:
+        found = [str(name) for name in names] if isinstance(names, list) else []
+    return tuple(found) if len(found) == count else ()
+
+
+def _check_total(info: dict[str, Any], frames: int, path: Path) -> None:
+    """Refuse a data set of which files are missing, or are there twice."""
+    total = info.get('total_frames', frames)
+    if total != frames:
+        msg = (
+            f'{path}: meta/info.json says {total} frames, data/ has {frames}: parquet files are '
+            'missing or of another version of it. Copy it once more'
+        )
+        raise DataError(msg)
+
+
+def _check_rate(
+    table: pa.Table, order: np.ndarray, ends: np.ndarray, fps: float, path: Path
+) -> None:
+    """Refuse time stamps that do not go by the frames per second that are told."""
+    if 'timestamp' not in table.column_names:
+        return
+    times = np.asarray(_column(table, 'timestamp'), dtype=np.float64)[order]
+    steps = np.delete(np.diff(times), ends[:-1] - 1)
+    if len(steps) and not 0.9 < (found := float(np.median(steps)) * fps) < 1.1:
+        msg = (
+            f'{path}: meta/info.json says {fps:g} frames per second, the time stamps have '
+            f'{fps / found if found else math.inf:.3g}'
+        )
+        raise DataError(msg)

@@ -254,7 +254,7 @@ class PolicyNode(RobotNode):
         found = [value]
         for step in range(1, steps):
             sample = self._observations.newest_of(name, until_ns - round(step * period_ns))
-            found.append(found[-1] if sample is None else _content(sample))
+            found.append(found[-1] if sample is None else _content(sample, self._source.resizing))
         return np.stack(found[::-1])
 
     def _value(self, name: str, sample: Sample | None, now_ns: int) -> Any:
@@ -275,7 +275,7 @@ class PolicyNode(RobotNode):
             msg = f'{place} is {age:.2f} s old, at most {oldest} s are allowed{why}'
             raise AsyncChunkingError(msg)
         try:
-            return _content(sample)
+            return _content(sample, self._source.resizing)
         except AsyncChunkingError as error:
             msg = f'{place}: {error}'
             raise AsyncChunkingError(msg) from None
@@ -308,8 +308,8 @@ class PolicyNode(RobotNode):
         self._diagnostics.publish(level, message, values | faults)
 
 
-def _content(sample: Sample) -> Any:
-    return sample.values.pixels() if isinstance(sample.values, Picture) else sample.values
+def _content(sample: Sample, resizing: str) -> Any:
+    return sample.values.pixels(resizing) if isinstance(sample.values, Picture) else sample.values
 
 
 def main() -> int:

@@ -46,8 +46,8 @@ class Stream(Settings):
             the message holds joints.
         height: Of an image as the camera sends it [pixels].
         width: Of an image as the camera sends it [pixels].
-        resize: Height and width that the policy gets [pixels]: scaled, with black bars where the
-            shapes differ. None for those of the camera.
+        resize: Height and width that the policy gets [pixels]: scaled as its training did, with
+            black bars where the shapes differ. None for those of the camera.
         channels_first: The policy gets [3, height, width] instead of [height, width, 3].
         qos: 'sensor_data' (best effort) or 'reliable'. 'measured' has that of its sources.
     """

@@ -35,6 +35,7 @@ from async_chunking.bringup.processes import Processes
 from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes.observations.errors import StreamError
 from async_chunking.nodes.observations.pictures import compressed_reader, image_reader
+from async_chunking.nodes.observations.resizing import RESIZINGS
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.observations.streams import Sample
 from async_chunking.robot.embodiment import Embodiment, load
@@ -99,6 +100,55 @@ def test_resizing_keeps_the_shape_and_pads_with_black():
     np.testing.assert_array_equal(pixels[[0, 5]], 0)
 
 
+GREY = np.random.default_rng(3).integers(0, 255, (48, 85, 3), np.uint8)  # 848 x 480, smaller.
+
+
+@pytest.mark.parametrize(
+    ('resizing', 'black'),
+    [('openpi', (49, 49)), ('lerobot', (49, 49)), ('lerobot_corner', (98, 0))],
+)
+def test_each_kind_of_policy_has_its_black_rows(resizing: str, black: tuple[int, int]):
+    """480 rows of 848 columns become 126.8 of 224: 126, and the 98 others are black."""
+    camera = CAMERA.model_copy(update={'height': 480, 'width': 848, 'resize': (224, 224)})
+    sent = image(np.full((480, 848, 3), 200, np.uint8), 'rgb8')
+    pixels = image_reader(camera)(sent).pixels(resizing)
+    filled = np.flatnonzero(pixels.any(axis=(1, 2)))
+    assert (filled[0], 223 - filled[-1]) == black
+    np.testing.assert_array_equal(pixels[filled], 200)
+
+
+def test_openpi_scales_as_its_client():
+    scaled = RESIZINGS['openpi'](GREY, 24, 24)
+    known = Pillow.fromarray(GREY).resize((24, 13), Pillow.Resampling.BILINEAR)
+    np.testing.assert_array_equal(scaled[5:18], np.asarray(known))
+
+
+@pytest.mark.parametrize(
+    ('resizing', 'rows'), [('lerobot', (5, 18)), ('lerobot_corner', (11, 24))]
+)
+def test_lerobot_scales_as_its_networks(resizing: str, rows: tuple[int, int]):
+    torch = pytest.importorskip('torch')
+    scaled = RESIZINGS[resizing](GREY, 24, 24)
+    known = torch.nn.functional.interpolate(
+        torch.from_numpy(GREY).permute(2, 0, 1)[None].float(), (13, 24), mode='bilinear'
+    )[0].permute(1, 2, 0)
+    assert np.abs(scaled[slice(*rows)] - known.numpy()).max() <= 0.51
+
+
+def test_a_picture_of_depth_is_no_colour():
+    """1200 mm in 16 bits would become white."""
+    stream = Stream(kind='compressed_image', topic='front', height=2, width=3)
+    read = compressed_reader(stream)
+    depth = compressed(np.full((2, 3), 1200, np.uint16))
+    depth.format = '16UC1; png compressed '
+    with pytest.raises(StreamError, match=r"format '16UC1; png compressed ' has 16 or more bits"):
+        read(depth)
+    for form in ('16UC1; compressedDepth png', ''):  # The header of its transport in front.
+        packed = CompressedImage(format=form, data=array('B', bytes(12) + bytes(depth.data)))
+        with pytest.raises(StreamError, match=rf"format '{form}' is a depth picture"):
+            read(packed)
+
+
 def test_channels_may_come_first():
     stream = CAMERA.model_copy(update={'channels_first': True})
     pixels = image_reader(stream)(image(PIXELS, 'rgb8')).pixels()
@@ -126,7 +176,7 @@ def test_compressed_pictures_that_are_none():
     read = compressed_reader(stream)
     with pytest.raises(StreamError, match='expected 3 x 2 pixels, got 2 x 2'):
         read(compressed(PIXELS[:, :2]))
-    with pytest.raises(StreamError, match='neither JPEG nor PNG'):
+    with pytest.raises(StreamError, match='neither JPEG nor PNG, 13 bytes that begin with 6e 6f'):
         read(CompressedImage(data=array('B', b'not a picture')))
     noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
     whole = compressed(noise)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
 from sensor_msgs.msg import CompressedImage, Image
 
 from async_chunking.nodes.observations.errors import StreamError
+from async_chunking.nodes.observations.resizing import RESIZINGS
 from async_chunking.robot.embodiment import Stream
 
 # ROS encoding -> channels, and which of them are red, green and blue.
@@ -24,6 +24,12 @@ ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
     'bgra8': (4, (2, 1, 0)),
     'mono8': (1, (0, 0, 0)),
 }
+
+
+# Kinds of pixel, as Pillow names them, that are 8 bits a channel; depth has 16 and is no colour.
+_EIGHT_BITS = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'CMYK', 'YCbCr')
+_DEPTH_HEADER = 12  # Bytes that compressed_depth_image_transport puts in front of its PNG.
+_PNG = b'\x89PNG'
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,18 @@ class Picture:
     resize: tuple[int, int] | None = None
     channels_first: bool = False
 
-    def pixels(self) -> np.ndarray:
+    def pixels(self, resizing: str = 'openpi') -> np.ndarray:
         """Return the pixels that the policy gets, uint8.
+
+        Args:
+            resizing: How the policy's training scaled pictures, see `RESIZINGS`.
 
         Raises:
             StreamError: What came is no picture after all.
         """
         pixels = self.decode()
         if self.resize is not None and pixels.shape[:2] != self.resize:
-            height, width = self.resize
-            pixels = np.asarray(ImageOps.pad(Pillow.fromarray(pixels), (width, height)))
+            pixels = RESIZINGS[resizing](pixels, *self.resize)
         return np.moveaxis(pixels, 2, 0) if self.channels_first else pixels
 
 
@@ -80,9 +88,9 @@ def compressed_reader(stream: Stream) -> Callable[[CompressedImage], Picture]:
 
     def read(message: CompressedImage) -> Picture:
         content = bytes(message.data)
-        image = _opened(content)  # Reads no more than the header.
+        image = _opened(content, message.format)  # Reads no more than the header.
         _check_size(stream, image.height, image.width)
-        return _picture(stream, lambda: _decompressed(content))
+        return _picture(stream, lambda: _decompressed(content, message.format))
 
     return read
 
@@ -107,17 +115,32 @@ def _raw(message: Image) -> np.ndarray:
     return np.ascontiguousarray(rows.reshape(message.height, message.width, channels)[..., order])
 
 
-def _opened(content: bytes) -> Any:
+def _opened(content: bytes, form: str) -> Any:
+    if 'compressedDepth' in form or content[_DEPTH_HEADER : _DEPTH_HEADER + 4] == _PNG:
+        msg = (
+            f"format '{form}' is a depth picture, not a colour one; name the camera's colour topic"
+        )
+        raise StreamError(msg)
     try:
-        return Pillow.open(io.BytesIO(content), formats=('JPEG', 'PNG'))
-    except (OSError, Pillow.DecompressionBombError) as error:
-        msg = f'neither JPEG nor PNG ({error})'
+        image = Pillow.open(io.BytesIO(content), formats=('JPEG', 'PNG'))
+    except Pillow.UnidentifiedImageError:
+        begin = content[:8].hex(' ') or 'nothing'
+        msg = (
+            f"format '{form}': neither JPEG nor PNG, {len(content)} bytes that begin with {begin}"
+        )
         raise StreamError(msg) from None
+    except (OSError, Pillow.DecompressionBombError) as error:
+        msg = f"format '{form}': a damaged picture ({error})"
+        raise StreamError(msg) from None
+    if image.mode not in _EIGHT_BITS:
+        msg = f"format '{form}' has 16 or more bits a pixel ({image.mode}): depth, not colour"
+        raise StreamError(msg)
+    return image
 
 
-def _decompressed(content: bytes) -> np.ndarray:
+def _decompressed(content: bytes, form: str) -> np.ndarray:
     try:
-        return np.asarray(_opened(content).convert('RGB'))
+        return np.asarray(_opened(content, form).convert('RGB'))
     except (OSError, SyntaxError) as error:
         msg = f'a damaged picture ({error})'
         raise StreamError(msg) from None

@@ -20,6 +20,8 @@ from async_chunking.policies.lerobot.statistics import check_statistics
 
 # Type of a flow policy -> its key for the number of solver steps.
 FLOWS = {'pi0': 'num_inference_steps', 'pi05': 'num_inference_steps', 'smolvla': 'num_steps'}
+# Type of a policy that scales pictures itself -> how; see `nodes.observations.resizing`.
+_RESIZINGS = {'pi0': 'lerobot', 'pi05': 'lerobot', 'smolvla': 'lerobot_corner'}
 CHUNKS = ('act', 'diffusion')
 TASK = 'task'  # LeRobot's name for what the robot is told.
 _EMPTY_CAMERA = 'empty_camera'  # LeRobot lists cameras that are not there, and fills them itself.
@@ -105,6 +107,11 @@ class LeRobotCheckpoint:
         }
         texts = {TASK: ()} if self.type in FLOWS else {}
         return {name: tuple(shape) for name, shape in shapes.items()} | texts
+
+    @property
+    def resizing(self) -> str:
+        """How its training scaled pictures."""
+        return _RESIZINGS.get(str(self.type), 'openpi')
 
     @property
     def observation_steps(self) -> int:
