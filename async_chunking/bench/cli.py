@@ -66,7 +66,11 @@ def delay(
     from async_chunking.bench.scene import Bench
 
     console, bench, begin = Console(), Bench(policies), time.monotonic()
-    wanted = sweep.load(file) if file else sweep.Sweep(rollouts=sweep.BATCH, grids=[QUICK])
+    wanted = (
+        sweep.load(file)
+        if file
+        else sweep.Sweep(rollouts=sweep.BATCH, grids=(sweep.Grid.model_validate(QUICK),))
+    )
     cells, skipped = sweep.expand(wanted, bench)
     if file and rows is None:
         rows = Path('runs') / 'bench' / file.stem

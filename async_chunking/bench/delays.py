@@ -96,12 +96,14 @@ class DelayModel:
         largest = largest_delay(horizon, execution_horizon)
         pattern = TELLINGS[self.told]
         # In steps instead of seconds: an estimate of steps is rounded up alike.
-        estimator = None if pattern else ESTIMATORS[self.told](initial=float(self.steps))
+        estimator = (
+            None if pattern is not None else ESTIMATORS[self.told](initial=float(self.steps))
+        )
         while True:
             true = TRUTHS[self.truth](self.steps, largest, rng)
-            if estimator is None:
+            if pattern is not None:
                 yield true, pattern(true, largest, rng)
-            else:
+            elif estimator is not None:
                 yield true, int(min(np.ceil(estimator.estimate - 1e-6), largest))
                 estimator.add(float(true))
 

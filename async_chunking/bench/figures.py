@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from async_chunking.bench.summary import Interval, Point, strategy_order
 from async_chunking.strategies import STRATEGIES
 
-_STYLE = {'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
+_STYLE: dict[Any, Any] = {'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
 _MARKERS = 'osD^v<>PX*hp'
 _LINES = ('-', '--', ':')  # Where the colours begin again.
 

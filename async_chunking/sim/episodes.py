@@ -67,11 +67,10 @@ def record(task: Task, seed: int, attempt: int, action_noise: float) -> Episode 
         if done and not solved:
             return None
         left -= solved
+    assert task.success_seconds is not None  # It was solved.
     every = round(task.control_rate_hz / task.policy_rate_hz)
     stacked = {name: np.array([o[name] for o in seen[::every]]) for name in observation}
-    return Episode(
-        stacked, np.array(actions[::every]), attempt, expert.mode, float(task.success_seconds)
-    )
+    return Episode(stacked, np.array(actions[::every]), attempt, expert.mode, task.success_seconds)
 
 
 def record_many(

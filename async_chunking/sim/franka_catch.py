@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -38,7 +39,7 @@ class FrankaPlant(Plant):
         limits: Of the joints [D].
     """
 
-    def __init__(self, limits: Limits, *arguments: object) -> None:
+    def __init__(self, limits: Limits, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._limits = limits
         self._setpoint = self._frozen = self.positions

@@ -10,6 +10,7 @@ but on the stand. So each arm depends on the other all the way.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -53,7 +54,7 @@ class AlohaPlant(Plant):
     It follows every command that it can, as the driver does, which checks no limits.
     """
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: Any) -> None:
         self._gain, self._bias = 1.0, 0.0
         super().__init__(*arguments)
         self._gain = np.where(self.linear, FINGER[1] - FINGER[0], 1.0)

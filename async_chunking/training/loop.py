@@ -15,7 +15,14 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -150,7 +157,7 @@ def validate(recipe: Recipe, average: dict[str, Tensor]) -> float:
     return float(torch.stack(losses).mean())
 
 
-def _note(recipe: Recipe, state: State, loss: float, progress: Progress, bar: int) -> None:
+def _note(recipe: Recipe, state: State, loss: float, progress: Progress, bar: TaskID) -> None:
     entry = {'step': state.step, 'train': loss, 'validation': validate(recipe, state.average)}
     state.history.append(entry)
     text = f'loss {entry["train"]:.4f}, held out {entry["validation"]:.4f}'

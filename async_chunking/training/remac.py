@@ -209,7 +209,11 @@ def with_adapters(network: nn.Module, layers: list[str], rank: int, alpha: float
     except ImportError as error:
         msg = "the recipe remac needs peft: pip install '.[train]' in the checkout"
         raise TrainingError(msg) from error
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]: a fraction is meant.
+        target_modules=layers,
+    )
     return inject_adapter_in_model(config, copy.deepcopy(network))
 
 

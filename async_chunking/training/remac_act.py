@@ -30,14 +30,16 @@ class RemacAct(FlowRecipe):
 
     name = 'remac_act'
     config: RemacConfig
+    policy: ActPolicy
 
     def prepare(self) -> None:
         """Load the base twice: one stays as it is, one gets adapters."""
         config = self.config
-        self.policy = load_base(self.inputs, self.device)
-        if not isinstance(self.policy, ActPolicy):
+        policy = load_base(self.inputs, self.device)
+        if not isinstance(policy, ActPolicy):
             msg = f'{self.inputs.base} is no ACT-style policy; train one with the recipe act'
             raise TrainingError(msg)
+        self.policy = policy
         check_delay('max_delay', config.max_delay, self.policy.horizon)
         check_delay('min_delay', config.min_delay, config.max_delay + 1)
         layers = [

@@ -111,6 +111,7 @@ class ActPolicy(NetworkPolicy):
     """
 
     offers = frozenset()
+    network: ActNetwork
 
     def encode(self, observation: Observation) -> Tensor:
         """Return the chunk [B, H, D] that will be the answer, normalised."""

@@ -102,6 +102,7 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         periods = torch.logspace(math.log10(4e-3), math.log10(4.0), width // 2)
+        self.frequencies: Tensor
         self.register_buffer('frequencies', 2.0 * math.pi / periods, persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -60,7 +61,10 @@ class Normalizer:
 
 
 def measure(
-    features: Mapping[str, Tensor], actions: Tensor, kind: str, action_space: str
+    features: Mapping[str, Tensor],
+    actions: Tensor,
+    kind: Literal['mean_std', 'min_max'],
+    action_space: Literal['absolute', 'relative'],
 ) -> Normalization:
     """
     Return the statistics of a set of demonstrations.

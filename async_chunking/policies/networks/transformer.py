@@ -62,6 +62,7 @@ class Transformer(nn.Module):
         is_state = torch.tensor(
             [name == STATE for name, size in a.observation for _ in range(size)]
         )
+        self.is_state: Tensor
         self.register_buffer('is_state', is_state, persistent=False)
         shared, state = int((~is_state).sum()), int(is_state.sum())
         self.scale = nn.Parameter(torch.randn(shared, a.width) / math.sqrt(a.width))
