@@ -15,7 +15,7 @@ from async_chunking.mergers import MERGERS
 from async_chunking.policies.base import FlowPolicy
 from async_chunking.safety import Limits
 from async_chunking.samplers.plain import Plain
-from async_chunking.strategies import Strategy, resolve
+from async_chunking.strategies import PLAIN, Strategy, resolve
 
 HORIZON = 16
 FREE = Limits([-100.0] * 2, [100.0] * 2, [np.inf] * 2, [np.inf] * 2)
@@ -85,7 +85,7 @@ class ToyPolicies:
         return 'toy'
 
     def refusal(self, task: str, strategy: Strategy) -> str:
-        return '' if strategy.sampler == 'plain' else f'{strategy.sampler} is not for toys'
+        return '' if strategy.sampler == PLAIN else f'{strategy.name} is not for toys'
 
 
 def play_unit(unit: Unit) -> list[Row]:

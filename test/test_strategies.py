@@ -20,7 +20,7 @@ from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.remac import Remac
 from async_chunking.samplers.rtc import Rtc
 from async_chunking.samplers.vlash import Vlash
-from async_chunking.strategies import STRATEGIES, resolve
+from async_chunking.strategies import SAMPLERS, STRATEGIES, resolve
 
 
 def test_names_of_the_table_have_the_defaults_of_the_papers() -> None:
@@ -103,9 +103,10 @@ def test_names_that_mean_nothing_are_refused(name: str, problem: str) -> None:
 
 
 def test_order_of_a_combination_does_not_matter() -> None:
-    assert resolve('tt_rtc+paint').sampler == resolve('paint+tt_rtc').sampler == 'paint+tt_rtc'
+    assert resolve('tt_rtc+paint').sampler == resolve('paint+tt_rtc').sampler
+    assert resolve('tt_rtc+paint').sampler == SAMPLERS['paint+tt_rtc']
     both = resolve('rtc+ensemble')
-    assert (both.sampler, both.merger, both.corrector) == ('rtc', 'ensemble', 'none')
+    assert (both.sampler, both.merger, both.corrector) == (SAMPLERS['rtc'], 'ensemble', 'none')
 
 
 def test_one_strategy_is_shown_with_its_constants(capsys: pytest.CaptureFixture[str]) -> None:

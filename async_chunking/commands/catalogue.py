@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 
 from async_chunking.policies.kinds import KINDS, Offer
-from async_chunking.strategies import NAMES, SAMPLERS, STRATEGIES, constants, resolve
+from async_chunking.strategies import NAMES, STRATEGIES, constants, resolve
 
 AXES = ('sampler', 'merger', 'corrector')
 COLUMNS = ('strategy', 'sets', 'policy calls', 'needs', 'paper')
@@ -74,7 +74,7 @@ def _verdict(needs: frozenset[str], offer: Offer) -> str:
 def row(name: str) -> tuple[str, ...]:
     """Return the cells of a strategy or a '+' combination, in the order of `COLUMNS`."""
     strategy = STRATEGIES.get(name) or resolve(name)
-    sampler = SAMPLERS[strategy.sampler]
+    sampler = strategy.sampler
     default = STRATEGIES['naive']
     axes = [axis for axis in AXES if getattr(strategy, axis) != getattr(default, axis)]
     calls = sampler.calls + (f' + {sampler.backward} back' if sampler.backward != '0' else '')

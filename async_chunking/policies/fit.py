@@ -202,7 +202,7 @@ def check_modes(strategy: Strategy, modes: ActionModes) -> None:
     Raises:
         StrategyError: It is one.
     """
-    if strategy.sampler != 'vlash':
+    if 'recipe:vlash' not in strategy.needs:
         return
     if not modes.trivial:
         msg = (

@@ -22,11 +22,18 @@ STREAMS = (
 WITH_JOINTS = ('joint_state', 'measured')
 _SHAPING = ('size', 'joints', 'height', 'width', 'resize', 'channels_first')
 SOURCES = ('joint_state', 'unitree_low_state', 'unitree_hand_state', 'unitree_motor_states')
-SINKS = (
-    'float64_multi_array', 'joint_state', 'joint_trajectory', 'interbotix_group',
-    'interbotix_single', 'gripper_command', 'unitree_arm_sdk', 'unitree_hand',
-    'unitree_motor_cmds',
-)  # fmt: skip
+# Kind -> module:class below `async_chunking.nodes.sinks`.
+SINKS: dict[str, str] = {
+    'float64_multi_array': 'float64_multi_array:Float64MultiArraySink',
+    'joint_state': 'joint_state:JointStateSink',
+    'joint_trajectory': 'joint_trajectory:JointTrajectorySink',
+    'interbotix_group': 'interbotix_group:InterbotixGroupSink',
+    'interbotix_single': 'interbotix_single:InterbotixSingleSink',
+    'gripper_command': 'gripper_command:GripperCommandSink',
+    'unitree_arm_sdk': 'unitree_arm_sdk:UnitreeArmSink',
+    'unitree_hand': 'unitree_hand:UnitreeHandSink',
+    'unitree_motor_cmds': 'unitree_motor_cmds:UnitreeMotorCmdsSink',
+}
 # How a topic is subscribed to: best effort, which hears every publisher, or nothing but reliable.
 QOS = ('sensor_data', 'reliable')
 BY_MOTOR = {'unitree_low_state', 'unitree_hand_state', 'unitree_motor_states'} | {
@@ -201,7 +208,7 @@ class Command(Wire):
         options: Of the sink; see its class in `async_chunking.nodes.sinks`.
     """
 
-    sink: Literal[SINKS]
+    sink: Literal[tuple(SINKS)]
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode='after')
