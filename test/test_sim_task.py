@@ -15,7 +15,7 @@ from async_chunking.settings import SettingsError
 from async_chunking.sim import make_task
 from async_chunking.sim.demonstrations import Generation, generate
 from async_chunking.sim.episodes import record, record_many
-from async_chunking.sim.viperx_slalom import POSTS, ViperXSlalom
+from async_chunking.sim.viperx_slalom import ViperXSlalom
 
 
 @pytest.fixture(scope='module')
@@ -58,13 +58,13 @@ def test_the_side_is_really_taken(task: ViperXSlalom) -> None:
     for seed in range(6):
         task.reset(np.random.default_rng([seed, 0]))
         expert = task.expert(np.random.default_rng([seed, 1]))
-        sides = np.zeros(POSTS)
+        sides = np.zeros(ViperXSlalom.course.posts)
         done = False
         while not done:
             _, done, _ = task.step(expert.action())
-            beside = np.abs(task.posts[:, 1] - task.tip[1]) < 0.01
-            sides[beside] = np.sign(task.tip[0] - task.posts[beside, 0])
-        assert sides.tolist() == list(expert.mode[:POSTS])
+            beside = np.abs(task.posts[:, 1] - task.point[1]) < 0.01
+            sides[beside] = np.sign(task.point[0] - task.posts[beside, 0])
+        assert sides.tolist() == list(expert.mode[: ViperXSlalom.course.posts])
 
 
 def test_the_mode_cannot_be_read_from_the_first_observation(task: ViperXSlalom) -> None:
@@ -124,7 +124,7 @@ def test_standing_still_is_hit_by_a_post_or_runs_out_of_time(task: ViperXSlalom)
 def test_driving_straight_through_hits_the_first_post(task: ViperXSlalom) -> None:
     task.reset(np.random.default_rng(0))
     expert = task.expert(np.random.default_rng(0))
-    expert._sides = np.zeros(POSTS)
+    expert._sides = np.zeros(ViperXSlalom.course.posts)
     done = False
     while not done:
         _, done, solved = task.step(expert.action())
@@ -154,7 +154,7 @@ def test_the_tracker_reports_what_lies_ahead(task: ViperXSlalom) -> None:
     seen = dict(
         zip(task.environment_names, observation['observation.environment_state'], strict=True)
     )
-    ahead = task.posts[0] - task.tip[:2]
+    ahead = task.posts[0] - task.point[:2]
     np.testing.assert_allclose([seen['post_x'], seen['post_y']], ahead, atol=1e-12)
     assert (seen['puck_x'], seen['puck_y']) == (0.0, 0.3)  # Beyond the tracker's range.
     assert seen['belt_speed'] == task.belt_speed

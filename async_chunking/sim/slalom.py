@@ -39,6 +39,8 @@ class Course:
         paces: Of the robot's point over the ground, slow and fast [m/s].
         sight: How far along the belt the robot sees [m].
         done_seconds: What is to be done at the goal must last to have solved the task [s].
+        spread: How far the start may be off, x, y and z [m].
+        release: Pace at which the expert's gripper or hand lets go or closes [1/s].
     """
 
     lane: float
@@ -52,6 +54,8 @@ class Course:
     paces: tuple[float, float] = (0.09, 0.18)
     sight: float = 0.3
     done_seconds: float = 0.3
+    spread: tuple[float, float, float] = (0.01, 0.01, 0.0)
+    release: float = 2.5
 
 
 class Slalom(Task):
@@ -123,7 +127,7 @@ class Slalom(Task):
         self._objects[:, 0] = course.lane + rng.uniform(-0.01, 0.01, count)
         self._ticks_done = 0
         start = np.array([course.lane, course.start, course.height])
-        start[:2] += rng.uniform(-0.01, 0.01, 2)
+        start += rng.uniform(np.negative(course.spread), course.spread)
         self.plant.reset(self.pose(start, 0.0, None))
         self._place()
 
@@ -201,7 +205,6 @@ class SlalomExpert:
     PULL = 4.0  # How fast the deviation of the measured point is taken over [1/s].
     RETURN = 0.15  # Time in which it comes back to the lane [s].
     LOWER = 0.08  # Speed of going down or up [m/s].
-    RELEASE = 2.5  # Of opening or closing [1/s].
 
     def __init__(self, task: Slalom, rng: np.random.Generator) -> None:
         self._task = task
@@ -227,7 +230,7 @@ class SlalomExpert:
         self._point = np.array([across, along])
         height, release = task.finish()
         self._height += _clip(height - self._height, self.LOWER * dt)
-        self._release += _clip(release - self._release, self.RELEASE * dt)
+        self._release += _clip(release - self._release, task.course.release * dt)
         target = np.array([across, along, self._height])
         self._joints = task.pose(target, self._release, self._joints)
         return self._joints.copy()
