@@ -28,6 +28,7 @@ COMMANDS: Commands = {
     'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies, in closed loop.'),
     'dataset': ('async_chunking.dataset.command', 'app', 'Make and check demonstrations.'),
     'demo': ('async_chunking.commands.demo', 'demo', 'Run the simulated ViperX; print a table.'),
+    'describe': ('async_chunking.bringup.arguments', 'describe', 'Show what `up` would start.'),
     'env': ('async_chunking.cli', 'env', 'Show where ROS 2 and the other libraries were found.'),
     'probe': ('async_chunking.bench.probe_command', 'probe', 'Measure where noise acts.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),

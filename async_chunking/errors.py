@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+COULD_NOT_START = 2
+"""Exit status of a command or a node that was refused, for instance for its parameters."""
+
 
 class AsyncChunkingError(ValueError):
     """Something a user gave cannot be used.

@@ -15,6 +15,14 @@ import yaml
 
 from async_chunking.errors import AsyncChunkingError
 
+_OLDEST = (2, 5)  # Of pydantic; Ubuntu 24.04 has 1.10.
+if tuple(map(int, pydantic.VERSION.split('.')[:2])) < _OLDEST:
+    msg = (
+        f'pydantic {pydantic.VERSION} ({Path(pydantic.__file__).parent}) is older than '
+        f'{".".join(map(str, _OLDEST))}: install what docs/ros2.md names'
+    )
+    raise AsyncChunkingError(msg)
+
 
 class SettingsError(AsyncChunkingError):
     """A settings file or a value in it cannot be used."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from async_chunking.bringup.describe import Arguments, NodeSpec, describe, parse
+from async_chunking.bringup.describe import Arguments, describe, parse
+from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.parameters import PARAMETERS
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.settings import validated
@@ -158,7 +159,7 @@ def test_a_parameter_file_overrides_and_is_checked(tmp_path: Path) -> None:
 
     for text, message in (
         ('executr: {ros__parameters: {}}', "unknown node 'executr'. Did you mean 'executor'?"),
-        ('executor: {hold_timeout_s: 2}', 'executor must hold ros__parameters and nothing else'),
+        ('executor: {hold_timeout_s: 2}', 'executor/hold_timeout_s = 2: expected ros__parameters'),
         (
             'executor: {ros__parameters: {hold_timeout: 2}}',
             "unknown parameter 'hold_timeout'. Did you mean 'hold_timeout_s'?",
@@ -172,6 +173,62 @@ def test_a_parameter_file_overrides_and_is_checked(tmp_path: Path) -> None:
             nodes(params_file=str(path))
         assert message in str(error.value)
         assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('text', 'left', 'right'),
+    [
+        ('/left/executor: {ros__parameters: {stale_s: 2.0}}', 2.0, 0.5),
+        ('left: {executor: {ros__parameters: {stale_s: 2.0}}}', 2.0, 0.5),
+        ('/left: {executor: {ros__parameters: {stale_s: 2.0}}}', 2.0, 0.5),
+        ('/executor: {ros__parameters: {stale_s: 2.0}}', 0.5, 0.5),
+        ('executor: {ros__parameters: {stale_s: 2.0}}', 2.0, 2.0),
+        ('/**: {ros__parameters: {stale_s: 2.0}}', 2.0, 2.0),
+        ('/**/executor: {ros__parameters: {stale_s: 2.0}}', 2.0, 2.0),
+        ('/*/executor: {ros__parameters: {stale_s: 2.0}}', 2.0, 2.0),
+        ('/left/*: {ros__parameters: {stale_s: 2.0}}', 2.0, 0.5),
+        (
+            '/left/executor: {ros__parameters: {stale_s: 3.0}}\n'
+            '/**: {ros__parameters: {stale_s: 2.0, of_another_package: 1}}\n'
+            '/controller_manager: {ros__parameters: {update_rate: 100}}\n'
+            'recorder: {ros__parameters: {images: true}}',
+            3.0, 2.0,
+        ),
+    ],
+)  # fmt: skip
+def test_a_parameter_file_serves_several_robots_and_other_packages(
+    tmp_path: Path, text: str, left: float, right: float
+) -> None:
+    path = tmp_path / 'params.yaml'
+    path.write_text(text)
+    for namespace, value in (('left', left), ('/right', right)):
+        executor = nodes(namespace=namespace, params_file=str(path))['executor']
+        assert executor.parameters.get('stale_s', 0.5) == value
+        assert 'of_another_package' not in executor.parameters
+
+
+def test_a_parameter_file_sets_what_every_ros_node_has(tmp_path: Path) -> None:
+    path = tmp_path / 'params.yaml'
+    path.write_text(
+        'executor:\n  ros__parameters:\n    use_sim_time: true\n'
+        '    qos_overrides: {/control_step: {publisher: {depth: 5}}}\n'
+    )
+    parameters = nodes(params_file=str(path))['executor'].parameters
+    assert parameters['use_sim_time'] is True
+    assert parameters['qos_overrides./control_step.publisher.depth'] == 5
+
+
+def test_a_robot_waits_to_be_activated_unless_it_is_simulated_or_told() -> None:
+    for given, waits in (
+        ({}, False), ({'autostart': 'false'}, True),
+        ({'sim': 'false'}, True), ({'sim': 'false', 'autostart': 'true'}, False),
+    ):  # fmt: skip
+        found = nodes(**given)
+        assert (found['executor'].parameters.get('activate') is False) is waits
+        assert all(
+            'activate' not in node.parameters for n, node in found.items() if n != 'executor'
+        )
+        assert all(node.parameters['autostart'] for node in found.values())
 
 
 def test_every_argument_is_described() -> None:

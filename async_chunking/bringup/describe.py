@@ -10,7 +10,7 @@ what it describes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from async_chunking.bringup.latency import parse_latency
-from async_chunking.bringup.parameters import PARAMETERS
+from async_chunking.bringup.nodes import NodeSpec
+from async_chunking.bringup.overrides import overridden
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.facts import facts
 from async_chunking.policies.fit import (
@@ -32,7 +33,7 @@ from async_chunking.policies.fit import (
 from async_chunking.policies.kinds import check_kind
 from async_chunking.policies.source import PolicySpec
 from async_chunking.robot.embodiment import Embodiment, load
-from async_chunking.settings import Settings, load_yaml, unknown, validated
+from async_chunking.settings import Settings, validated
 from async_chunking.strategies import Strategy, resolve
 
 
@@ -53,7 +54,14 @@ class Arguments(Settings):
         '', description='A variant of the robot, such as panda, or the path of a YAML file'
     )
     sim: bool = Field(True, description='Simulate the robot instead of talking to its driver')
-    params_file: str = Field('', description='YAML of node parameters that override the defaults')
+    autostart: bool | None = Field(
+        None,
+        description='Let the robot move at once, as a simulated one does; else the executor '
+        'waits for `ros2 lifecycle set /executor activate`',
+    )
+    params_file: str = Field(
+        '', description='ROS parameter file, of any number of nodes, laid over the defaults'
+    )
     namespace: str = Field('', description='Of all nodes and topics')
     use_sim_time: bool = Field(False, description='Let the simulation drive the clock')
     real_time_factor: float = Field(
@@ -111,29 +119,6 @@ class Arguments(Settings):
     def _latency(cls, value: Any) -> str:
         parse_latency(value)
         return str(value)
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """One process.
-
-    Attributes:
-        executable: Of the package, `<name>_node`.
-        name: Of the node.
-        parameters: All that differ from the defaults.
-        respawn: Start it again when it dies.
-        essential: The run ends when it dies and is not started again.
-        remappings: Topic -> what it is called instead.
-        python: That runs it; empty for the same as everything else.
-    """
-
-    executable: str
-    name: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    respawn: bool = False
-    essential: bool = True
-    remappings: Mapping[str, str] = field(default_factory=dict)
-    python: str = ''
 
 
 @dataclass(frozen=True)
@@ -206,7 +191,7 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     _check_constants(strategy)
     check_strategy(strategy, policy, description, interval, delay_s)
     nodes = _nodes(robot, arguments, description, policy, interval)
-    nodes = _overridden(nodes, arguments.params_file)
+    nodes = overridden(nodes, arguments.namespace, arguments.params_file)
     here = tuple(node for node in nodes if arguments.only in ('', _side(node)))
     return Bringup(description, policy, arguments, here)
 
@@ -221,10 +206,9 @@ def _check_constants(strategy: Strategy) -> None:
 def _nodes(
     robot: str, arguments: Arguments, description: Embodiment, policy: Facts, interval: int
 ) -> tuple[NodeSpec, ...]:
-    common = {
-        'embodiment': robot, 'sim': arguments.sim, 'autostart': True,
-        'use_sim_time': arguments.use_sim_time,
-    }  # fmt: skip
+    common: dict[str, Any] = {'embodiment': robot, 'sim': arguments.sim, 'autostart': True}
+    if arguments.use_sim_time:  # Else it is left to whoever includes the launch file.
+        common['use_sim_time'] = True
     own = arguments.policy == PolicySpec.kind
     folder = policy.title if own else arguments.policy_path
     if folder and Path(folder).expanduser().exists():
@@ -235,6 +219,8 @@ def _nodes(
         'offers': ' '.join(sorted(policy.offers)),
         'realtime_priority': arguments.realtime_priority,
     }  # fmt: skip
+    if not (arguments.sim if arguments.autostart is None else arguments.autostart):
+        executor['activate'] = False
     if arguments.sim:  # Which moves its robot between two episodes, as little as that may be.
         executor['displaced'] = 0.001
     drawing = {
@@ -252,7 +238,7 @@ def _nodes(
         NodeSpec('executor_node', 'executor', common | executor),
     ]
     if arguments.record:
-        recording = {'path': str(Path(arguments.record).expanduser().resolve())}
+        recording = {'path': str(_new(arguments.record))}
         specs.insert(0, NodeSpec('recorder_node', 'recorder', common | recording, essential=False))
     if arguments.sim:
         playing = {
@@ -268,46 +254,18 @@ def _side(node: NodeSpec) -> str:
     return 'policy' if node.executable == 'policy_node' else 'robot'
 
 
+def _new(folder: str) -> Path:
+    """Return where to record."""
+    path = Path(folder).expanduser().resolve()
+    if path.exists():
+        msg = f'record: {path} exists already; choose another folder'
+        raise AsyncChunkingError(msg)
+    return path
+
+
 def _found(python: str) -> str:
     """Return the path of a Python; not resolved, since a link is what makes an environment."""
     if python and not Path(python).expanduser().is_file():
         msg = f'policy_python: there is no {python}; for LeRobot: make setup-lerobot'
         raise AsyncChunkingError(msg)
     return str(Path(python).expanduser().absolute()) if python else ''
-
-
-def _overridden(nodes: tuple[NodeSpec, ...], path: str) -> tuple[NodeSpec, ...]:
-    """Return the nodes with the parameters of a ROS parameter file laid over them."""
-    if not path:
-        return nodes
-    content = load_yaml(Path(path))
-    if not isinstance(content, dict):
-        msg = f'{path}: expected node names with ros__parameters below them'
-        raise AsyncChunkingError(msg)
-    names = {node.name for node in nodes}
-    changed = {}
-    for key, body in content.items():
-        name = str(key).rsplit('/', 1)[-1]
-        if name not in names and name != '**':
-            raise AsyncChunkingError(f'{path}: {unknown("node", name, sorted(names))}')
-        if not isinstance(body, dict) or set(body) != {'ros__parameters'}:
-            msg = f'{path}: {key} must hold ros__parameters and nothing else'
-            raise AsyncChunkingError(msg)
-        changed[name] = body['ros__parameters']
-    return tuple(_changed(node, changed, path) for node in nodes)
-
-
-def _changed(node: NodeSpec, changed: Mapping[str, Mapping[str, Any]], path: str) -> NodeSpec:
-    own = changed.get(node.name, {})
-    known = PARAMETERS[node.executable].model_fields
-    for key in own:
-        if key not in known and key != 'use_sim_time':
-            raise AsyncChunkingError(f'{path}: {node.name}: {unknown("parameter", key, known)}')
-    everyone = {k: v for k, v in changed.get('**', {}).items() if k in known}
-    values = {**node.parameters, **everyone, **own}
-    validated(
-        PARAMETERS[node.executable],
-        {key: value for key, value in values.items() if key in known},
-        f'{path}: {node.name}',
-    )
-    return replace(node, parameters=values)

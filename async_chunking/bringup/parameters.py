@@ -18,6 +18,9 @@ from async_chunking.settings import Settings
 
 RUNTIME: dict[str, Any] = {'runtime': True}
 
+# What every ROS node has, beside its own parameters.
+STANDARD = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
+
 
 class NodeParameters(Settings):
     """What every node of a robot has."""
@@ -27,6 +30,7 @@ class NodeParameters(Settings):
     )
     sim: bool = Field(True, description='Topics of the simulated robot, not those of the driver')
     autostart: bool = Field(False, description='Configure and activate without being asked')
+    activate: bool = Field(True, description='With autostart; else stay inactive')
 
 
 class ExecutorParameters(NodeParameters):
@@ -152,8 +156,6 @@ PARAMETERS: dict[str, type[NodeParameters]] = {
     'sim_node': SimParameters,
     'recorder_node': RecorderParameters,
 }
-
-COULD_NOT_START = 2  # Status of a node that was refused, for instance for its parameters.
 
 # Environment variable: nodes end when the process that started them does.
 PARENT_VARIABLE = 'ASYNC_CHUNKING_END_WITH_PARENT'

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import yaml
 
-from async_chunking.bringup.describe import NodeSpec
-from async_chunking.bringup.parameters import COULD_NOT_START, PARENT_VARIABLE
+from async_chunking.bringup.nodes import NodeSpec
+from async_chunking.bringup.parameters import PARENT_VARIABLE
+from async_chunking.errors import COULD_NOT_START
 from async_chunking.ros_environment import environment
 
 _PATIENCE = (8.0, 3.0)  # Seconds from SIGINT to SIGTERM, and from there to SIGKILL.

@@ -72,9 +72,6 @@ def run(
     """
     with tempfile.TemporaryDirectory(prefix='async_chunking_') as folder:
         bag = Path(given.get('record') or Path(folder, 'bag')).expanduser().resolve()
-        if bag.exists():
-            msg = f'record: {bag} exists already; choose another folder'
-            raise RunError(msg)
         bringup = describe(robot, {**given, 'record': str(bag)})
         with Path(folder, 'log').open('w+b') as log:
             try:
@@ -110,6 +107,10 @@ def _watch(
             Processes(bringup.nodes, arguments.namespace, arguments.log_level, output) as nodes,
             Progress(*columns, console=console, transient=True) as progress,
         ):
+            waits = any(node.parameters.get('activate') is False for node in bringup.nodes)
+            if waits:
+                console.print('the executor waits: ros2 lifecycle set /executor activate, or')
+                console.print('start with autostart:=true to let the robot move at once')
             task = progress.add_task('starting', total=None)
             begin, deadline = math.inf, time.monotonic() + arguments.start_timeout_s
             while not stopped():
@@ -120,7 +121,7 @@ def _watch(
                 if sight.executed and begin == math.inf:
                     begin = now
                     progress.update(task, total=arguments.duration or None)
-                if begin == math.inf and now > deadline and not arguments.only:
+                if begin == math.inf and now > deadline and not (arguments.only or waits):
                     msg = f'no chunk was executed within {arguments.start_timeout_s:g} s; '
                     raise RunError(msg + 'a large policy takes longer: set start_timeout_s')
                 if begin < math.inf:

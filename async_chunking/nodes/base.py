@@ -21,13 +21,12 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
 from async_chunking import ros_environment
-from async_chunking.bringup.parameters import COULD_NOT_START, PARENT_VARIABLE, NodeParameters
-from async_chunking.errors import AsyncChunkingError
+from async_chunking.bringup.parameters import PARENT_VARIABLE, STANDARD, NodeParameters
+from async_chunking.errors import COULD_NOT_START, AsyncChunkingError
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.settings import unknown, validated
 
 _PR_SET_PDEATHSIG = 1
-_STANDARD = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 
 
 class RobotNode(LifecycleNode):
@@ -64,7 +63,7 @@ class RobotNode(LifecycleNode):
             )
             self.declare_parameter(key, field.default, described)
         for key in self._parameter_overrides:
-            if key not in self.Parameters.model_fields and not key.startswith(_STANDARD):
+            if key not in self.Parameters.model_fields and not key.startswith(STANDARD):
                 message = unknown('parameter', key, self.Parameters.model_fields)
                 self.get_logger().warning(f'ignored: {message}')
         self.add_on_set_parameters_callback(self._on_set)
@@ -188,8 +187,11 @@ class RobotNode(LifecycleNode):
                         break
 
     def begin(self) -> None:
-        """Configure and activate; if that fails, the process must end."""
-        for transition in (self.trigger_configure, self.trigger_activate):
+        """Configure and, unless told to wait, activate; if that fails, the process must end."""
+        wanted = [self.trigger_configure]
+        if self.get_parameter('activate').value:
+            wanted.append(self.trigger_activate)
+        for transition in wanted:
             if transition() is not TransitionCallbackReturn.SUCCESS:
                 self.failure = self.failure or 'it could not start'
                 self.status = COULD_NOT_START

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
@@ -39,12 +41,16 @@ class Watch:
 
     Args:
         namespace: Of the robot.
+        arguments: Of the command line, for ROS.
     """
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, arguments: Sequence[str] = ()) -> None:
         self.sight = Sight()
         self._context = rclpy.Context()
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(
+            args=list(arguments), context=self._context,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )  # fmt: skip
         self._node = rclpy.create_node(
             'watch', namespace=namespace or None, context=self._context,
             start_parameter_services=False, enable_rosout=False,
@@ -61,6 +67,15 @@ class Watch:
         """Wait up to `seconds` for something to happen and return what was seen so far."""
         self._executor.spin_once(timeout_sec=seconds)
         return self.sight
+
+    def parameter(self, name: str, default: float) -> float:
+        """Declare a parameter and return its value."""
+        described = ParameterDescriptor(dynamic_typing=True)
+        return self._node.declare_parameter(name, default, described).value
+
+    def tell(self, sentence: str) -> None:
+        """Log something."""
+        self._node.get_logger().info(sentence)
 
     def close(self) -> None:
         """Leave the graph."""

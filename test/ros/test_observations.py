@@ -30,8 +30,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
 from async_chunking.bringup.describe import describe
-from async_chunking.bringup.parameters import COULD_NOT_START
 from async_chunking.bringup.processes import Processes
+from async_chunking.errors import COULD_NOT_START
 from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes.observations.errors import StreamError
 from async_chunking.nodes.observations.pictures import compressed_reader, image_reader

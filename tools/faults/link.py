@@ -21,7 +21,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-from async_chunking.bringup.describe import NodeSpec
+from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep, DelayEstimate
 from async_chunking.nodes import convert
 from async_chunking.robot.embodiment import Embodiment

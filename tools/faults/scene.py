@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from async_chunking.bringup.describe import NodeSpec, describe
+from async_chunking.bringup.describe import describe
+from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.processes import Processes
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Phase

@@ -28,7 +28,7 @@ from rich.progress import track
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import RunReader
 from async_chunking.bench.tables import Table, show
-from async_chunking.bringup.describe import NodeSpec
+from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.processes import Processes
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.realtime import may_use_fifo

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every installed program does first; only the standard library is imported.
+
+The programs begin with the Python that the package was built with. Where that lacks what the nodes
+need, ASYNC_CHUNKING_PYTHON names another one, such as a virtual environment's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+from async_chunking.errors import COULD_NOT_START, AsyncChunkingError
+
+VARIABLE = 'ASYNC_CHUNKING_PYTHON'
+
+
+def start(module: str) -> NoReturn:
+    """Run `main` of a module; what cannot be imported ends the process with one sentence."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # No traceback of whatever is being imported.
+    python = os.environ.pop(VARIABLE, '')
+    if python:
+        try:
+            os.execv(python, [python, *sys.argv])
+        except OSError as error:
+            _refuse(f'{VARIABLE}={python}: {error.strerror}')
+    try:
+        main = import_module(module).main
+    except ModuleNotFoundError as error:
+        if (error.name or '').startswith('async_chunking'):
+            raise
+        _refuse(
+            f'{sys.executable} has no {error.name}: install what docs/ros2.md names, '
+            f'or let {VARIABLE} name a Python that has it'
+        )
+    except AsyncChunkingError as error:
+        _refuse(str(error))
+    sys.exit(main())
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f'error: {sentence}', file=sys.stderr, flush=True)
+    sys.exit(COULD_NOT_START)

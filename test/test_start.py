@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an installed program says of a Python that lacks what it needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from async_chunking.errors import COULD_NOT_START
+
+_PROGRAM = "from async_chunking.start import start\nstart('async_chunking.cli')\n"
+
+
+def run(tmp_path: Path, program: str, **variables: str) -> subprocess.CompletedProcess:
+    path = tmp_path / 'program'
+    path.write_text(program)
+    root = str(Path(__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, path, 'version'],
+        capture_output=True, text=True, check=False, env={'PYTHONPATH': root, **variables},
+    )  # fmt: skip
+
+
+def test_another_python_runs_it_with_the_same_words(tmp_path: Path) -> None:
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\necho with $2\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = run(tmp_path, _PROGRAM, ASYNC_CHUNKING_PYTHON=str(python))
+    assert done.stdout.splitlines()[0] == 'with version', done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ('before', 'variables', 'message'),
+    [
+        ('', {'ASYNC_CHUNKING_PYTHON': '/no/python'}, '/no/python: No such file or directory'),
+        ("import sys\nsys.modules['yaml'] = None\n", {}, 'has no yaml: install what'),
+        (
+            "import pydantic\npydantic.VERSION = '1.10.14'\n",
+            {},
+            'is older than 2.5: install what docs/ros2.md names',
+        ),
+    ],
+)
+def test_what_is_missing_is_named_in_one_line(
+    tmp_path: Path, before: str, variables: dict[str, str], message: str
+) -> None:
+    program = before + _PROGRAM.replace('async_chunking.cli', 'async_chunking.bringup.describe')
+    done = run(tmp_path, program, **variables)
+    assert done.returncode == COULD_NOT_START
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
