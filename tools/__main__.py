@@ -9,6 +9,7 @@ COMMANDS: Commands = {
     'cost': ('tools.cost.command', 'cost', 'Time a chunk of every sampler.'),
     'faults': ('tools.faults.command', 'faults', 'Break a robot; show its stream.'),
     'kinetix': ('tools.kinetix.cli', 'app', "Run the papers' benchmark."),
+    'odd_files': ('tools.odd_files', 'odd_files', 'Read files of other origin and age.'),
     'recordings': ('tools.recordings.benchmark', 'recordings', 'Time the reading of recordings.'),
     'sharing': ('tools.sharing', 'sharing', 'Show what shared observations save in training.'),
     'smoke': ('tools.smoke', 'smoke', 'Check that the strategies still rank as they should.'),

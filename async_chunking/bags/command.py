@@ -15,7 +15,7 @@ from rich.progress import track
 from async_chunking.bags.compare import StrategyReport, by_strategy, compare
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
-from async_chunking.bags.folder import read_all
+from async_chunking.bags.folder import read_all, without_copies
 from async_chunking.bags.namespaces import normalized
 from async_chunking.bags.summary import BagReport
 from async_chunking.bags.table import as_data, show, show_runs, write_csv, write_json
@@ -108,7 +108,7 @@ def _read(
         read_all(bags, limits, workers), 'reading', len(bags), console=console,
         disable=len(bags) == 1 or not console.is_terminal,
     )  # fmt: skip
-    return [bag for _, bag in sorted(reports, key=lambda item: item[0])]
+    return without_copies([bag for _, bag in sorted(reports, key=lambda item: item[0])])
 
 
 def _pictures(

@@ -19,6 +19,7 @@ from async_chunking.bags.definitions import BagError
 from async_chunking.bags.mcap import Message, Report, Scan, Topic
 
 _STORAGES = ('.mcap', '.db3')
+_ROS1 = '; .bag is of ROS 1: convert it with rosbags-convert'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 _NEWEST = 9  # Version of metadata.yaml.
 _PIECE = 1 << 20
@@ -61,7 +62,7 @@ class Bag:
 
 def find(paths: Sequence[Path]) -> list[Bag]:
     """
-    Return the recordings at these paths; folders are searched.
+    Return the recordings at these paths, each once; folders are searched.
 
     Raises:
         BagError: A path does not exist or holds no recording.
@@ -74,14 +75,18 @@ def find(paths: Sequence[Path]) -> list[Bag]:
         found = [_single(path)] if path.is_file() else list(_inside(path))
         if not found:
             msg = f'{path}: holds no recording (no {" or ".join(_STORAGES)} file, or .zstd of one)'
+            msg += _ROS1 if any(path.rglob('*.bag')) else ''
             raise BagError(msg)
         bags += found
-    return bags
+    return list(
+        {tuple(file.resolve() for file in bag.files) or bag.path: bag for bag in bags}.values()
+    )
 
 
 def _single(path: Path) -> Bag:
     if _storage(path) not in _STORAGES:
         msg = f'{path}: not a recording; expected a folder or a {" or ".join(_STORAGES)} file'
+        msg += _ROS1 if path.suffix == '.bag' else ''
         raise BagError(msg)
     return Bag(path, [path])
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
 
 from async_chunking.bags.files import Bag
 from async_chunking.bags.summary import BagReport, summarize_bag
@@ -41,3 +43,23 @@ def _report(bag: Bag, limits: Limits | None) -> BagReport:
         return summarize_bag(bag, limits)
     except Exception as error:  # One bad recording must not cost the report of the others.
         return BagReport(bag.path, (), [*bag.problems, f'{bag.path}: cannot be read: {error!r}'])
+
+
+def without_copies(bags: Sequence[BagReport]) -> list[BagReport]:
+    """Return reports in which each run counts once, also where a recording was copied."""
+    known: dict[str, Path] = {}
+    found = []
+    for bag in bags:
+        kept, problems = [], list(bag.problems)
+        for run in bag.runs:
+            same = repr((run.key, run.first, dict(run.figures), run.episodes))
+            if same in known:
+                problems.append(
+                    f'{bag.path}: run {run.key.run_id:x} is that of {known[same]} once more, and '
+                    'is left out'
+                )
+            else:
+                known[same] = bag.path
+                kept.append(run)
+        found.append(replace(bag, runs=kept, problems=problems))
+    return found

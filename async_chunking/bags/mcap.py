@@ -97,7 +97,8 @@ class Scan:
         """
         magic = self._stream.read(len(_MAGIC))
         if magic != _MAGIC:
-            msg = f'not an MCAP file: it begins with {magic.hex() or "nothing"}'
+            what = ' (a pointer of Git LFS: fetch the file itself)' if magic == b'version ' else ''
+            msg = f'not an MCAP file: it begins with {magic.hex() or "nothing"}{what}'
             raise BagError(msg)
         at = len(_MAGIC)
         while not self.closed:
@@ -159,10 +160,11 @@ class Scan:
         elif kind == _CHANNEL:
             number, schema = struct.unpack('<HH', read.read(4))
             name, form, definition = self._schemas.get(schema, ('', '', ''))
-            topic = Topic(_text(read), name, definition, form)
+            topic = Topic(_text(read), _ros2_name(name), definition, form)
             wanted = self._wanted(topic)
             if wanted and (encoding := _text(read)) != 'cdr':
-                self._report(f'topic {topic.name} is left out: it is {encoding}, not cdr')
+                remedy = '; convert it with rosbags-convert' if encoding == 'ros1' else ''
+                self._report(f'topic {topic.name} is left out: it is {encoding}, not cdr{remedy}')
                 wanted = False
             self._topics[number] = topic if wanted else None
 
@@ -182,6 +184,12 @@ def _chunk(data: bytes, whole: bool) -> bytes:
         msg = 'its checksum does not fit'
         raise BagError(msg)
     return inside
+
+
+def _ros2_name(kind: str) -> str:
+    """Return 'package/msg/Name' for a type that is named as ROS 1 names it, 'package/Name'."""
+    package, _, name = kind.partition('/')
+    return f'{package}/msg/{name}' if name and '/' not in name else kind
 
 
 def _text(read: BytesIO) -> str:

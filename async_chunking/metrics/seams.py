@@ -49,7 +49,7 @@ def prefix_mismatch(exchange: Exchange, delay: int) -> np.ndarray:
 
     Rows that either side lacks are left out: d is the delay cut to both.
     """
-    count = min(delay, len(exchange.previous), len(exchange.actions))
+    count = max(min(delay, len(exchange.previous), len(exchange.actions)), 0)
     return np.abs(exchange.actions[:count] - exchange.previous[:count])
 
 

@@ -91,6 +91,7 @@ def load_policy(path: Path | str, device: torch.device | str = 'cpu') -> Network
     file = weights_path(path)
     content = read_weights(path, sidecar)
     architecture, policy = build(sidecar, file.with_suffix('.json'))
+    _check_scales(sidecar, architecture, file.with_suffix('.json'))
     network = architecture.build().to(device)
     weights = parse(content, file)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
@@ -105,6 +106,19 @@ def load_policy(path: Path | str, device: torch.device | str = 'cpu') -> Network
     network.load_state_dict(weights)
     network.eval().requires_grad_(False)
     return policy(architecture, network, sidecar.normalization, sidecar.num_steps)
+
+
+def _check_scales(sidecar: Sidecar, architecture: Any, file: Path) -> None:
+    """Refuse a checkpoint in which a feature has no statistics, or those of another one."""
+    scales = sidecar.normalization.features
+    for name, size in (*architecture.observation, ('action', architecture.action_dim)):
+        found = len(scales[name].offset) if name in scales else 0
+        if found != size:
+            msg = (
+                f'{file}: normalization.features has {found} numbers for {name}, the architecture '
+                f'reads {size}. Features: {", ".join(scales)}'
+            )
+            raise CheckpointError(msg)
 
 
 def parse(content: bytes, file: Path) -> dict[str, Tensor]:

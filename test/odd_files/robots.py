@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which joints, of which robot: names that are shared, topics that are shared, two in one bag."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from odd_files import Case
+from odd_files.asking import LIMITS, first_frame, robot
+from odd_files.writing import SINGLE, Line, joints, numbers, record, step, text
+
+ARM = robot(['j1', 'j2'])
+FRAMES = 20
+RIGHT = 'state 0.5 -0.5, action 0.5 -0.5'
+
+
+def _leader_and_follower(own: bool, deep: str = ''):
+    def make(folder: Path) -> None:
+        lines: list[Line] = []
+        for k in range(FRAMES):
+            t = 0.02 * k
+            lines.append(joints(t, f'{deep}/leader/joint_states', j1=1.0, j2=-1.0))
+            lines.append(joints(t, f'{deep}/follower/joint_states', j1=0.5, j2=-0.5))
+            lines.append(
+                step(t + 0.001, f'{deep}/follower/control_step', k, j1=0.5, j2=-0.5)
+                if own
+                else numbers(t + 0.001, f'{deep}/follower/go', 0.5, -0.5)
+            )
+        record(folder / 'bag', lines)
+
+    return make
+
+
+GRIPPER = robot(
+    ['j1', 'j2', 'finger'],
+    joint_states=[
+        {'topic': 'joint_states', 'joints': ['j1', 'j2']},
+        {'topic': 'joint_states', 'joints': ['finger']},
+    ],
+)
+
+
+def _arm_and_gripper(apart: bool):
+    def make(folder: Path) -> None:
+        lines = []
+        for k in range(FRAMES):
+            t = 0.02 * k
+            arm, finger = {'j1': 0.5, 'j2': -0.5}, {'finger': 0.03}
+            if apart:
+                lines += [joints(t, '/joint_states', **arm), joints(t, '/joint_states', **finger)]
+            else:
+                lines.append(joints(t, '/joint_states', **arm, **finger))
+            lines.append(numbers(t + 0.001, '/go', 0.5, -0.5, 0.03))
+        record(folder / 'bag', lines)
+
+    return make
+
+
+PAN_TILT = robot(
+    ['pan', 'tilt'],
+    commands=[
+        {'topic': 'commands/joint_single', 'sink': 'interbotix_single', 'joints': [name]}
+        for name in ('pan', 'tilt')
+    ],
+)
+
+
+def _pan_and_tilt(folder: Path) -> None:
+    lines = []
+    for k in range(FRAMES):
+        t = 0.02 * k
+        lines.append(joints(t, '/joint_states', pan=0.5, tilt=-0.5))
+        for name, value in (('pan', 0.5), ('tilt', -0.5)):
+            values = {'name': name, 'cmd': value}
+            lines.append(Line(t + 0.001, '/commands/joint_single', SINGLE, values))
+    record(folder / 'bag', lines)
+
+
+def _velocity_use(folder: Path) -> str:
+    from async_chunking.bags.files import find
+    from async_chunking.bags.wire_limits import wire_use
+
+    (bag,) = find([folder / 'bag'])
+    return f'{wire_use(bag, PAN_TILT).figures()["velocity_use"]:.0%} of the velocity limit'
+
+
+MOTORS = robot(
+    ['hip', 'knee'],
+    joint_states=[
+        {'topic': 'lowstate', 'kind': 'unitree_low_state', 'joints': ['hip'], 'motors': [3]},
+        {'topic': 'lowstate', 'kind': 'unitree_low_state', 'joints': ['knee'], 'motors': [4]},
+    ],
+)
+
+
+def _motors(folder: Path) -> None:
+    lines = []
+    for k in range(FRAMES):
+        states = [{'q': 0.1 * motor} for motor in range(35)]
+        kind = 'unitree_hg/msg/LowState'
+        lines.append(Line(0.02 * k, '/lowstate', kind, {'motor_state': states}))
+        lines.append(numbers(0.02 * k + 0.001, '/go', 0.3, 0.4))
+    record(folder / 'bag', lines)
+
+
+def _snapshot(velocity: float) -> str:
+    names = ('lower', 'upper', 'velocity', 'acceleration')
+    limits = {**LIMITS, 'velocity': velocity}
+    return json.dumps({'limits': {name: [limits[name]] * 2 for name in names}})
+
+
+def _two_cells(folder: Path) -> None:
+    """Both move by 0.01 a tick, half a radian a second; one may do one, the other two."""
+    lines = []
+    for cell, velocity, run_id in (('left_cell', 1.0, 1), ('right_cell', 2.0, 2)):
+        lines.append(text(0.0, f'/{cell}/snapshot', _snapshot(velocity)))
+        for k in range(FRAMES):
+            at = 0.01 * k
+            lines.append(step(0.02 * k, f'/{cell}/control_step', k, run_id, j1=at, j2=at))
+    record(folder / 'bag', lines)
+
+
+def _each_limit(folder: Path) -> str:
+    from async_chunking.bags.files import find
+    from async_chunking.bags.summary import summarize_bag
+
+    (bag,) = find([folder / 'bag'])
+    uses = {
+        run.key.topic.split('/')[1]: run.figures['limits']['velocity_use']
+        for run in summarize_bag(bag).runs
+    }
+    return ', '.join(f'{cell} {use:.0%}' for cell, use in sorted(uses.items()))
+
+
+def _rows_of_the_report(folder: Path) -> str:
+    from async_chunking.bags.compare import by_strategy
+    from async_chunking.bags.files import find
+    from async_chunking.bags.summary import summarize_bag
+
+    (bag,) = find([folder / 'bag'])
+    return ', '.join(sorted(group.strategy for group in by_strategy(summarize_bag(bag).runs)))
+
+
+def _one_cell(folder: Path) -> str:
+    from async_chunking.cli import application
+
+    words = ['report', str(folder / 'bag'), '--namespace', 'right_cell']
+    words += ['--csv', str(folder / 'rows.csv')]
+    result = CliRunner().invoke(application('report'), words)
+    rows = (folder / 'rows.csv').read_text().splitlines()[1:] if not result.exception else []
+    return f'{len(rows)} run' if result.exit_code in (0, 1) else f'status {result.exit_code}'
+
+
+CASES = [
+    Case('leader and follower, one executor', _leader_and_follower(own=True),
+         first_frame(ARM), RIGHT),
+    Case('leader and follower, one asked for', _leader_and_follower(own=False),
+         first_frame(ARM, namespace='follower'), RIGHT),
+    Case('leader and follower, none asked for', _leader_and_follower(own=False),
+         first_frame(ARM),
+         ('/follower/joint_states', '/leader/joint_states', '--namespace')),
+    Case('leader and follower, one executor, deep names', _leader_and_follower(True, '/lab/a'),
+         first_frame(ARM), RIGHT),
+    Case('leader asked for, which commands nothing', _leader_and_follower(own=True),
+         first_frame(ARM, namespace='leader'), ('nothing was recorded of go',)),
+    Case('arm and gripper on one topic', _arm_and_gripper(apart=False),
+         first_frame(GRIPPER), 'state 0.5 -0.5 0.03, action 0.5 -0.5 0.03'),
+    Case('arm and gripper on one topic, each for itself', _arm_and_gripper(apart=True),
+         first_frame(GRIPPER), 'state 0.5 -0.5 0.03, action 0.5 -0.5 0.03'),
+    Case('two single commands on one topic', _pan_and_tilt, first_frame(PAN_TILT), RIGHT),
+    Case('two single commands at rest', _pan_and_tilt, _velocity_use,
+         '0% of the velocity limit'),
+    Case('two groups of motors on one topic', _motors, first_frame(MOTORS),
+         'state 0.3 0.4, action 0.3 0.4'),
+    Case('two cells with other limits', _two_cells, _each_limit,
+         'left_cell 50%, right_cell 25%'),
+    Case('two cells, one strategy', _two_cells, _rows_of_the_report,
+         '/left_cell naive, /right_cell naive'),
+    Case('two cells, a report of one', _two_cells, _one_cell, '1 run'),
+]  # fmt: skip
