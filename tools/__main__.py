@@ -10,6 +10,7 @@ COMMANDS: Commands = {
     'faults': ('tools.faults.command', 'faults', 'Break a robot; show its stream.'),
     'kinetix': ('tools.kinetix.cli', 'app', "Run the papers' benchmark."),
     'odd_files': ('tools.odd_files', 'odd_files', 'Read files of other origin and age.'),
+    'policies': ('tools.policies', 'policies', 'Make the checkpoints of the simulated tasks.'),
     'recordings': ('tools.recordings.benchmark', 'recordings', 'Time the reading of recordings.'),
     'sharing': ('tools.sharing', 'sharing', 'Show what shared observations save in training.'),
     'smoke': ('tools.smoke', 'smoke', 'Check that the strategies still rank as they should.'),
