@@ -49,10 +49,12 @@ def write_openpi(content: Any) -> bytes:
 class OpenpiServer:
     """Metadata first, then an observation in, a dictionary with 'actions' out; port 0 is any."""
 
-    def __init__(self, rule: Rule, port: int = 0) -> None:
+    def __init__(self, rule: Rule, port: int = 0, greeting: bytes | str | None = b'') -> None:
+        """`greeting` is sent first: b'' for metadata as openpi's, None for nothing."""
         from websockets.sync.server import serve
 
         self.rule = rule
+        self.greeting = write_openpi({'name': 'a test'}) if greeting == b'' else greeting
         self.seen: list[dict] = []
         self.headers: list[Any] = []
         self.connections: list[Any] = []
@@ -68,7 +70,8 @@ class OpenpiServer:
         self.connections.append(connection)
         self.headers.append(connection.request.headers)
         with contextlib.suppress(ConnectionClosed):
-            connection.send(write_openpi({'name': 'a test'}))
+            if self.greeting is not None:
+                connection.send(self.greeting)
             while True:
                 self.seen.append(read_openpi(connection.recv()))
                 try:

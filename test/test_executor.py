@@ -177,6 +177,35 @@ def test_bad_chunks_are_named_counted_and_ignored(changes: dict, outcome: Outcom
     np.testing.assert_array_equal(core.step().planned, 1.0)
 
 
+def test_a_rejection_tells_joint_row_value_and_limits() -> None:
+    core = executor()
+    request = core.poll()
+    assert request is not None
+    rows = np.zeros((8, 2))
+    rows[3, 1], rows[5, 0] = 130.0, -125.0
+    core.push(answer(request, actions=rows))
+    assert core.reasons[Outcome.OVER_LIMITS] == ('row 3 has b at 130, its limits are -100 to 100')
+    rows[3, 1], rows[5, 0] = 0.0, np.nan
+    core.push(answer(request, actions=rows))
+    assert core.reasons[Outcome.NOT_FINITE] == 'row 5 has a at nan'
+    core.push(answer(request, actions=np.zeros((8, 3))))
+    assert core.reasons[Outcome.WRONG_SIZE] == '8 x 3 numbers, 1 to 16 x 2 allowed'
+    core.push(answer(request, joint_names=('b', 'a')))
+    assert core.reasons[Outcome.WRONG_JOINTS] == 'it has b, a; the robot has a, b'
+
+
+def test_a_robot_that_rests_plays_chunks_that_come_after_their_end() -> None:
+    """A chunk of 8 rows that takes 20 ticks is played from its start until the next is asked."""
+    patient = replace(CONFIG, hold_timeout_s=10.0, request_timeout_s=1.0)
+    core = executor(patient, 'wait')
+    steps, requests = drive(core, 100, delay=20)
+    assert [request.tick for request in requests] == [0, 24, 48, 72, 96]
+    played = [step.row for step in steps if step.phase is Phase.EXECUTING]
+    assert played == [0.0, 1.0, 2.0, 3.0] * 4
+    assert core.counters['accepted'] == 4
+    assert core.counters['expired'] == core.counters['starved_ticks'] == core.counters['late'] == 0
+
+
 def test_an_answer_to_an_older_request_is_out_of_order() -> None:
     core = executor()
     first = core.poll()

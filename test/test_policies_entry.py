@@ -317,6 +317,16 @@ def test_a_horizon_that_is_just_long_enough():
     check_horizon(Facts('policy', 16, 7), 16, 0.0, 50.0)
 
 
+def test_a_robot_that_rests_waits_for_any_delay():
+    """400 ms are 20 rows of 16; sync plays each chunk from its start, whenever it comes."""
+    check_horizon(Facts('policy', 16, 7), 16, 0.4, 50.0, rests=True)
+    with pytest.raises(FitError, match=r'execution_horizon must be 1 to the horizon 16, got 17'):
+        check_horizon(Facts('policy', 16, 7), 17, 0.4, 50.0, rests=True)
+    assert describe('viperx', {'strategy': 'sync', 'delay_ms': 400}).policy.horizon == 16
+    with pytest.raises(FitError, match=r'too short.*rest meanwhile: strategy:=sync'):
+        describe('viperx', {'strategy': 'naive', 'delay_ms': 400})
+
+
 def test_bringup_refuses_a_delay_that_no_chunk_covers():
     describe('viperx', {'delay_ms': '160'})
     with pytest.raises(FitError, match=r'execution_horizon 8 \+ delay 15 = 23 rows'):

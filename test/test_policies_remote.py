@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -108,6 +109,26 @@ def test_strategies_with_velocity_are_refused_with_a_remedy(strategy):
         assert 'run the policy node on the host of the model' in answer.refusal
         assert 'This policy can run: sync, naive, ensemble, bspline' in answer.refusal
         source.close()
+
+
+@pytest.mark.parametrize(
+    ('greeting', 'sentence'),
+    [
+        (None, r'it sent no metadata within 0\.3 s.*another kind of server'),
+        ('{"name": "a server"}', 'its first message is text that begins with .{"name"'),
+        (b'{"name": "a server"}', '20 bytes that begins? with .*MessagePack'),
+        (msgpack.packb([1, 2]), 'where a server of openpi sends a dictionary'),
+    ],
+)
+def test_a_server_of_another_kind_is_told_at_once(monkeypatch, greeting, sentence):
+    monkeypatch.setattr('async_chunking.policies.remote.openpi._CONNECT', 0.3)
+    rule = stand_still(7, 'state')
+    with (
+        running(OpenpiServer(rule, greeting=greeting)) as server,
+        pytest.raises(RemoteError, match=sentence) as error,
+    ):
+        opened(server.url)
+    assert 'policy_timeout_s' not in str(error.value)
 
 
 def test_a_late_answer_is_counted_and_belongs_to_no_later_question():

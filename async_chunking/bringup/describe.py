@@ -186,8 +186,9 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     check_instruction(read_streams(policy, description), arguments.instruction)
     interval = arguments.execution_horizon or description.policy.execution_horizon
     delay_s = parse_latency(arguments.delay_ms).typical
-    check_horizon(policy, interval, delay_s, description.policy.policy_rate_hz)
     strategy = resolve(arguments.strategy)
+    rate = description.policy.policy_rate_hz
+    check_horizon(policy, interval, delay_s, rate, strategy.rests)
     _check_constants(strategy)
     check_strategy(strategy, policy, description, interval, delay_s)
     nodes = _nodes(robot, arguments, description, policy, interval)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import tempfile
 import time
@@ -21,6 +22,7 @@ from rich.table import Table
 from async_chunking.bags.overview import overview
 from async_chunking.bringup.describe import Bringup, describe, parse
 from async_chunking.bringup.processes import Processes
+from async_chunking.bringup.start_failure import start_failure
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.storage import write_json
 
@@ -122,8 +124,8 @@ def _watch(
                     begin = now
                     progress.update(task, total=arguments.duration or None)
                 if begin == math.inf and now > deadline and not (arguments.only or waits):
-                    msg = f'no chunk was executed within {arguments.start_timeout_s:g} s; '
-                    raise RunError(msg + 'a large policy takes longer: set start_timeout_s')
+                    waited = arguments.start_timeout_s
+                    raise RunError(start_failure(waited, sight.said, sight.ticks, os.environ))
                 if begin < math.inf:
                     solved = sum(bool(episode['success']) for episode in sight.episodes)
                     phase = sight.phase.name.lower() if sight.phase is not None else ''

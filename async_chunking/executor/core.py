@@ -79,6 +79,7 @@ class Executor:
         behaviour: Merger and corrector in force.
         delay: Steps to condition the next request on, from the delay monitor.
         counters: How often each outcome and each kind of tick occurred.
+        reasons: Outcome -> what was wrong in the last chunk that had it, with the numbers.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Executor:
         self.tick = 0
         self.delay = 0
         self.counters: Counter[str] = Counter()
+        self.reasons: dict[Outcome, str] = {}
         self._book = RequestBook(config, behaviour, run_id)
         self._limiter = Limiter(config.limits, config.control_period)
         self._timeline = Timeline(
@@ -149,6 +151,8 @@ class Executor:
         admitted = chunk if isinstance(chunk, Admitted) else self.admit(chunk)
         outcome, takeover = self._book.answer(admitted, self.tick)
         self.counters[outcome.name.lower()] += 1
+        if admitted.reason:
+            self.reasons[admitted.outcome] = admitted.reason
         if takeover is not None:
             self.behaviour = takeover.behaviour
             self._timeline.join(takeover.plan, takeover.behaviour.merger)

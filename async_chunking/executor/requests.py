@@ -51,11 +51,20 @@ REJECTIONS = tuple(
 
 @dataclass(frozen=True)
 class Admitted:
-    """A chunk whose content was checked and refined, off the command thread."""
+    """
+    A chunk whose content was checked and refined, off the command thread.
+
+    Attributes:
+        chunk: As it came.
+        rows: [H, D] refined [rad, m].
+        outcome: Accepted as far as its content goes, or not.
+        reason: Joint, row, value and limits if not; empty if it is.
+    """
 
     chunk: ActionChunk
     rows: np.ndarray
     outcome: Outcome
+    reason: str = ''
 
 
 @dataclass(frozen=True)
@@ -189,7 +198,28 @@ class RequestBook:
         issued = self._issued.get(chunk.request_id)
         if outcome is Outcome.ACCEPTED and issued is not None:
             rows = issued.behaviour.merger.prepare(rows)
-        return Admitted(chunk, rows, outcome)
+        return Admitted(chunk, rows, outcome, self._reason(chunk, outcome))
+
+    def _reason(self, chunk: ActionChunk, outcome: Outcome) -> str:
+        """Return what is wrong in a chunk's content, with the numbers; '' where nothing is."""
+        names, rows = self._config.joint_names, chunk.actions
+        if outcome is Outcome.WRONG_SIZE:
+            most = 2 * self._config.horizon
+            return f'{rows.shape[0]} x {rows.shape[1]} numbers, 1 to {most} x {len(names)} allowed'
+        if outcome is Outcome.WRONG_JOINTS:
+            return f'it has {", ".join(chunk.joint_names)}; the robot has {", ".join(names)}'
+        if outcome is Outcome.NOT_FINITE:
+            row, joint = np.argwhere(~np.isfinite(rows))[0]
+            return f'row {row} has {names[joint]} at {rows[row, joint]}'
+        if outcome is Outcome.OVER_LIMITS:
+            beyond = np.maximum(rows - self._highest, self._lowest - rows)
+            row, joint = np.unravel_index(beyond.argmax(), rows.shape)
+            limits = self._config.limits
+            return (
+                f'row {row} has {names[joint]} at {rows[row, joint]:.4g}, its limits are '
+                f'{limits.lower[joint]:.4g} to {limits.upper[joint]:.4g}'
+            )
+        return ''
 
     def _inspect(self, chunk: ActionChunk) -> Outcome:
         if chunk.refusal:

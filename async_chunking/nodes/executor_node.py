@@ -341,7 +341,8 @@ class ExecutorNode(RobotNode):
         for outcome in Outcome:
             if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
                 count = new[outcome.name.lower()]
-                why = self._refusal if outcome is Outcome.REFUSED else outcome.value
+                known = executor.reasons.get(outcome, outcome.value)
+                why = self._refusal if outcome is Outcome.REFUSED else known
                 return diagnostics.WARN, f'{outcome.name.lower()} ({count}): {why}'
         if new['unreadable']:
             return diagnostics.WARN, f'unreadable ({new["unreadable"]}): bytes that are no chunk'

@@ -124,8 +124,9 @@ class PolicyNode(RobotNode):
         rows = self.parameters.execution_horizon or defaults.execution_horizon
         least = 0.0 if self._simulated else seconds
         delay_s = max(least, self._latency.typical)
-        check_horizon(facts, rows, delay_s, defaults.policy_rate_hz)
-        check_strategy(resolve(self.parameters.strategy), facts, self.embodiment, rows, delay_s)
+        strategy = resolve(self.parameters.strategy)
+        check_horizon(facts, rows, delay_s, defaults.policy_rate_hz, strategy.rests)
+        check_strategy(strategy, facts, self.embodiment, rows, delay_s)
 
     def activate(self) -> None:
         """Start the inference thread; one that is still busy since before goes on."""

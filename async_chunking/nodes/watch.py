@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -28,12 +29,14 @@ class Sight:
         phase: Of the newest one, None before the first.
         executed: Whether a chunk was ever executed.
         episodes: Outcomes, in the words of the simulated robot.
+        said: Node -> the last trouble that it told; '' of one that told of none.
     """
 
     ticks: int = 0
     phase: Phase | None = None
     executed: bool = False
     episodes: list[dict[str, Any]] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
 
 
 class Watch:
@@ -60,6 +63,9 @@ class Watch:
             ControlStep, 'control_step', self._on_step, qos_profile_sensor_data
         )
         self._node.create_subscription(String, 'episode', self._on_episode, latched)
+        self._node.create_subscription(
+            DiagnosticArray, '/diagnostics', self._on_diagnostics, QoSProfile(depth=10)
+        )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
 
@@ -87,6 +93,14 @@ class Watch:
         self.sight.ticks += 1
         self.sight.phase = Phase(step.phase)
         self.sight.executed |= self.sight.phase is Phase.EXECUTING
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        space = self._node.get_namespace().strip('/')
+        for status in message.status:
+            parent, _, name = status.name.rpartition('/')
+            if parent == space:
+                trouble = status.message if status.level != DiagnosticStatus.OK else ''
+                self.sight.said[name] = trouble or self.sight.said.get(name, '')
 
     def _on_episode(self, message: String) -> None:
         self.sight.episodes.append(json.loads(message.data))

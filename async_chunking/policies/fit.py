@@ -122,10 +122,21 @@ def rows_in(seconds: float, policy_rate_hz: float) -> int:
 
 
 def check_horizon(
-    facts: Facts, execution_horizon: int, delay_s: float, policy_rate_hz: float
+    facts: Facts,
+    execution_horizon: int,
+    delay_s: float,
+    policy_rate_hz: float,
+    rests: bool = False,
 ) -> None:
     """
     Refuse a policy whose chunks end before the next can take over.
+
+    Args:
+        facts: Of the policy.
+        execution_horizon: Rows between two requests.
+        delay_s: To be expected [s].
+        policy_rate_hz: Rows per second.
+        rests: The robot rests while it waits (`sync`), so a chunk may take as long as it likes.
 
     Raises:
         FitError: Names the horizon and what it would have to be.
@@ -135,13 +146,13 @@ def check_horizon(
         msg = f'execution_horizon must be 1 to the horizon {facts.horizon}'
         msg += f', got {execution_horizon}'
         raise FitError(msg)
-    if execution_horizon + delay <= facts.horizon:
+    if rests or execution_horizon + delay <= facts.horizon:
         return
     left = facts.horizon - delay
     remedy = (
         f'execution_horizon may be at most {left}'
         if left > 0
-        else 'use a policy with longer chunks, or make it quicker'
+        else 'use a policy with longer chunks, make it quicker, or rest meanwhile: strategy:=sync'
     )
     msg = (
         f'{facts.title}: the horizon of {facts.horizon} rows is too short for execution_horizon '

@@ -76,6 +76,11 @@ class Strategy:
         needs = self.sampler.needs
         return needs if self.corrector == 'none' else needs | {f'corrector:{self.corrector}'}
 
+    @property
+    def rests(self) -> bool:
+        """Whether the robot rests while it waits for a chunk."""
+        return self._merger().waits
+
     def load_sampler(self) -> Sampler:
         """Build the sampler with the constants that the merger does not have; imports torch.
 

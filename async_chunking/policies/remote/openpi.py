@@ -22,7 +22,7 @@ from async_chunking.policies.remote.server import (
     last_line,
     matrix,
 )
-from async_chunking.policies.remote.wire import pack, unpack
+from async_chunking.policies.remote.wire import WireError, pack, unpack
 
 _CONNECT = 10.0  # For a connection to be made [s].
 
@@ -67,16 +67,32 @@ class OpenpiServer(Server):
             raise ServerError(f"the answer has no 'actions' but {keys}")
         return matrix('actions', content['actions'])
 
+    async def _greet(self) -> None:
+        """Connect and hear the first message, which tells a server of openpi from others."""
+        self._socket = await websockets.asyncio.client.connect(
+            self._url, compression=None, max_size=None, ping_interval=None, proxy=None,
+            open_timeout=_CONNECT, close_timeout=1.0, additional_headers=self._headers,
+        )  # fmt: skip
+        try:
+            _check_metadata(await asyncio.wait_for(self._socket.recv(), _CONNECT))
+        except (TimeoutError, asyncio.TimeoutError):
+            self._forget()
+            msg = (
+                f'connected, but it sent no metadata within {_CONNECT:g} s, which a server of '
+                'openpi does first; is this another kind of server?'
+            )
+            raise ServerError(msg) from None
+        except ServerError:
+            self._forget()
+            raise
+        self.counters['connections'] += 1
+
     async def _ask(self, question: bytes) -> bytes | str:
         while True:
             kept = self._socket is not None
             if self._socket is None:
-                self._socket = await websockets.asyncio.client.connect(
-                    self._url, compression=None, max_size=None, ping_interval=None, proxy=None,
-                    open_timeout=_CONNECT, close_timeout=1.0, additional_headers=self._headers,
-                )  # fmt: skip
-                unpack(await self._socket.recv(decode=False))  # Metadata; says nothing we need.
-                self.counters['connections'] += 1
+                await self._greet()
+            assert self._socket is not None
             try:
                 await self._socket.send(question)
                 return await self._socket.recv()
@@ -98,6 +114,21 @@ class OpenpiServer(Server):
             # Lets what belonged to the connection end.
             self._loop.run_until_complete(asyncio.sleep(0.0))
             self._loop.close()
+
+
+def _check_metadata(content: bytes | str) -> None:
+    """Refuse a first message that is not openpi's: a dictionary in MessagePack."""
+    try:
+        found = unpack(content) if isinstance(content, bytes) else None
+    except WireError:
+        found = None
+    if not isinstance(found, dict):
+        kind = 'text' if isinstance(content, str) else f'{len(content)} bytes'
+        msg = (
+            f'its first message is {kind} that begins with {content[:24]!r}, where a server of '
+            'openpi sends a dictionary in MessagePack; is this another kind of server?'
+        )
+        raise ServerError(msg)
 
 
 def grouped(observation: Mapping[str, Any]) -> dict[str, Any]:

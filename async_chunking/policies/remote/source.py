@@ -106,15 +106,17 @@ class RemoteSource(PolicySource):
                 time.sleep(min(left, wait.slice()))
             return self._checked(self._server.chunk(observation, wait))
         except AsyncChunkingError as error:
-            raise RemoteError(self._explained(error)) from error
+            raise RemoteError(self._explained(error, first=seconds > 0.0)) from error
 
-    def _explained(self, error: AsyncChunkingError) -> str:
+    def _explained(self, error: AsyncChunkingError, first: bool) -> str:
         """Count what went wrong and return the sentence about it."""
         sentence = f'{self.title}: {error}'
         if isinstance(error, GivenUp):
             return sentence
         if isinstance(error, NoAnswer):
             self._counts['timeouts'] += 1
+            if first:  # Which has its own patience.
+                return f'{sentence} to the first question; see what the server prints'
             return f'{sentence}; raise policy_timeout_s if it needs longer'
         if isinstance(error, Unreachable):
             self._not_before = time.monotonic() + _BACK_OFF_S
