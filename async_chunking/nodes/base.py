@@ -12,17 +12,20 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import rclpy
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
 from async_chunking import ros_environment
 from async_chunking.bringup.parameters import PARENT_VARIABLE, STANDARD, NodeParameters
 from async_chunking.errors import COULD_NOT_START, AsyncChunkingError
+from async_chunking.nodes.descriptors import descriptor
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.settings import unknown, validated
 
@@ -57,11 +60,7 @@ class RobotNode(LifecycleNode):
         self.interrupted: Callable[[], bool] = lambda: False
         self._configured = False
         for key, field in self.Parameters.model_fields.items():
-            # Dynamic typing, so that 50 serves as 50.0; the model checks the value.
-            described = ParameterDescriptor(
-                description=field.description or '', dynamic_typing=True
-            )
-            self.declare_parameter(key, field.default, described)
+            self.declare_parameter(key, field.default, descriptor(field))
         for key in self._parameter_overrides:
             if key not in self.Parameters.model_fields and not key.startswith(STANDARD):
                 message = unknown('parameter', key, self.Parameters.model_fields)
@@ -98,6 +97,27 @@ class RobotNode(LifecycleNode):
         """
         return super().create_timer(*arguments, **{'clock': self._steady, **options})
 
+    def create_publisher(self, kind: Any, topic: str, qos: Any, **options: Any) -> Any:
+        """Create a publisher whose QoS a parameter file may override."""
+        return super().create_publisher(
+            kind, topic, qos, **{**self._overriding(topic, 'publisher'), **options}
+        )
+
+    def create_subscription(
+        self, kind: Any, topic: str, callback: Any, qos: Any, **options: Any
+    ) -> Any:
+        """Create a subscription whose QoS a parameter file may override."""
+        return super().create_subscription(
+            kind, topic, callback, qos, **{**self._overriding(topic, 'subscription'), **options}
+        )
+
+    def _overriding(self, topic: str, entity: str) -> dict[str, Any]:
+        """Return options that let QoS be overridden, where that was asked for."""
+        asked = f'qos_overrides.{self.resolve_topic_name(topic)}.{entity}.'
+        if not any(key.startswith(asked) for key in self._parameter_overrides):
+            return {}  # Three parameters for every topic would hide the node's own.
+        return {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
+
     # --- parameters -----------------------------------------------------------------------------
 
     def _read(self, changed: list[Parameter]) -> NodeParameters:
@@ -109,18 +129,10 @@ class RobotNode(LifecycleNode):
         try:
             new = self._read(changed)
             if self._configured:
-                self._refuse_fixed(new)
                 self.check(new)
         except AsyncChunkingError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
-
-    def _refuse_fixed(self, new: NodeParameters) -> None:
-        for key, field in self.Parameters.model_fields.items():
-            runtime = (field.json_schema_extra or {}).get('runtime')
-            if not runtime and getattr(new, key) != getattr(self.parameters, key):
-                msg = f'{key} cannot be changed after configure'
-                raise AsyncChunkingError(msg)
 
     def _on_changed(self, changed: list[Parameter]) -> None:
         if self._configured:
@@ -220,7 +232,11 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
         signal.signal(number, lambda number, _: stopped.append(number))
     ros_environment.activate()  # Only this host finds it, unless the user says otherwise.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = make()
+    try:
+        node = make()
+    except InvalidParameterValueException as error:  # Its range is rclpy's to check.
+        rclpy.logging.get_logger('rclpy').fatal(str(error))
+        os._exit(COULD_NOT_START)
     node.interrupted = lambda: bool(stopped)
     executor = SingleThreadedExecutor()
     executor.add_node(node)

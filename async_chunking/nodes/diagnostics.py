@@ -9,6 +9,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from async_chunking.bringup.nodes import full_name
+
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,
     DiagnosticStatus.WARN,
@@ -22,12 +24,12 @@ class Diagnostics:
 
     Args:
         node: Whose state; its full name is the status's name.
-        hardware: The robot.
+        hardware: The robot; with the namespace it says which of several.
     """
 
     def __init__(self, node: Node, hardware: str) -> None:
         self._node = node
-        self._hardware = hardware
+        self._hardware = full_name(node.get_namespace(), hardware).lstrip('/')
         self._publisher = node.create_publisher(
             DiagnosticArray, '/diagnostics', QoSProfile(depth=1)
         )

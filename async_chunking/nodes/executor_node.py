@@ -34,6 +34,7 @@ from async_chunking.robot.embodiment import Stream
 from async_chunking.strategies import check, resolve
 
 _MEASURED = 'measured'
+_LEFT_STOPPED = 5.0  # Longer than between two episodes [s].
 _POSES = 3  # Of so many measured poses in a row the median counts, so that one may be wrong.
 
 
@@ -136,7 +137,7 @@ class ExecutorNode(RobotNode):
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._reported: Counter[str] = Counter()
         self._unreadable = 0  # What claimed to be chunks.
-        self._stopped = False  # By ~/stop.
+        self._stopped_ns = 0  # When ~/stop stopped it.
         self._faults = 0  # Of the joint measurements, those that were told of.
         self.create_timer(1.0, self._diagnose)
         self.create_timer(0.1, self._forget_stale)
@@ -147,7 +148,7 @@ class ExecutorNode(RobotNode):
         # The robot may have been moved since they were measured.
         self._inputs.measured = self._inputs.observation = None
         self._poses.clear()
-        self._stopped = False
+        self._stopped_ns = 0
         if parameters.realtime_priority > 1:
             raise_all_threads(parameters.realtime_priority - 1)
         self._loop = CommandLoop(
@@ -234,7 +235,7 @@ class ExecutorNode(RobotNode):
             displaced = self.parameters.displaced * (limits.upper - limits.lower)
             run_id = self._loop.reset(displaced)
             response.success = run_id is not None
-            self._stopped &= not response.success
+            self._stopped_ns *= not response.success
             response.message = (
                 f'run {run_id}' if response.success else 'the command thread is stuck'
             )
@@ -244,7 +245,7 @@ class ExecutorNode(RobotNode):
         del request  # Empty.
         response.success = self._loop is not None and self._loop.executor is not None
         if response.success:
-            self._stopped = True
+            self._stopped_ns = self._pace.now_ns()
             self._loop.brake()
         response.message = 'braking' if response.success else 'the executor sends nothing'
         return response
@@ -287,11 +288,15 @@ class ExecutorNode(RobotNode):
         message = convert.request_message(request, self._config, self._wall_ns())
         self._requests.publish(message)
 
+    def _service(self, name: str) -> str:
+        return self.resolve_service_name(f'~/{name}')
+
     # --- diagnostics ----------------------------------------------------------------------------
 
     def _diagnose(self) -> None:
         loop = self._loop
         if loop is None:
+            self._diagnostics.publish(diagnostics.OK, 'inactive', {})
             return
         if loop.error is not None:
             self.get_logger().fatal(f'the command thread ended: {loop.error!r}')
@@ -327,17 +332,20 @@ class ExecutorNode(RobotNode):
         """Return level and sentence for the last second."""
         executor = loop.executor
         if executor is None:
-            why = self._observations.reasons.get(_MEASURED, 'no message')
-            return diagnostics.ERROR, f'waiting for {self.embodiment.joint_topics}: {why}'
+            why = self._observations.silence(_MEASURED)
+            return diagnostics.ERROR, f'waiting for {self._observations.place(_MEASURED)}: {why}'
         if self._measured_age() > self.parameters.stale_s:
             faults = self._observations.faults[_MEASURED]
             broken, self._faults = faults > self._faults, faults
-            why = f'{self.embodiment.joint_topics} has gone silent'
+            why = f'{self._observations.place(_MEASURED)} has gone silent'
             return diagnostics.ERROR, self._observations.reasons[_MEASURED] if broken else why
         if executor.phase is Phase.STOPPED:
-            if self._stopped:
-                return diagnostics.OK, 'stopped by ~/stop; call ~/reset'
-            return diagnostics.ERROR, 'safe stop: the plan ran out for too long; call ~/reset'
+            if self._stopped_ns:
+                left_so = self._pace.now_ns() - self._stopped_ns > _LEFT_STOPPED * 1e9
+                level = diagnostics.WARN if left_so else diagnostics.OK
+                return level, f'stopped by {self._service("stop")}; call {self._service("reset")}'
+            sentence = f'safe stop: the plan ran out for too long; call {self._service("reset")}'
+            return diagnostics.ERROR, sentence
         for outcome in Outcome:
             if outcome is not Outcome.ACCEPTED and new[outcome.name.lower()]:
                 count = new[outcome.name.lower()]

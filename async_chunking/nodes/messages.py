@@ -8,13 +8,11 @@ import os
 
 from async_chunking.errors import AsyncChunkingError
 
-# Package -> where it is from; {apt} stands for the package's name in apt.
+# Package -> where it is from, if no ROS 2 distribution has it.
 _ORIGIN = {
-    'control_msgs': 'sudo apt install {apt}',
-    'trajectory_msgs': 'sudo apt install {apt}',
-    'interbotix_xs_msgs': 'sudo apt install {apt}, or build interbotix_ros_core if apt lacks it',
-    'unitree_hg': 'sudo apt install {apt}, or build unitree_ros2 where apt lacks it',
-    'unitree_go': 'sudo apt install {apt}, or build unitree_ros2 where apt lacks it',
+    'interbotix_xs_msgs': 'build interbotix_ros_core (github.com/Interbotix) in your workspace',
+    'unitree_hg': 'build unitree_ros2 (github.com/unitreerobotics) in your workspace',
+    'unitree_go': 'build unitree_ros2 (github.com/unitreerobotics) in your workspace',
 }
 
 
@@ -25,7 +23,7 @@ def message_class(name: str) -> type:
         name: As ROS 2 spells it, such as 'std_msgs/msg/String'.
 
     Raises:
-        AsyncChunkingError: It is not installed; the message names the apt package.
+        AsyncChunkingError: It is not installed; the message says where it is from.
     """
     package, kind, type_name = name.split('/')
     try:
@@ -33,6 +31,6 @@ def message_class(name: str) -> type:
     except (ImportError, AttributeError):
         distribution = os.environ.get('ROS_DISTRO', '<distro>')
         apt = f'ros-{distribution}-{package.replace("_", "-")}'
-        remedy = _ORIGIN.get(package, 'sudo apt install {apt}').format(apt=apt)
+        remedy = _ORIGIN.get(package, f'sudo apt install {apt}')
         msg = f'{name} is not installed: {remedy}'
         raise AsyncChunkingError(msg) from None

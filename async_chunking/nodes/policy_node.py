@@ -265,12 +265,12 @@ class PolicyNode(RobotNode):
             AsyncChunkingError: Nothing usable was received, or too long ago; names the stream.
         """
         stream = self._streams[name]
-        place = f'{name} ({stream.topic or self.embodiment.joint_topics})'
+        place = f'{name} ({self._observations.place(name) or "instruction"})'
+        if sample is None:
+            msg = f'{place} was not received: {self._observations.silence(name)}'
+            raise AsyncChunkingError(msg)
         why = self._observations.reasons.get(name, '')
         why = f': {why}' if why else ''
-        if sample is None:
-            msg = f'{place} was not received{why}'
-            raise AsyncChunkingError(msg)
         age, oldest = (now_ns - sample.received_ns) * 1e-9, self.parameters.max_observation_age_s
         if age > oldest and stream.kind != 'text':
             msg = f'{place} is {age:.2f} s old, at most {oldest} s are allowed{why}'

@@ -49,6 +49,7 @@ class SimNode(RobotNode):
         self._thread: threading.Thread | None = None
         self._camera: Camera | None = None
         self._active = False
+        self._played = False  # Before, in this process.
 
     # --- lifecycle ------------------------------------------------------------------------------
 
@@ -96,7 +97,9 @@ class SimNode(RobotNode):
 
     def activate(self) -> None:
         """Begin to simulate; the first command begins the first episode."""
-        self._active = True
+        if self._played:
+            self._stage.restart()
+        self._active = self._played = True
         self._thread = threading.Thread(target=self._guarded, name='simulation', daemon=True)
         self._thread.start()
         if self.parameters.camera_hz:

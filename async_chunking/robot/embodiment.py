@@ -163,11 +163,6 @@ class Embodiment(Settings):
         return self.joint_states
 
     @property
-    def joint_topics(self) -> str:
-        """Names of the topics of the measured joints, for what is said about them."""
-        return ', '.join(source.topic for source in self.sources)
-
-    @property
     def action_modes(self) -> ActionModes:
         """What the numbers of a policy mean."""
         modes = {name: group.mode for group in self.groups for name in group.joints}

@@ -64,6 +64,10 @@ class Stage:
         self._held: np.ndarray | None = None
         self._set_scene(Act.READY)
 
+    def restart(self) -> None:
+        """Show the scene anew, for an executor that may be in the middle of a run."""
+        self._set_scene(Act.SHOWING)
+
     def command(self, values: np.ndarray) -> None:
         """Take a command [D]; what the servos hold until the next one."""
         self._command = values

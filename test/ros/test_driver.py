@@ -25,7 +25,7 @@ def test_a_driver_that_lacks_a_joint_speaks_in_another_order_and_goes_silent(nod
     names = described.robot.joint_names
     assert set(names) == set(POSE)
     executor = tuple(n for n in described.nodes if n.executable == 'executor_node')
-    driver = node.create_publisher(JointState, described.robot.joint_topics, 10)
+    driver = node.create_publisher(JointState, described.robot.sources[0].topic, 10)
     said, commands = [], []
 
     def heard(message: DiagnosticArray) -> None:

@@ -12,8 +12,13 @@ import pytest
 rclpy = pytest.importorskip('rclpy')
 
 from rclpy.parameter import Parameter  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
+from async_chunking.bringup.parameters import DelayMonitorParameters  # noqa: E402
+from async_chunking.executor import Phase  # noqa: E402
 from async_chunking.msg import ActionChunk  # noqa: E402
+from async_chunking.nodes import diagnostics  # noqa: E402
+from async_chunking.nodes.descriptors import descriptor  # noqa: E402
 from async_chunking.nodes.executor_node import ExecutorNode  # noqa: E402
 
 
@@ -69,6 +74,82 @@ def test_one_wrong_pose_moves_no_robot_that_rests(node: ExecutorNode) -> None:
     assert loop.reset(displaced) is not None
     until(lambda: loop.executor.tick > 3)
     np.testing.assert_array_equal(loop._last, home + 1.0)
+
+
+def test_parameters_are_described_with_range_choices_and_whether_they_may_change(node) -> None:
+    horizon, strategy, hold = node.describe_parameters(['horizon', 'strategy', 'hold_timeout_s'])
+    assert horizon.read_only
+    assert (horizon.integer_range[0].from_value, horizon.integer_range[0].to_value) == (
+        1,
+        2**63 - 1,
+    )
+    assert not strategy.read_only
+    assert hold.floating_point_range[0].from_value == 0.0
+    assert hold.floating_point_range[0].to_value == np.inf
+    model = DelayMonitorParameters.model_fields
+    assert descriptor(model['estimator']).additional_constraints.startswith('one of maximum, ')
+    rate = descriptor(node.Parameters.model_fields['policy_rate_hz'])
+    assert rate.additional_constraints == 'greater than 0'
+    (result,) = node.set_parameters([Parameter('horizon', value=20)])
+    assert not result.successful
+    assert 'read-only' in result.reason
+
+
+@pytest.fixture
+def diagnosed(node: ExecutorNode, monkeypatch) -> list[tuple[bytes, str]]:
+    told: list[tuple[bytes, str]] = []
+    monkeypatch.setattr(node._diagnostics, 'publish', lambda *told_: told.append(told_[:2]))
+    return told
+
+
+def test_diagnostics_say_where_nothing_comes_from_and_also_while_inactive(
+    node: ExecutorNode, diagnosed: list[tuple[bytes, str]]
+) -> None:
+    node._diagnose()
+    node.trigger_activate()
+    node._diagnose()
+    assert diagnosed[0] == (diagnostics.OK, 'inactive')
+    assert diagnosed[1][0] == diagnostics.ERROR
+    assert diagnosed[1][1] == (
+        'waiting for /joint_states: nobody publishes it on this host; '
+        'for one on another host: ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET'
+    )
+
+
+def test_a_robot_that_is_left_stopped_is_warned_of(
+    node: ExecutorNode, diagnosed: list[tuple[bytes, str]]
+) -> None:
+    node.trigger_activate()
+    for _ in range(3):
+        node._on_sample('measured', np.full(7, 0.03))
+    until(lambda: node._loop.executor is not None and node._loop.executor.tick > 3)
+    assert node._on_stop(Trigger.Request(), Trigger.Response()).success
+    until(lambda: node._loop.executor.phase is Phase.STOPPED)
+    monkey_age = node._measured_age
+    node._measured_age = lambda: 0.0
+    node._diagnose()
+    node._stopped_ns -= int(6e9)
+    node._diagnose()
+    node._measured_age = monkey_age
+    levels = [level for level, _ in diagnosed]
+    assert levels == [diagnostics.OK, diagnostics.WARN]
+    assert diagnosed[1][1] == 'stopped by /executor/stop; call /executor/reset'
+
+
+def test_a_parameter_file_overrides_the_qos_of_a_topic(ros_domain_id) -> None:
+    override = 'qos_overrides./control_step.publisher.depth:=5'
+    rclpy.init(args=['--ros-args', '-p', override])
+    node = ExecutorNode()
+    try:
+        for _ in range(2):  # Also when it is configured anew.
+            node.trigger_configure()
+            depth = next(p for p in node.publishers if p.topic_name == '/control_step')
+            assert depth.qos_profile.depth == 5
+            node.trigger_cleanup()
+        assert not any('chunk_request' in name for name in node.get_parameters_by_prefix('qos_o'))
+    finally:
+        node.end()
+        rclpy.shutdown()
 
 
 def test_a_strategy_with_a_wrong_constant_is_refused_and_changes_nothing(node) -> None:

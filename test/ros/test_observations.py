@@ -411,7 +411,7 @@ def test_a_camera_of_another_size_is_named_with_both(peer: Peer) -> None:
     kept = peer.sent[peer.front]
     peer.sent[peer.front] = image(np.zeros((48, 64, 3), np.uint8), 'rgb8')
     answer = peer.ask(lambda answer: answer.refusal)
-    assert 'raw (front/image_raw)' in answer.refusal
+    assert 'raw (/front/image_raw)' in answer.refusal
     assert 'expected 32 x 24 pixels, got 64 x 48' in answer.refusal
     peer.until(lambda: int(peer.status.get('faults raw', 0)) > 0, 'the faults are counted')
     peer.sent[peer.front] = kept

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -262,14 +261,21 @@ def test_drivers_of_packaged_robots_are_told_the_command(foreign, monkeypatch, n
         np.testing.assert_allclose(found, [sent[columns]], atol=1e-6)
 
 
-def test_missing_messages_name_the_package(monkeypatch):
-    from async_chunking.nodes.sinks import sink_class
+@pytest.mark.parametrize(
+    ('package', 'remedy'),
+    [
+        ('control_msgs', 'sudo apt install ros-jazzy-control-msgs'),
+        ('interbotix_xs_msgs', 'build interbotix_ros_core'),  # In apt for no distribution.
+        ('unitree_hg', 'build unitree_ros2'),
+    ],
+)
+def test_missing_messages_say_where_they_are_from(monkeypatch, package, remedy):
+    from async_chunking.nodes.messages import message_class
 
-    if importlib.util.find_spec('interbotix_xs_msgs'):
-        pytest.skip('interbotix_xs_msgs is installed here')
-    monkeypatch.setenv('ROS_DISTRO', 'kilted')
-    with pytest.raises(AsyncChunkingError, match='apt install ros-kilted-interbotix-xs-msgs'):
-        sink_class('interbotix_group')
+    monkeypatch.setenv('ROS_DISTRO', 'jazzy')
+    monkeypatch.setitem(sys.modules, f'{package}.msg', None)
+    with pytest.raises(AsyncChunkingError, match=f'{package}/msg/Any is not installed: {remedy}'):
+        message_class(f'{package}/msg/Any')
 
 
 def test_unknown_option_is_refused():

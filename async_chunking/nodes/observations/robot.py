@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,6 +21,8 @@ from async_chunking.robot.embodiment import Embodiment, Stream
 
 # A description's `qos` -> what is asked of publishers.
 PROFILES = {'sensor_data': qos_profile_sensor_data, 'reliable': QoSProfile(depth=10)}
+
+_RANGE = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
 
 
 class Observations:
@@ -49,6 +52,12 @@ class Observations:
         now_ns: Callable[[], int],
         on_sample: Callable[[str, Any], None] | None = None,
     ) -> None:
+        self._node = node
+        self._topics = {
+            name: [source.topic for source in robot.sources]
+            if stream.kind == 'measured' else [stream.topic] if stream.topic else []
+            for name, stream in wanted.items()
+        }  # fmt: skip
         self._now_ns = now_ns
         self._on_sample = on_sample
         self._histories = {name: History(stream) for name, stream in wanted.items()}
@@ -118,6 +127,22 @@ class Observations:
     def _refuse(self, name: str, error: StreamError) -> None:
         self.faults[name] += 1
         self.reasons[name] = str(error)
+
+    def place(self, name: str) -> str:
+        """Return the topics of a stream as they are named on the graph."""
+        return ', '.join(map(self._node.resolve_topic_name, self._topics[name]))
+
+    def silence(self, name: str) -> str:
+        """Return why nothing usable was received of a stream, as far as it is known."""
+        if name in self.reasons:
+            return self.reasons[name]
+        published = map(self._node.count_publishers, self._topics[name])
+        if all(published):
+            return 'no message, though it is published'
+        where = 'nobody publishes it'
+        if os.environ.get(_RANGE) == 'LOCALHOST':
+            where += f' on this host; for one on another host: {_RANGE}=SUBNET'
+        return where
 
     def newest(self, until_ns: int) -> dict[str, Sample | None]:
         """Return, for each stream, the newest sample that is not newer than a time."""
