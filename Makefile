@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot demo test check format bench clean
+.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot demo test check format docs bench clean
 
 setup:   ## make .venv and build the package; ROS_DISTRO=jazzy for Jazzy instead of Kilted
 	@$(PYTHON) requirements/bootstrap.py
@@ -42,6 +42,9 @@ check: setup   ## style and types
 format: setup   ## put the code into the project's style
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
+
+docs: setup   ## write anew what the code says of itself in README and docs
+	@$(BIN)/python -m tools docs
 
 bench: setup   ## the tables of the README
 	@$(BIN)/async-chunking bench

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `async-chunking strategies`, and the README's copies of what it prints."""
+"""The command `async-chunking strategies`, its tables and its details."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from async_chunking.bringup.arguments import arguments
 from async_chunking.commands.catalogue import COLUMNS, OFFERS, policy_row, row, strategies
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.shipped import SHIPPED
@@ -40,28 +37,6 @@ def test_policies_are_what_their_kinds_offer() -> None:
     assert table['a2c2']['remote'] == '+ a2c2'
     assert table['tt_rtc']['torch'] == '+ per_token_time, tt_rtc'
     assert table['bid_full']['flow'] == '+ weak_policy'
-
-
-@pytest.mark.parametrize(
-    ('marker', 'options'), [('strategies', {}), ('policies', {'policies': True})]
-)
-def test_the_readme_shows_what_the_command_prints(
-    marker: str, options: dict, capsys: pytest.CaptureFixture[str]
-) -> None:
-    strategies(markdown=True, **options)
-    text = (Path(__file__).parent.parent / 'README.md').read_text()
-    begin = text.index('-->', text.index(f'<!-- {marker}: ')) + 4
-    assert text[begin : text.index(f'<!-- /{marker} -->')] == capsys.readouterr().out
-
-
-def test_the_arguments_of_the_launch_files_are_in_the_docs(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    arguments(markdown=True)
-    printed = capsys.readouterr().out
-    text = (Path(__file__).parent.parent / 'docs' / 'robots.md').read_text()
-    begin = text.index('-->', text.index('<!-- arguments: ')) + 4
-    assert text[begin : text.index('<!-- /arguments -->')] == printed
 
 
 @pytest.mark.parametrize(('shipped', 'column'), [('viperx_slalom', 'flow')])

@@ -7,11 +7,13 @@ from async_chunking.cli import Commands, run
 
 COMMANDS: Commands = {
     'cost': ('tools.cost.command', 'cost', 'Time a chunk of every sampler.'),
+    'docs': ('tools.docs.blocks', 'docs', 'Rewrite what the code says of itself in the docs.'),
     'faults': ('tools.faults.command', 'faults', 'Break a robot; show its stream.'),
     'kinetix': ('tools.kinetix.cli', 'app', "Run the papers' benchmark."),
     'odd_files': ('tools.odd_files', 'odd_files', 'Read files of other origin and age.'),
     'policies': ('tools.policies', 'policies', 'Make the checkpoints of the simulated tasks.'),
     'recordings': ('tools.recordings.benchmark', 'recordings', 'Time the reading of recordings.'),
+    'reference': ('tools.docs.reference', 'reference', 'Print the interface reference.'),
     'sharing': ('tools.sharing', 'sharing', 'Show what shared observations save in training.'),
     'smoke': ('tools.smoke', 'smoke', 'Check that the strategies still rank as they should.'),
     'soak': ('tools.soak', 'soak', 'Run a robot for long; show growth.'),
