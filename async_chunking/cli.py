@@ -62,6 +62,7 @@ def application(
     app = typer.Typer(
         help=purpose,
         no_args_is_help=True,
+        rich_markup_mode=None,  # Which would take units, such as [ms], for markup.
         add_completion=False,
         pretty_exceptions_enable=False,
     )

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from async_chunking.policies.networks.transformer import TransformerArchitecture
+from async_chunking.tables import Table, show
 
 FRAMES, HORIZON, ACTION_DIM = 8, 16, 7
 OBSERVED = (
@@ -63,10 +62,11 @@ def _seconds(work: Callable[[], None]) -> float:
 def sharing() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    table = Table('observed', 'offsets', 'separate', 'shared', 'speed-up', title='One update')
+    rows = []
     for observed in OBSERVED:
         for offsets in OFFSETS:
             separate, shared = measure(observed, offsets)
             ms = (f'{1e3 * seconds:.0f} ms' for seconds in (separate, shared))
-            table.add_row(f'{observed} tokens', str(offsets), *ms, f'{separate / shared:.2f}')
-    Console().print(table)
+            rows.append((f'{observed} tokens', str(offsets), *ms, f'{separate / shared:.2f}'))
+    columns = ('observed', 'offsets', 'separate', 'shared', 'speed-up')
+    show(Table('One update', columns, tuple(rows)))

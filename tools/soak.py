@@ -18,12 +18,12 @@ import typer
 from rich.console import Console
 
 from async_chunking.bags.overview import overview
-from async_chunking.bench.tables import Table, show
 from async_chunking.bringup.describe import Bringup, describe
 from async_chunking.bringup.processes import Processes
 from async_chunking.bringup.up import Interrupts, RunError
 from async_chunking.realtime import may_use_fifo
 from async_chunking.storage import write_json
+from async_chunking.tables import Table, show
 
 _START = 120.0  # [s].
 _SAMPLES = 300  # In the whole time.

@@ -18,11 +18,11 @@ from async_chunking.bags.files import Bag, find
 from async_chunking.bags.folder import read_all, without_copies
 from async_chunking.bags.namespaces import normalized
 from async_chunking.bags.summary import BagReport
-from async_chunking.bags.table import as_data, show, show_runs, write_csv, write_json
+from async_chunking.bags.table import as_data, show, show_runs, write_csv
 from async_chunking.bags.window import Window, cut, typical_runs, typical_ticks
 from async_chunking.safety import Limits
+from async_chunking.storage import write_json
 
-_WIDTH = 120  # Where the output is not a terminal.
 _FEW = 20  # So many runs are listed one by one without being asked for.
 
 
@@ -55,8 +55,6 @@ def report(
     with 2 if nothing could.
     """
     console, complaints = Console(), Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
     bags = _read(find(recordings), _limits(robot), workers or None, complaints)
     if namespace is not None:
         bags = _of_robot(bags, normalized(namespace))
@@ -70,7 +68,7 @@ def report(
     groups = by_strategy(found)
     tests = compare(groups)
     if json:
-        write_json(json, as_data(bags, groups, tests))
+        write_json(as_data(bags, groups, tests), json)
     if csv:
         write_csv(csv, bags)
     if runs or len(groups) < len(found) <= _FEW:

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from async_chunking.bags.compare import Comparison, Estimate, StrategyReport, flatten
 from async_chunking.bags.summary import BagReport, RunReport
+from async_chunking.tables import NOTHING, Table
+from async_chunking.tables import show as show_table
 
 
 class Row(NamedTuple):
@@ -91,7 +89,6 @@ LABELS = {
     'command_jerk_rad_s3': 'jerk, commands',
     'measured_jerk_rad_s3': 'jerk, measured',
 }
-_COLUMNS = 4  # More strategies do not fit side by side.
 
 
 def show(
@@ -100,45 +97,40 @@ def show(
     comparisons: Sequence[Comparison],
 ) -> None:
     """Print the strategies side by side, then the tests between them."""
-    for begin in range(0, len(strategies), _COLUMNS):
-        console.print(_figures_table(strategies[begin : begin + _COLUMNS]))
+    show_table(_figures_table(strategies), console=console)
     if comparisons:
-        console.print(_tests_table(comparisons))
+        show_table(_tests_table(comparisons), console=console)
 
 
 def show_runs(console: Console, runs: Sequence[RunReport]) -> None:
     """Print one line for each run: the papers' figures."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ('recording', 'run', 'strategy'):
-        table.add_column(name)
-    rows = [SECTIONS['Boundaries'][0], SECTIONS['Boundaries'][2], SECTIONS['Delay'][1],
-            SECTIONS['Stream'][2], SECTIONS['Stream'][0]]  # fmt: skip
-    for heading in ('success', 'CON [rad]', 'jump [rad]', 'delay', 'starved', 'duration [s]'):
-        table.add_column(escape(heading), justify='right')
-    for run in runs:
-        flat = flatten(run.figures)
-        success = {None: '–', True: 'yes', False: 'no'}[flat['success']]
-        numbers = [number_text(flat[row.figure], row.form) for row in rows]
-        name = f'{run.key.run_id:x}'[-6:]
-        table.add_row(run.path.name, name, run.strategy, success, *numbers)
-    console.print(table)
+    words = ('run', 'strategy')
+    headings = ('success', 'CON [rad]', 'jump [rad]', 'delay', 'starved', 'duration [s]')
+    rows = tuple(map(_run_row, runs))
+    show_table(Table('', ('recording', *words, *headings), rows, words), console=console)
+
+
+def _run_row(run: RunReport) -> tuple[str, ...]:
+    shown = [SECTIONS['Boundaries'][0], SECTIONS['Boundaries'][2], SECTIONS['Delay'][1],
+             SECTIONS['Stream'][2], SECTIONS['Stream'][0]]  # fmt: skip
+    flat = flatten(run.figures)
+    success = {None: NOTHING, True: 'yes', False: 'no'}[flat['success']]
+    numbers = [number_text(flat[row.figure], row.form) for row in shown]
+    return run.path.name, f'{run.key.run_id:x}'[-6:], run.strategy, success, *numbers
 
 
 def _figures_table(strategies: Sequence[StrategyReport]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column('')
+    headings = []
     for strategy in strategies:
         runs = len(strategy.runs)
         heading = f'{strategy.strategy}\n{runs} run{"s" * (runs != 1)}'
         if strategy.cut_off:
-            heading += f' (+{strategy.cut_off} cut off)'
-        table.add_column(heading, justify='right')
+            heading += f'\n+{strategy.cut_off} cut off'
+        headings.append(heading)
+    rows: list[tuple[str, ...]] = []
     for title, lines in known_sections(strategies):
-        table.add_section()
-        table.add_row(f'[bold]{title}')
-        for label, cells in lines:
-            table.add_row(escape(label), *map(escape, cells))
-    return table
+        rows += [(title,), *((label, *cells) for label, cells in lines)]
+    return Table('', ('', *headings), tuple(rows))
 
 
 def known_sections(
@@ -147,26 +139,20 @@ def known_sections(
     """Yield each section's title and its lines: label, and a text for each strategy."""
     for title, rows in SECTIONS.items():
         lines = [(row.label, [estimate_text(s, row) for s in strategies]) for row in rows]
-        lines = [(label, texts) for label, texts in lines if set(texts) != {'–'}]
+        lines = [(label, texts) for label, texts in lines if set(texts) != {NOTHING}]
         if lines:
             yield title, lines
 
 
 def _tests_table(comparisons: Sequence[Comparison]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title='Paired tests by scene (success: McNemar, exact; others: Wilcoxon signed-rank)',
-        title_justify='left',
-    )
-    for heading in ('figure', 'first', 'second'):
-        table.add_column(heading)
-    for heading in ('pairs', 'second - first', 'p'):
-        table.add_column(heading, justify='right')
-    for figure, first, second, test in comparisons:
-        p_value = number_text(test.p_value, '.2g')
-        difference = f'{test.difference:+.4g}'
-        table.add_row(escape(LABELS[figure]), first, second, str(test.pairs), difference, p_value)
-    return table
+    title = 'Paired tests by scene (success: McNemar, exact; others: Wilcoxon signed-rank)'
+    words = ('first', 'second')
+    rows = tuple(
+        (LABELS[figure], first, second, str(test.pairs), f'{test.difference:+.4g}',
+         number_text(test.p_value, '.2g'))
+        for figure, first, second, test in comparisons
+    )  # fmt: skip
+    return Table(title, ('figure', *words, 'pairs', 'second - first', 'p'), rows, words)
 
 
 def estimate_text(strategy: StrategyReport, row: Row) -> str:
@@ -185,7 +171,7 @@ def estimate_text(strategy: StrategyReport, row: Row) -> str:
 def number_text(value: float | None, form: str, scale: float = 1.0) -> str:
     """Return a number as people read it; a dash if it is unknown."""
     if value is None or not math.isfinite(value):
-        return '–'
+        return NOTHING
     text = f'{value * scale:{form}}'
     return text.removesuffix('.0') if form == '.1f' else text
 
@@ -195,8 +181,8 @@ def as_data(
     strategies: Sequence[StrategyReport],
     comparisons: Sequence[Comparison],
 ) -> dict[str, Any]:
-    """Return the whole report as what JSON can hold; numbers that are not finite become null."""
-    return _finite({
+    """Return the whole report for `storage.write_json`."""
+    return {
         'strategies': {
             s.strategy: {
                 'runs': len(s.runs),
@@ -213,7 +199,7 @@ def as_data(
         ],
         'runs': [_run_data(run) for bag in bags for run in bag.runs],
         'problems': [problem for bag in bags for problem in bag.problems],
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 def _run_data(run: RunReport) -> dict[str, Any]:
@@ -229,19 +215,6 @@ def _run_data(run: RunReport) -> dict[str, Any]:
         'versions': run.snapshot.get('versions', {}),
         **run.figures,
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(child) for key, child in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(child) for child in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write the report for programs."""
-    path.write_text(json.dumps(data, indent=2, allow_nan=False) + '\n', encoding='utf-8')
 
 
 def write_csv(path: Path, bags: Sequence[BagReport]) -> None:

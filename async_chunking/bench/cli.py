@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from async_chunking.bench.rows import Shards, encode
 from async_chunking.bench.workers import cores
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.sim import TASKS
-from async_chunking.storage import write_files
+from async_chunking.storage import write_files, write_json
 
 QUICK_SECONDS = 420.0
 QUICK = {
@@ -28,7 +27,9 @@ QUICK = {
     'execution_horizons': [8],
 }
 
-app = typer.Typer(help='Closed-loop benchmarks under delay.', no_args_is_help=True)
+app = typer.Typer(
+    help='Closed-loop benchmarks under delay.', no_args_is_help=True, rich_markup_mode=None
+)
 
 Rows = Annotated[
     Path | None, typer.Option(help='Keep rows here, and continue from those that are there.')
@@ -93,7 +94,7 @@ def delay(
             'rollouts': rollouts,
             'seconds': seconds,
         }
-        json_file.write_text(json.dumps(numbers, indent=1) + '\n')
+        write_json(numbers, json_file)
     if parquet is not None:
         write_files({parquet: encode(found)})
 

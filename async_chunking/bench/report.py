@@ -13,6 +13,8 @@ from async_chunking.bench import tables
 from async_chunking.bench.rows import Row
 from async_chunking.bench.summary import Point, paired, points
 from async_chunking.bench.sweep import Skipped
+from async_chunking.tables import Table
+from async_chunking.tables import show as show_table
 
 
 def show(
@@ -24,12 +26,8 @@ def show(
 ) -> None:
     """Print solve rates, CON and paired tests for each task and execution horizon."""
 
-    def put(table: tables.Table) -> None:
-        if markdown:
-            text = f'{table.title}:\n\n{table.markdown()}'
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            console.print(table.rich())
+    def put(table: Table) -> None:
+        show_table(table, markdown, console)
 
     for (task, horizon, execution_horizon), found in _sections(points(rows)):
         where = f'{task}, H = {horizon}, s = {execution_horizon}'

@@ -1,63 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of points, for the terminal (rich) and for documents (Markdown), from one description."""
+"""Tables of points: strategies against delays or execution horizons."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
-
-import typer
-from rich import box
-from rich.console import Console, Group
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.summary import Condition, Interval, Point, strategy_order
 from async_chunking.metrics.intervals import PairedTest
+from async_chunking.tables import NOTHING, Table
 
-NOTHING = '–'
 Key = TypeVar('Key')
-
-
-@dataclass(frozen=True)
-class Table:
-    """Text in rows and columns; the first column names the row.
-
-    Attributes:
-        title: For terminals; a document has a sentence of its own.
-        columns: Headings.
-        rows: Cells.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def rich(self) -> Group:
-        """Return it for a terminal; strings as `Text`, since brackets in them would be markup."""
-        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, column in enumerate(self.columns):
-            table.add_column(column, justify='right' if index else 'left', no_wrap=not index)
-        for row in self.rows:
-            table.add_row(*map(Text, row))
-        return Group(Text(self.title, 'bold'), table)
-
-    def markdown(self) -> str:
-        """Return it for a document, without the title."""
-        lines = [self.columns, ('---', *('---:' for _ in self.columns[1:])), *self.rows]
-        return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
-
-
-def show(table: Table, as_markdown: bool) -> None:
-    """Print a table for documents or for terminals; full width where there is no terminal."""
-    console = Console()
-    if as_markdown:
-        typer.echo(f'{table.markdown()}\n{table.title}.')
-    else:
-        Console(width=None if console.is_terminal else 160).print(table.rich())
 
 
 def rate(interval: Interval) -> str:

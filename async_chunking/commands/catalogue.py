@@ -5,14 +5,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import rich
 import typer
-from rich import box
-from rich.console import Group
-from rich.table import Table
 
 from async_chunking.policies.kinds import KINDS, Offer
 from async_chunking.strategies import NAMES, STRATEGIES, constants, resolve
+from async_chunking.tables import Table, show
 
 AXES = ('sampler', 'merger', 'corrector')
 COLUMNS = ('strategy', 'sets', 'policy calls', 'needs', 'paper')
@@ -41,20 +38,14 @@ def strategies(
 ) -> None:
     """Show every strategy: which axes it sets, what it costs, what it needs of the policy."""
     if name:
-        rich.print(details(name))
-        return
-    columns = ('strategy', *OFFERS) if policies else COLUMNS
-    lines = [policy_row(name) if policies else row(name) for name in NAMES]
-    if markdown:
-        for line in (columns, ['---'] * len(columns), *lines):
-            typer.echo(f'| {" | ".join(line)} |')
-        return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=column != 'needs' and not policies)
-    for line in lines:
-        table.add_row(*line)
-    rich.print(Group(table, POLICY_LEGEND if policies else LEGEND))
+        typer.echo('\n'.join(details(name)))
+        show(constants_table(name))
+    elif policies:
+        columns, rows = ('strategy', *OFFERS), tuple(map(policy_row, NAMES))
+        show(Table('', columns, rows, words=columns, note=POLICY_LEGEND), markdown)
+    else:
+        rows = tuple(map(row, NAMES))
+        show(Table('', COLUMNS, rows, words=COLUMNS, note=LEGEND), markdown)
 
 
 def policy_row(name: str) -> tuple[str, ...]:
@@ -83,15 +74,17 @@ def row(name: str) -> tuple[str, ...]:
     return name, ', '.join(axes) or '–', calls, ', '.join(sorted(needs)) or '–', paper
 
 
-def details(name: str) -> Group:
-    """Return what there is to say about one strategy; imports torch."""
-    strategy = resolve(name)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column('constant')
-    table.add_column('value')
-    for part in (strategy.load_sampler(), strategy.load_merger()):
-        for key, value in constants(part).items():
-            table.add_row(key, str(value))
+def details(name: str) -> list[str]:
+    """Return what there is to say about one strategy, line by line."""
     lines = [f'{key}: {cell}' for key, cell in zip(COLUMNS[1:], row(name)[1:], strict=True)]
     parts = [STRATEGIES[part.split(':')[0]].summary for part in name.split('+')]
-    return Group(name, '; '.join(parts), *lines, table, "num_steps 0 takes the policy's own.")
+    return [name, '; '.join(parts), *lines]
+
+
+def constants_table(name: str) -> Table:
+    """Return the constants of a strategy's sampler and merger; imports torch."""
+    strategy = resolve(name)
+    known = {**constants(strategy.load_sampler()), **constants(strategy.load_merger())}
+    rows = tuple((key, str(value)) for key, value in known.items())
+    columns = ('constant', 'value')
+    return Table('', columns, rows, words=columns, note="num_steps 0 takes the policy's own.")

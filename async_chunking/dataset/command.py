@@ -10,7 +10,7 @@ import typer
 
 from async_chunking.dataset.reading import read_demonstrations
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()

@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
+
+from async_chunking.storage import write_json
+from async_chunking.tables import Table, show
 
 if TYPE_CHECKING:
     import torch
 
-    from async_chunking.bench.tables import Table
     from tools.cost.measure import Case, Cost, Task
 
 _CHEAP = (
@@ -55,7 +55,7 @@ def cost(
     from tools.cost.measure import measure
 
     torch.set_num_threads(threads)
-    console, numbers = Console(), []
+    numbers = []
 
     def prepare(task: Task) -> Task:
         return captured(task, case.context.generator) if place.type == 'cuda' else task
@@ -69,10 +69,10 @@ def cost(
             title += f', {place.type}, n = {case.num_steps}, {times} rounds, {clock} time'
             title += f', {threads} threads' if place.type == 'cpu' else ', CUDA graph'
             costs = measure(case, names, times, timer(CLOCKS[clock], place), prepare)
-            console.print(_table(title, costs).rich())
+            show(_table(title, costs))
             numbers.append({'title': title, 'costs': [vars(c) for c in costs]})
     if json_file:
-        json_file.write_text(json.dumps(numbers, indent=1) + '\n', encoding='utf-8')
+        write_json(numbers, json_file)
 
 
 def _case(size: str, policy: str, steps: int, device: torch.device) -> tuple[Case, str]:
@@ -97,8 +97,6 @@ def _case(size: str, policy: str, steps: int, device: torch.device) -> tuple[Cas
 
 def _table(title: str, costs: list[Cost]) -> Table:
     """Return the costs as a table."""
-    from async_chunking.bench.tables import Table
-
     plain = next(c.ms for c in costs if c.name == 'plain')
     rows = tuple(
         (
@@ -111,5 +109,5 @@ def _table(title: str, costs: list[Cost]) -> Table:
         )
         for c in costs
     )
-    columns = ('sampler', 'calls', 'ms', '× plain', 'bare calls ms', 'overhead')
+    columns = ('sampler', 'calls', 'chunk [ms]', '× plain', 'bare calls [ms]', 'overhead')
     return Table(title, columns, rows)

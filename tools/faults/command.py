@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from async_chunking.bench.tables import Table, show
 from async_chunking.realtime import may_use_fifo
 from async_chunking.settings import SettingsError, unknown
 from async_chunking.storage import write_json
+from async_chunking.tables import Table, show
 from tools.faults.session import play
 from tools.faults.table import FAULTS
 from tools.faults.verdict import Verdict

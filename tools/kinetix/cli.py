@@ -32,7 +32,11 @@ ALL, STRATEGIES = list(LEVELS), ['naive', 'bid', 'rtc', 'paint']
 DEBUG_STEPS, DEBUG_TRANSITIONS, DEBUG_ROLLOUTS = 256, 400, 4
 DELAYS, USUAL = [0, 1, 2, 3, 4], [0]
 
-app = typer.Typer(help='The Kinetix benchmark, from experts to tables.', no_args_is_help=True)
+app = typer.Typer(
+    help='The Kinetix benchmark, from experts to tables.',
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 Levels = Annotated[Path | None, typer.Option(help='Folder of the level files.')]
 Names = Annotated[list[str], typer.Option('--level', help='Level; may be given several times.')]
 Folder = Annotated[Path, typer.Option(help='Where the stages keep their files.')]

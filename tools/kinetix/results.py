@@ -9,8 +9,8 @@ from pathlib import Path
 from async_chunking.bench import figures, tables
 from async_chunking.bench.rows import Row
 from async_chunking.bench.summary import Interval, Point, paired, points
-from async_chunking.bench.tables import Table
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.tables import Table
 from tools.kinetix.data import HORIZON
 from tools.kinetix.levels import LEVELS
 

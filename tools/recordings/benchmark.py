@@ -18,15 +18,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from async_chunking.bags.definitions import own_store
 from async_chunking.bags.files import find
 from async_chunking.bags.folder import read_all
 from async_chunking.bags.writer import BagWriter
 from async_chunking.metrics.record import Exchange, Run
+from async_chunking.storage import write_json
+from async_chunking.tables import Table, show
 from tools.recordings.export import TOPICS, serialize
 
 _PERIOD = 0.02
@@ -34,7 +33,6 @@ _HORIZON = 50
 _EXECUTION_HORIZON = 10
 _DELAY = 6
 _MINUTE = 3000  # Ticks.
-_WIDTH = 100
 _SAMPLE = 0.02  # How often memory is looked at [s].
 _JOINTS = 'sensor_msgs/msg/JointState'
 
@@ -64,19 +62,21 @@ def recordings(
             for number in range(bags):
                 shutil.copytree(short, many / f'run_{number}')
             rows.append(_measure(f'{bags} of 10 s', many))
-    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
-    for heading in ('recording', 'messages', 'MB', 's', 'CPU s', 'messages/s', 'peak memory MB'):
-        table.add_column(heading, justify='right')
-    for row in rows:
-        table.add_row(
-            row['recording'], f'{row["messages"]}', f'{row["size_mb"]:.0f}',
-            f'{row["seconds"]:.2f}', f'{row["cpu_seconds"]:.2f}', f'{row["messages_per_s"]:.0f}',
-            f'{row["peak_mb"]:.0f}',
-        )  # fmt: skip
-    Console(width=_WIDTH).print(table)
-    sys.stdout.write(f'{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}.\n')
+    columns = (
+        'recording', 'messages', 'size [MB]', 'time [s]', 'CPU time [s]', 'messages/s',
+        'peak memory [MB]',
+    )  # fmt: skip
+    title = f'{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}'
+    show(Table(title, columns, tuple(map(_cells, rows))), markdown)
     if json_file:
-        json_file.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
+        write_json(rows, json_file)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row['recording'], f'{row["messages"]}', f'{row["size_mb"]:.0f}', f'{row["seconds"]:.2f}',
+        f'{row["cpu_seconds"]:.2f}', f'{row["messages_per_s"]:.0f}', f'{row["peak_mb"]:.0f}',
+    )  # fmt: skip
 
 
 def _measure(name: str, path: Path) -> dict[str, Any]:

@@ -27,13 +27,13 @@ from rich.progress import track
 
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import RunReader
-from async_chunking.bench.tables import Table, show
 from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.processes import Processes
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.realtime import may_use_fifo
 from async_chunking.ros_environment import environment
 from async_chunking.storage import write_json
+from async_chunking.tables import Table, show
 
 NAMESPACE = '/bench_stream'  # No robot that happens to run shall hear it.
 PERIOD_MS = 20.0

@@ -9,9 +9,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from async_chunking.bench.tables import Table, show
 from async_chunking.realtime import may_use_fifo, real_time
 from async_chunking.storage import write_json
+from async_chunking.tables import Table, show
 
 PRIORITY = 50  # As a robot's command thread may have it; other processes are not what is measured.
 
