@@ -12,17 +12,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-import rich
 import typer
 import yaml
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from async_chunking.bags.topics import recorded_topics
 from async_chunking.bringup.describe import Arguments, Bringup, parse
 from async_chunking.bringup.describe import describe as describe_robot
 from async_chunking.bringup.nodes import full_name
+from async_chunking.tables import NOTHING, Table, show
 
 COLUMNS = ('argument', 'default', 'what it is')
 _BOOLEANS = ('true', 'false', 'True', 'False')
@@ -36,17 +33,8 @@ def arguments(
     if as_json:
         typer.echo(json.dumps(declared()))
         return
-    rows = ((a['name'], a['default'] or '–', a['description']) for a in declared())
-    if markdown:
-        for line in (COLUMNS, ['---'] * len(COLUMNS), *rows):
-            typer.echo(f'| {" | ".join(line)} |')
-        return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=column != COLUMNS[-1])
-    for line in rows:
-        table.add_row(*map(escape, line))
-    rich.print(table)
+    rows = tuple((a['name'], a['default'] or NOTHING, a['description']) for a in declared())
+    show(Table('', COLUMNS, rows, words=COLUMNS, wrapped=COLUMNS[-1]), markdown)
 
 
 def describe(

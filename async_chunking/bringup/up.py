@@ -14,10 +14,8 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from async_chunking.bags.overview import overview
 from async_chunking.bringup.describe import Bringup, describe, parse
@@ -25,6 +23,8 @@ from async_chunking.bringup.processes import Processes
 from async_chunking.bringup.start_failure import start_failure
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.storage import write_json
+from async_chunking.tables import Table
+from async_chunking.tables import show as show_table
 
 _LAST = ('recorder',)  # Ends after the others, so that it hears all they say.
 
@@ -180,12 +180,8 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 def table(runs: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table with a row for each run's figures."""
-    shown = Table(box=box.SIMPLE, caption=_CAPTION)
-    for name in COLUMNS:
-        shown.add_column(name, justify='left' if name == 'strategy' else 'right')
-    for figures in runs:
-        shown.add_row(*(cell(figures) for cell in COLUMNS.values()))
-    return shown
+    rows = tuple(tuple(cell(figures) for cell in COLUMNS.values()) for figures in runs)
+    return Table('', tuple(COLUMNS), rows, note=_CAPTION)
 
 
 def show(
@@ -194,27 +190,14 @@ def show(
     json_path: Path | None,
     as_markdown: bool = False,
 ) -> None:
-    """
-    Print the table of some runs, and write figures as JSON.
-
-    The table has its full width where the output is not a terminal.
-    """
+    """Print the table of some runs, and write figures as JSON."""
     console = Console()
     if not runs:
         console.print('no command was recorded here: there is nothing to show')
-    elif as_markdown:
-        typer.echo(markdown(runs))
     else:
-        Console(width=None if console.is_terminal else 140).print(table(runs))
+        show_table(table(runs), as_markdown, console)
     if runs and json_path is not None:
         write_json(content, json_path)
-
-
-def markdown(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Return the same table for a README."""
-    rows = [list(COLUMNS), ['---'] * len(COLUMNS)]
-    rows += [[cell(figures) for cell in COLUMNS.values()] for figures in runs]
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
 
 
 def _number(value: float, scale: float = 1.0, digits: int = 1) -> str:
