@@ -56,6 +56,14 @@ def sample(policy: NetworkPolicy) -> torch.Tensor:
     ).actions
 
 
+def assert_same_policy(found: NetworkPolicy, expected: NetworkPolicy) -> None:
+    """Equal weights to the last bit; chunks nearly, since products round as memory lies."""
+    weights, others = (policy.network.state_dict() for policy in (found, expected))
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    torch.testing.assert_close(sample(found), sample(expected), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize('space', ['absolute', 'relative'])
 @pytest.mark.parametrize('kind', ['mean_std', 'min_max'])
 def test_normalization_is_inverted_exactly_enough(space: str, kind: str):
@@ -107,7 +115,7 @@ def test_a_saved_policy_samples_the_same(tmp_path: Path):
     policy = make_policy()
     save_policy(tmp_path / 'flow', policy, 'flow', task='reach', robot='viperx')
     loaded = load_policy(tmp_path / 'flow.json')
-    assert torch.equal(sample(loaded), sample(policy))
+    assert_same_policy(loaded, policy)
     assert loaded.num_steps == 4
     sidecar = read_sidecar(tmp_path / 'flow')
     assert (sidecar.recipe, sidecar.task, sidecar.robot) == ('flow', 'reach', 'viperx')
@@ -179,7 +187,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch)
         with pytest.raises(StorageError, match=r'No space left on device; the last good'):
             save_policy(tmp_path / 'flow', make_policy(horizon=7), 'flow', task='after')
     assert read_sidecar(tmp_path / 'flow').task == 'before'
-    assert torch.equal(sample(load_policy(tmp_path / 'flow')), sample(policy))
+    assert_same_policy(load_policy(tmp_path / 'flow'), policy)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['flow.json', 'flow.safetensors']
 
 

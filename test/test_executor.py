@@ -67,9 +67,20 @@ def test_takes_over_at_the_row_that_belongs_to_now() -> None:
     # The request describes what will be executed if no chunk comes: 8 - 4 rows are left.
     assert [request.boundary.rows for request in requests[2:]] == [4] * len(requests[2:])
     for request in requests[2:]:
-        np.testing.assert_array_equal(
-            request.boundary.previous[0], steps[request.tick].planned, strict=True
-        )
+        np.testing.assert_allclose(request.boundary.previous[0], steps[request.tick].planned)
+
+
+@pytest.mark.parametrize(('told', 'late'), [(2, True), (3, False), (4, False)])
+def test_a_chunk_is_late_when_it_takes_longer_than_its_sampler_was_told(
+    told: int, late: bool
+) -> None:
+    core = executor()
+    core.delay = told
+    steps, _ = drive(core, 40, delay=3)
+    takeovers = sum(step.took_over for step in steps)
+    # The first is on time whenever it comes: nothing was executed meanwhile.
+    assert core.counters['late'] == late * (takeovers - 1)
+    assert takeovers == 10
 
 
 def test_stream_is_old_prefix_then_new_suffix() -> None:
@@ -110,6 +121,19 @@ def test_first_chunk_blends_in_from_the_measured_pose() -> None:
     np.testing.assert_allclose(commands[0], [0.5, -0.5])
     assert np.abs(np.diff(commands, axis=0)).max() < 0.6
     np.testing.assert_allclose(commands[5:7], [step.planned for step in steps[5:7]])
+
+
+def test_a_blend_in_begins_and_ends_at_rest() -> None:
+    """A smoothstep of 50 ticks between 0 and a plan at 1: no edge where it begins or ends."""
+    config = replace(CONFIG, horizon=80, execution_horizon=80, blend_s=1.0)
+    core = executor(config)
+    request = core.poll()
+    assert request is not None
+    core.push(answer(request, actions=np.ones((80, 2))))
+    commands = np.array([core.step().command[0] for _ in range(60)])
+    share = np.minimum(np.arange(60) / 50.0, 1.0)
+    np.testing.assert_allclose(commands, share**2 * (3.0 - 2.0 * share), atol=1e-12)
+    assert np.abs(np.diff(commands, 2)).max() < 0.0025  # A straight line would turn by 0.02.
 
 
 def test_a_late_chunk_plays_what_is_left_and_an_expired_one_is_dropped() -> None:

@@ -49,7 +49,7 @@ def test_tt_rtc_shows_the_prefix_as_finished_in_every_step() -> None:
         assert torch.equal(actions[:, :3], PREVIOUS[:, :3])
         assert time[0].tolist() == pytest.approx([1.0] * 3 + [step / 5] * 5)
     assert torch.equal(chunk[:, :3], PREVIOUS[:, :3])
-    assert torch.equal(chunk[:, 3:], draw(RowWise(), Plain())[:, 3:])
+    torch.testing.assert_close(chunk[:, 3:], draw(RowWise(), Plain())[:, 3:])
 
 
 @pytest.mark.parametrize('start', ['plan', 'gaussian'])
@@ -115,7 +115,7 @@ def test_paint_with_tt_rtc_takes_its_target_from_tt_rtc() -> None:
     per_row = [time.ndim == 2 for _, time in policy.seen]
     assert per_row == [True] * 5 + [False] * 10
     target = policy.seen[5][0]
-    assert torch.equal(target, draw(RowWise(), TtRtc()))
+    torch.testing.assert_close(target, draw(RowWise(), TtRtc()))
 
 
 def test_vlash_rolls_the_state_forward_absolute() -> None:

@@ -20,7 +20,8 @@ def timeline() -> Timeline:
     timeline = Timeline(Switch(), 1.0, BLEND, 1)
     timeline.join(Plan(0.0, 1.0, np.ones((32, 1)), 1, 0), Switch())
     timeline.blend_from(np.zeros(1), 0)
-    assert timeline.actions(np.array([0.0, 10.0, 20.0]))[:, 0].tolist() == [0.0, 0.5, 1.0]
+    blended = timeline.actions(np.array([0.0, 5.0, 10.0, 20.0]))[:, 0]
+    assert blended.tolist() == [0.0, 0.15625, 0.5, 1.0]  # x² (3 - 2 x)
     return timeline
 
 

@@ -43,7 +43,8 @@ def test_packaged_robot(name, sim):
     assert robot.name == name
     assert sorted(j for s in robot.sources for j in s.joints) == sorted(names)
     assert robot.observations['observation.state'].size == len(names)
-    assert robot.groups == () or {g.source for g in robot.groups}
+    # All limits say where they are from.
+    assert sorted(j for g in robot.groups for j in g.joints if g.source) == sorted(names)
     assert len(robot.limits) == len(names)
 
 
@@ -76,13 +77,10 @@ def test_panda_extends_franka():
 
 
 @pytest.mark.parametrize(
-    ('name', 'namespace', 'close', 'open_', 'finger'),
-    [
-        ('viperx_bimanual', 'follower', 0.6197, 1.6214, (0.0440, 0.0579)),
-        ('viperx_bimanual_puppet', 'puppet', -0.6213, 1.4910, (0.01844, 0.05800)),
-    ],
+    ('name', 'namespace'),
+    [('viperx_bimanual', 'follower'), ('viperx_bimanual_puppet', 'puppet')],
 )
-def test_aloha_presets(name, namespace, close, open_, finger):
+def test_aloha_presets(name, namespace):
     robot = load(name)
     assert len(robot.joints) == 14
     assert robot.joint_names[6] == 'left_gripper'
@@ -91,11 +89,6 @@ def test_aloha_presets(name, namespace, close, open_, finger):
         for side in ('left', 'right')
         for kind in ('joint_group', 'joint_single')
     ]
-    gain, bias = robot.commands[1].affine
-    assert bias[0] == pytest.approx(close)
-    assert gain[0] + bias[0] == pytest.approx(open_)
-    gain, bias = robot.sources[0].affine
-    assert (bias[6], gain[6] + bias[6]) == pytest.approx(finger)
     assert robot.sources[0].driver_names[6] == 'left_finger'
 
 
@@ -118,11 +111,49 @@ def test_dex3_right_hand_mirrors_left():
             assert (joint.lower, joint.upper) == (-mirrored.upper, -mirrored.lower)
 
 
-def test_scale():
-    scale = Scale(ours=(0.0, 1.0), driver=(2.0, 4.0))
+# What drivers call a gripper's positions, from their documentation, and by hand between those two:
+# the motor's angle [rad] and the finger's way [m] for our number.
+SCALED = {
+    # 0.01844 m .. 0.05800 m is -0.6213 rad .. 1.4910 rad, half-way 0.03822 m is 0.43485 rad.
+    ('viperx', 'commands/joint_single'): [
+        (0.01844, -0.6213), (0.03822, 0.43485), (0.05800, 1.4910), (0.02833, -0.093225),
+    ],
+    # Share of the way from closed to open: 0.6197 + 1.0017 / 4 rad, 0.0440 + 0.0139 / 4 m.
+    ('viperx_bimanual', 'commands/joint_single'): [(0, 0.6197), (1, 1.6214), (0.25, 0.870125)],
+    ('viperx_bimanual', 'joint_states'): [(0, 0.0440), (1, 0.0579), (0.25, 0.047475)],
+    # The simulated finger goes from stop to stop of the description.
+    ('viperx_bimanual sim', 'joint_states'): [(0, 0.021), (1, 0.057), (0.25, 0.030)],
+    # -0.6213 + 2.1123 / 4 rad, 0.01844 + 0.03956 / 4 m.
+    ('viperx_bimanual_puppet', 'commands/joint_single'): [
+        (0, -0.6213), (1, 1.4910), (0.25, -0.093225),
+    ],
+    ('viperx_bimanual_puppet', 'joint_states'): [(0, 0.01844), (1, 0.05800), (0.25, 0.02833)],
+    ('viperx_bimanual_puppet sim', 'joint_states'): [(0, 0.021), (1, 0.057), (0.25, 0.030)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', ROBOTS)
+@pytest.mark.parametrize('sim', [False, True])
+def test_a_joint_in_other_units_is_told_to_the_driver_in_its_own(name, sim):
+    robot = load(name, sim)
+    for wire in (*robot.sources, *robot.commands):
+        gain, bias = wire.affine
+        for index, joint in enumerate(wire.joints):
+            known = [(0.3, 0.3), (-2.0, -2.0)]
+            if joint in wire.scales:
+                # Both arms have the same gripper; only the real robot has the driver's topics.
+                topic = wire.topic.split('_left/')[-1].split('_right/')[-1]
+                place = f'{name} sim' if (f'{name} sim', topic) in SCALED and sim else name
+                known = SCALED[place, topic]
+            for ours, driver in known:
+                assert gain[index] * ours + bias[index] == pytest.approx(driver, abs=1e-9)
+
+
+def test_a_scale_counts_for_its_joint_alone():
+    scale = Scale(ours=(1.0, 3.0), driver=(10.0, 4.0))  # The driver counts down, and from 13.
     command = Command(topic='t', sink='joint_state', joints=('a', 'b'), scales={'b': scale})
     gain, bias = command.affine
-    np.testing.assert_array_equal(gain * [0.5, 0.5] + bias, [0.5, 3.0])
+    np.testing.assert_allclose(gain * [0.5, 0.5] + bias, [0.5, 11.5])
 
 
 @pytest.mark.parametrize(

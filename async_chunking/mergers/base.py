@@ -22,9 +22,11 @@ class Merger:
 
     Attributes:
         waits: The robot rests while a chunk is computed, instead of executing the old plan on.
+        continuous: What is planned never jumps when a chunk takes over, however much it differs.
     """
 
     waits: ClassVar[bool] = False
+    continuous: ClassVar[bool] = False
 
     def prepare(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows [H, D] that shall be executed for a finished chunk's rows [H, D]."""
@@ -39,6 +41,6 @@ class Merger:
         """
         Return the actions [n, D] planned for `ticks` [n], NaN where nothing is planned.
 
-        `active` is not empty.
+        `active` is not empty; each plan in it says from which tick on it counts.
         """
         return active[-1].at(ticks)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a training run on disk: a resumed run is the same to the last bit."""
+"""The state of a training run on disk: a resumed run goes on as if it had never stopped."""
 
 from __future__ import annotations
 
