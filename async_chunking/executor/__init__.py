@@ -9,15 +9,16 @@ closed-loop bench and the tests drive the same object. One tick is::
     request = executor.poll() # a question for the policy, every execution horizon
     step = executor.step()    # exactly one command
 
-`requests` keeps the book of what was asked and which chunk answers it, `timeline` what is planned
-for which tick, `core` makes commands of that. The seam of all strategies is there and nowhere
-else: the old plan is executed until the new chunk takes over at the row that belongs to now, and
-the past is never replayed.
+`content` looks at what a chunk holds, `requests` keeps the book of what was asked and which chunk
+answers it, `timeline` what is planned for which tick, and `core` makes commands of that. The seam
+of all strategies is there and nowhere else: the old plan is executed until the new chunk takes
+over at the row that belongs to now, and the past is never replayed.
 """
 
 from async_chunking.executor.config import Behaviour, ExecutorConfig
+from async_chunking.executor.content import REJECTIONS, Outcome
 from async_chunking.executor.core import Executor, Phase, Step
-from async_chunking.executor.requests import REJECTIONS, Admitted, Outcome
+from async_chunking.executor.requests import Admitted
 
 __all__ = [
     'REJECTIONS',

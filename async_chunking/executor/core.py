@@ -13,7 +13,8 @@ import numpy as np
 
 from async_chunking.chunk import ActionChunk, ChunkRequest
 from async_chunking.executor.config import Behaviour, ExecutorConfig
-from async_chunking.executor.requests import Admitted, Outcome, RequestBook
+from async_chunking.executor.content import Outcome
+from async_chunking.executor.requests import Admitted, RequestBook
 from async_chunking.executor.timeline import Timeline
 from async_chunking.safety import Limiter
 

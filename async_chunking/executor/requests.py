@@ -8,7 +8,6 @@ takes over goes out as a `Takeover`.
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,35 +17,9 @@ import numpy as np
 from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest, Plan
 from async_chunking.delay_ledger import steps_between
 from async_chunking.executor.config import Behaviour, ExecutorConfig
+from async_chunking.executor.content import ContentCheck, Outcome
 
 _MAX_OPEN = 64  # Unanswered requests that are remembered; older ones count as never made.
-
-
-class Outcome(enum.Enum):
-    """What became of a chunk; the value is the sentence for people."""
-
-    ACCEPTED = 'The chunk takes over.'
-    REFUSED = 'The policy node refused the request; its reason is in the chunk.'
-    STOPPED = 'The executor is in a safe stop and takes no chunk until it is reset.'
-    WRONG_RUN = 'The chunk answers a request of another run.'
-    FUTURE = 'The chunk is for a tick that is not yet reached.'
-    UNREQUESTED = 'No request with this id and tick was made.'
-    DUPLICATE = 'This request was answered before.'
-    OUT_OF_ORDER = 'A newer chunk already took over.'
-    WRONG_SIZE = 'The rows or columns do not fit the horizon or the robot.'
-    WRONG_JOINTS = 'The joint names are not those of the robot, in its order.'
-    NOT_FINITE = 'The chunk holds NaN or infinity.'
-    OVER_LIMITS = 'A row lies outside the position limits by more than the tolerance.'
-    FLOOD = 'More chunks arrived than one can look at.'
-    EXPIRED = 'The chunk came too late: none of its rows is left, or it was asked for long ago.'
-
-
-# Counters of chunks that were turned away for what they are, not for being late.
-REJECTIONS = tuple(
-    outcome.name.lower()
-    for outcome in Outcome
-    if outcome not in (Outcome.ACCEPTED, Outcome.EXPIRED)
-)
 
 
 @dataclass(frozen=True)
@@ -120,9 +93,7 @@ class RequestBook:
         self._run_id = run_id
         self._request_id = 0
         self._accepted_id = 0
-        slack = config.limit_tolerance * (config.limits.upper - config.limits.lower)
-        self._lowest = config.limits.lower - slack
-        self._highest = config.limits.upper + slack
+        self._content = ContentCheck(config)
         self._timeout = config.request_timeout_s * config.control_rate_hz
         # How old an answer to a robot at rest may be [ticks].
         self._oldest = max(config.hold_timeout_s * config.control_rate_hz, self._timeout)
@@ -193,48 +164,12 @@ class RequestBook:
 
     def admit(self, chunk: ActionChunk) -> Admitted:
         """Check a chunk's content and refine it; thread-safe, and as slow as the merger likes."""
-        outcome = self._inspect(chunk)
+        outcome, reason = self._content.judge(chunk)
         rows = chunk.actions
         issued = self._issued.get(chunk.request_id)
         if outcome is Outcome.ACCEPTED and issued is not None:
             rows = issued.behaviour.merger.prepare(rows)
-        return Admitted(chunk, rows, outcome, self._reason(chunk, outcome))
-
-    def _reason(self, chunk: ActionChunk, outcome: Outcome) -> str:
-        """Return what is wrong in a chunk's content, with the numbers; '' where nothing is."""
-        names, rows = self._config.joint_names, chunk.actions
-        if outcome is Outcome.WRONG_SIZE:
-            most = 2 * self._config.horizon
-            return f'{rows.shape[0]} x {rows.shape[1]} numbers, 1 to {most} x {len(names)} allowed'
-        if outcome is Outcome.WRONG_JOINTS:
-            return f'it has {", ".join(chunk.joint_names)}; the robot has {", ".join(names)}'
-        if outcome is Outcome.NOT_FINITE:
-            row, joint = np.argwhere(~np.isfinite(rows))[0]
-            return f'row {row} has {names[joint]} at {rows[row, joint]}'
-        if outcome is Outcome.OVER_LIMITS:
-            beyond = np.maximum(rows - self._highest, self._lowest - rows)
-            row, joint = np.unravel_index(beyond.argmax(), rows.shape)
-            limits = self._config.limits
-            return (
-                f'row {row} has {names[joint]} at {rows[row, joint]:.4g}, its limits are '
-                f'{limits.lower[joint]:.4g} to {limits.upper[joint]:.4g}'
-            )
-        return ''
-
-    def _inspect(self, chunk: ActionChunk) -> Outcome:
-        if chunk.refusal:
-            return Outcome.REFUSED
-        rows, columns = chunk.actions.shape
-        # A sampler may answer with the committed prefix in front of a whole chunk (VLASH).
-        if columns != self._config.action_dim or not 1 <= rows <= 2 * self._config.horizon:
-            return Outcome.WRONG_SIZE
-        if chunk.joint_names and chunk.joint_names != self._config.joint_names:
-            return Outcome.WRONG_JOINTS
-        if not np.isfinite(chunk.actions).all():
-            return Outcome.NOT_FINITE
-        if (chunk.actions < self._lowest).any() or (chunk.actions > self._highest).any():
-            return Outcome.OVER_LIMITS
-        return Outcome.ACCEPTED
+        return Admitted(chunk, rows, outcome, reason)
 
     def answer(self, admitted: Admitted, tick: int) -> tuple[Outcome, Takeover | None]:
         """Place a chunk that is here at `tick`: what becomes of it, and what it changes."""
