@@ -117,13 +117,18 @@ def recorded_limits(snapshot: Mapping[str, Any]) -> Limits | None:
         return None
     try:
         bounds = {
-            name: np.array([np.inf if number is None else number for number in numbers])
+            name: np.array([_unknown(name) if number is None else number for number in numbers])
             for name, numbers in values.items()
         }
         return Limits(**bounds)
     except (TypeError, ValueError, AttributeError) as error:
         msg = f'the limits in the snapshot cannot be used: {error}'
         raise BagError(msg) from None
+
+
+def _unknown(name: str) -> float:
+    """Return the limit that stands for none."""
+    return -np.inf if name == 'lower' else np.inf
 
 
 def _report(bag: Bag, reader: RunReader, key: RunKey, tally: Tally, period: float) -> RunReport:

@@ -131,6 +131,7 @@ class Scene:
             execution_horizon=cell.execution_horizon,
             control_rate_hz=self._tasks[0].control_rate_hz,
             policy_rate_hz=sidecar.policy_rate_hz,
+            continuous=self._robot.continuous,
         )
 
     def _serve(self, name: str) -> tuple[Server, Behaviour]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from async_chunking.correctors import Corrector
 from async_chunking.mergers import Merger
 from async_chunking.safety import Limits
@@ -27,6 +29,7 @@ class ExecutorConfig:
         hold_timeout_s: A hold longer than this becomes a latched safe stop, and an answer older
             than this begins nothing any more [s].
         blend_s: Time in which the first chunk, or the first after a hold, is blended in [s].
+        continuous: Of each joint, whether it turns without end; empty if none does.
         limit_tolerance: How far outside the position limits a row may lie and still be clipped
             rather than its chunk rejected, as a fraction of the joint's range.
 
@@ -44,11 +47,16 @@ class ExecutorConfig:
     hold_timeout_s: float = 10.0
     blend_s: float = 0.5
     limit_tolerance: float = 0.1
+    continuous: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         _require(
             len(self.joint_names) == len(self.limits),
             f'joint_names has {len(self.joint_names)} names for {len(self.limits)} joints',
+        )
+        _require(
+            len(self.continuous) in (0, len(self.limits)),
+            f'continuous has {len(self.continuous)} values for {len(self.limits)} joints',
         )
         _require(self.horizon >= 1, f'horizon must be at least 1, got {self.horizon}')
         _require(
@@ -69,6 +77,11 @@ class ExecutorConfig:
     def action_dim(self) -> int:
         """Action dimensions, D."""
         return len(self.limits)
+
+    @property
+    def endless(self) -> np.ndarray:
+        """Whether each joint turns without end [D]."""
+        return np.array(self.continuous or [False] * len(self.limits))
 
     @property
     def stride(self) -> float:

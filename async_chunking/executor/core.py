@@ -7,15 +7,16 @@ import enum
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from async_chunking.chunk import ActionChunk, ChunkRequest
+from async_chunking.chunk import ActionChunk, ChunkRequest, Plan
 from async_chunking.executor.config import Behaviour, ExecutorConfig
 from async_chunking.executor.content import Outcome
 from async_chunking.executor.requests import Admitted, RequestBook
 from async_chunking.executor.timeline import Timeline
+from async_chunking.executor.turns import moved, smooth
 from async_chunking.safety import Limiter
 
 _NEIGHBOURS = np.array([-1.0, 0.0, 1.0])
@@ -106,6 +107,7 @@ class Executor:
             config.blend_s * config.control_rate_hz,
             config.action_dim,
         )
+        self._endless = config.endless
         self._nothing = np.full(config.action_dim, np.nan)
         self._nothing.setflags(write=False)
         self._limiter.start(position, velocity)
@@ -141,6 +143,9 @@ class Executor:
         if not self._book.due(self.tick, self._timeline.covers):
             return None
         previous = self._timeline.upcoming(self.tick, self._book.rows_to_tell)
+        if len(previous):  # As a policy knows angles, within a turn of 0 at first.
+            zero = np.zeros(self.config.action_dim)
+            previous = moved(previous, previous[0], zero, self._endless)
         return self._book.ask(self.tick, previous, self.delay)
 
     def admit(self, chunk: ActionChunk) -> Admitted:
@@ -156,11 +161,20 @@ class Executor:
             self.reasons[admitted.outcome] = admitted.reason
         if takeover is not None:
             self.behaviour = takeover.behaviour
-            self._timeline.join(takeover.plan, takeover.behaviour.merger)
+            self._timeline.join(self._turned(takeover.plan), takeover.behaviour.merger)
             self._takeover_delay = takeover.delay
             if takeover.late:
                 self.counters['late'] += 1
         return outcome
+
+    def _turned(self, plan: Plan) -> Plan:
+        """Return a plan whose continuous joints go on from the last command the shorter way."""
+        if not self._endless.any():
+            return plan
+        rows = smooth(plan.rows, self._endless)
+        row = min(max(round(plan.row_at(plan.takeover)), 0), len(rows) - 1)
+        rows = moved(rows, rows[row], self._limiter.position, self._endless)
+        return replace(plan, rows=rows)
 
     # --- commands -------------------------------------------------------------------------------
 

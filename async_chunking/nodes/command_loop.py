@@ -26,6 +26,7 @@ from async_chunking.executor import (
     Outcome,
     Step,
 )
+from async_chunking.executor.turns import apart
 from async_chunking.nodes.pacing import Garbage, Pace, prepare_thread
 
 _CHUNKS_PER_TICK = 16  # A flood of chunks must not delay the command,
@@ -198,7 +199,8 @@ class CommandLoop:
         if self._executor is not None:
             self._past += self._executor.counters
             velocity = self._executor.velocity
-            far = (velocity == 0.0) & (np.abs(position - self._last) > displaced)
+            off = np.abs(apart(position, self._last, self._config.endless))
+            far = (velocity == 0.0) & (off > displaced)
             position = np.where(far, position, self._last)
         self._executor = Executor(
             self._config,

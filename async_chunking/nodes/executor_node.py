@@ -18,6 +18,7 @@ from async_chunking.chunk import ChunkRequest
 from async_chunking.correctors import Corrector
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome, Phase, Step
+from async_chunking.executor.turns import TURN
 from async_chunking.msg import ActionChunk, ControlStep, DelayEstimate
 from async_chunking.msg import ChunkRequest as ChunkRequestMsg
 from async_chunking.nodes import convert, diagnostics
@@ -93,6 +94,7 @@ class ExecutorNode(RobotNode):
             limits=self.embodiment.limits,
             joint_names=self.embodiment.joint_names,
             control_rate_hz=self.embodiment.control_rate_hz,
+            continuous=self.embodiment.continuous,
             **parameters.model_dump(
                 include={
                     'horizon', 'execution_horizon', 'policy_rate_hz', 'request_timeout_s',
@@ -120,7 +122,8 @@ class ExecutorNode(RobotNode):
         self._observations = Observations(
             self, streams, robot, self._pace.now_ns, on_sample=self._on_sample
         )
-        self._sinks = [sink_class(c.sink)(self, c, names) for c in robot.commands]
+        period_s = 1.0 / robot.control_rate_hz
+        self._sinks = [sink_class(c.sink)(self, c, names, period_s) for c in robot.commands]
         self._writer = ControlStepWriter(names)
         self._steps = self.create_publisher(ControlStep, 'control_step', QoSProfile(depth=100))
         self._requests = self.create_publisher(
@@ -232,7 +235,8 @@ class ExecutorNode(RobotNode):
             response.message = 'the joint positions have only just come back; ask again'
         else:
             limits = self._config.limits
-            displaced = self.parameters.displaced * (limits.upper - limits.lower)
+            span = limits.upper - limits.lower
+            displaced = self.parameters.displaced * np.where(np.isfinite(span), span, TURN)
             run_id = self._loop.reset(displaced)
             response.success = run_id is not None
             self._stopped_ns *= not response.success
@@ -352,6 +356,9 @@ class ExecutorNode(RobotNode):
                 known = executor.reasons.get(outcome, outcome.value)
                 why = self._refusal if outcome is Outcome.REFUSED else known
                 return diagnostics.WARN, f'{outcome.name.lower()} ({count}): {why}'
+        for sink in self._sinks:
+            if sink.trouble:
+                return diagnostics.WARN, sink.trouble
         if new['unreadable']:
             return diagnostics.WARN, f'unreadable ({new["unreadable"]}): bytes that are no chunk'
         if new['missed_ticks'] or new['starved_ticks']:

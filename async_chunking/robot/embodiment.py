@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from async_chunking.robot.wiring import (
     Source,
     Stream,
     check_partition,
+    check_timing,
 )
 from async_chunking.safety import Limits
 from async_chunking.settings import Settings, SettingsError, config_file, load_yaml, validated
@@ -35,24 +37,33 @@ class Joint(Settings):
 
     Attributes:
         name: As the driver spells it.
-        lower: [rad, m].
-        upper: [rad, m].
+        lower: [rad, m]; left out, or `-.inf`, where there is none.
+        upper: [rad, m]; left out, or `.inf`, where there is none.
         velocity: [rad/s, m/s].
         acceleration: [rad/s^2, m/s^2].
         jerk: [rad/s^3, m/s^3]; None where unknown.
+        continuous: Turns without end: an angle and the same a turn further are one. It has no
+            position limits.
     """
 
     name: Name
-    lower: float
-    upper: float
+    lower: float = Field(-math.inf, allow_inf_nan=True)
+    upper: float = Field(math.inf, allow_inf_nan=True)
     velocity: Positive
     acceleration: Positive
     jerk: Positive | None = None
+    continuous: bool = False
 
     @model_validator(mode='after')
     def _ordered(self) -> Joint:
         if not self.lower < self.upper:
             msg = f'lower {self.lower} must be below upper {self.upper}'
+            raise ValueError(msg)
+        if self.continuous and math.isfinite(self.upper - self.lower):
+            msg = f'a continuous joint has no limits, but lower {self.lower}, upper {self.upper}'
+            raise ValueError(msg)
+        if not self.continuous and not {'lower', 'upper'} <= self.model_fields_set:
+            msg = 'lower and upper are missing; for none, -.inf and .inf, or continuous: true'
             raise ValueError(msg)
         return self
 
@@ -147,6 +158,8 @@ class Embodiment(Settings):
                 raise ValueError(msg)
         if self.groups:
             check_partition('groups', (g.joints for g in self.groups), names)
+        for command in self.commands:
+            check_timing(command, self.control_rate_hz)
         if self.policy.policy_rate_hz > self.control_rate_hz:
             msg = (
                 f'policy.policy_rate_hz {self.policy.policy_rate_hz} must be at most '
@@ -173,6 +186,11 @@ class Embodiment(Settings):
     def joint_names(self) -> tuple[str, ...]:
         """Names in command order [D]."""
         return tuple(joint.name for joint in self.joints)
+
+    @property
+    def continuous(self) -> tuple[bool, ...]:
+        """Whether each joint turns without end [D]."""
+        return tuple(joint.continuous for joint in self.joints)
 
     @property
     def limits(self) -> Limits:

@@ -231,3 +231,28 @@ def check_partition(kind: str, parts: Iterable[tuple[str, ...]], joints: tuple[s
             f'Joints: {", ".join(joints)}'
         )
         raise ValueError(msg)
+
+
+def check_timing(command: Command, control_rate_hz: float) -> None:
+    """Refuse times of a sink that do not go with the control rate.
+
+    Raises:
+        ValueError: A trajectory's point is reached before the next is sent, so the robot stops at
+            each; or a rate of commands is another than the robot's.
+    """
+    period_ms = 1e3 / control_rate_hz
+    lead_s = command.options.get('lead_s')
+    if command.sink == 'joint_trajectory' and lead_s is not None and 1e3 * lead_s < period_ms:
+        msg = (
+            f'{command.topic}: lead_s {lead_s:g} is less than the {period_ms:.1f} ms between two '
+            f'commands at control_rate_hz {control_rate_hz:g}, so the robot would stop at each; '
+            'leave it out for two periods'
+        )
+        raise ValueError(msg)
+    rate_hz = command.options.get('rate_hz', control_rate_hz)
+    if command.sink == 'unitree_arm_sdk' and rate_hz != control_rate_hz:
+        msg = (
+            f'{command.topic}: rate_hz {rate_hz:g} differs from control_rate_hz '
+            f'{control_rate_hz:g}, with which commands are sent; leave it out'
+        )
+        raise ValueError(msg)

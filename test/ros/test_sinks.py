@@ -54,6 +54,7 @@ class FakeNode:
 
     def __init__(self):
         self.sent, self.raw, self.topics, self.subscribed = [], {}, [], {}
+        self.warnings: list[str] = []
 
     def create_publisher(self, message_type, topic, qos):
         self.topics.append((topic, message_type.__name__))
@@ -67,12 +68,15 @@ class FakeNode:
     def create_subscription(self, message_type, topic, callback, qos):
         self.subscribed[topic] = callback
 
+    def get_logger(self):
+        return SimpleNamespace(warning=self.warnings.append)
+
 
 def make(kind, node, joints=JOINTS, **fields):
     from async_chunking.nodes.sinks import sink_class
 
     command = Command(topic='t', sink=kind, joints=joints, **fields)
-    return sink_class(kind)(node, command, JOINTS)
+    return sink_class(kind)(node, command, JOINTS, 0.02)
 
 
 def test_joint_trajectory_is_stamped():
@@ -114,6 +118,13 @@ class Gripper:
     def server_is_ready(self) -> bool:
         return self.ready
 
+    def accept(self) -> Future:
+        """Accept the newest goal and return how it will end."""
+        ended = Future()
+        handle = SimpleNamespace(accepted=True, get_result_async=lambda: ended)
+        self.answers[-1].set_result(handle)
+        return ended
+
     def send_goal_async(self, goal) -> Future:
         self.goals.append(wire(goal))
         self.answers.append(Future())
@@ -149,15 +160,52 @@ def test_gripper_command_is_sent_again_when_it_was_refused_or_let_go(gripper):
     client, sink = gripper
     wide = np.array([0.0, 0.0, 0.04])
     sink.send(wide, 0)
-    client.answers[-1].set_result(SimpleNamespace(accepted=True))
+    client.accept()
     sink.send(wide, 0)
     assert len(client.goals) == 1
     sink.release()
     sink.send(wide, 0)
     assert len(client.goals) == 2
     client.answers[-1].set_result(SimpleNamespace(accepted=False))
-    sink.send(wide, 0)
+    sink.send(wide, 499_999_999)
+    assert len(client.goals) == 2
+    sink.send(wide, 500_000_000)
     assert len(client.goals) == 3
+    assert sink.trouble == 't: the goal 0.04 was refused; it is sent again'
+
+
+def test_a_goal_that_was_accepted_and_then_aborted_is_told_and_sent_again(gripper):
+    client, sink = gripper
+    wide, shut = np.array([0.0, 0.0, 0.04]), np.array([0.0, 0.0, 0.0])
+    sink.send(wide, 0)
+    client.accept().set_result(SimpleNamespace(status=6))
+    assert sink.trouble == 't: the goal 0.04 ended with status 6 (aborted); it is sent again'
+    sink.send(wide, 400_000_000)
+    assert len(client.goals) == 1  # Not at once.
+    sink.send(wide, 600_000_000)
+    assert [goal.command.position for goal in client.goals] == [0.04, 0.04]
+    client.accept().set_result(SimpleNamespace(status=4))
+    assert sink.trouble == ''
+    sink.send(wide, 700_000_000)
+    assert len(client.goals) == 2
+    sink.send(shut, 800_000_000)
+    late = client.accept()
+    sink.send(wide, 900_000_000)
+    client.accept()
+    late.set_result(SimpleNamespace(status=6))  # Of a goal that nobody wants any more.
+    sink.send(wide, 5_000_000_000)
+    assert [goal.command.position for goal in client.goals] == [0.04, 0.04, 0.0, 0.04]
+
+
+def test_a_point_of_a_trajectory_is_two_periods_ahead():
+    """At 15 Hz 40 ms would mean to stop 27 ms at each."""
+    from async_chunking.nodes.sinks import sink_class
+
+    node = FakeNode()
+    command = Command(topic='t', sink='joint_trajectory', joints=JOINTS)
+    sink_class('joint_trajectory')(node, command, JOINTS, 1 / 15).send(np.zeros(3), 0)
+    (point,) = node.sent[0].points
+    assert point.time_from_start.nanosec == 133_333_333
 
 
 def slow_crc(words):
@@ -245,7 +293,9 @@ def test_drivers_of_packaged_robots_are_told_the_command(foreign, monkeypatch, n
     shares = np.linspace(0.2, 0.9, len(robot.joints))
     sent = robot.limits.lower + shares * (robot.limits.upper - robot.limits.lower)
     for command in robot.commands:
-        sink = sink_class(command.sink)(node, command, robot.joint_names)
+        sink = sink_class(command.sink)(
+            node, command, robot.joint_names, 1.0 / robot.control_rate_hz
+        )
         if command.sink == 'unitree_arm_sdk':
             node.subscribed['lowstate'](CLASSES['unitree_hg/msg/LowState'](mode_machine=5))
         sink.send(sent, 1)

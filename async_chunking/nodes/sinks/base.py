@@ -21,6 +21,10 @@ class Sink(ABC):
         node: Publishes.
         command: From the robot's description.
         joint_names: Of the whole robot, in command order [D].
+        period_s: Between two commands [s].
+
+    Attributes:
+        trouble: What the driver did not do, in a sentence; empty while all is well.
 
     Raises:
         SettingsError: The description has options that this kind of sink does not know.
@@ -32,7 +36,11 @@ class Sink(ABC):
     message_type: ClassVar[type]
     qos: ClassVar[QoSProfile] = QoSProfile(depth=1)
 
-    def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
+    def __init__(
+        self, node: Node, command: Command, joint_names: tuple[str, ...], period_s: float
+    ) -> None:
+        self.trouble = ''
+        self._period_s = period_s
         self.options: Any = validated(
             self.Options, command.options, f'options of command {command.topic}'
         )

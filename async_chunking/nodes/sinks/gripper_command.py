@@ -15,6 +15,10 @@ from async_chunking.nodes.sinks.base import OneWaySink
 from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings
 
+_SUCCEEDED = 4  # As action_msgs/GoalStatus numbers how goals end.
+_ENDS = {5: 'canceled', 6: 'aborted'}
+_AGAIN_NS = 500_000_000  # From a goal that was not reached to the next try [ns].
+
 
 class GripperCommandSink(OneWaySink):
     """Opens or closes a gripper when its command crosses a threshold; between the two it stays."""
@@ -45,12 +49,15 @@ class GripperCommandSink(OneWaySink):
                 f'than open_above {self.options.open_above}'
             )
             raise AsyncChunkingError(msg)
+        self._topic, self._logger = command.topic, node.get_logger()
+        self._not_before_ns = 0
         self._client = ActionClient(node, self.message_type, command.topic)
         self._last: float | None = None
+        self._failed: float | None = None
+        self._sent_ns = 0
 
     def send(self, command: np.ndarray, stamp_ns: int) -> None:
         """See `Sink.send`."""
-        del stamp_ns  # Unused.
         value, options = float(self._values(command)[0]), self.options
         if value > options.open_above:
             target = options.opened
@@ -60,15 +67,36 @@ class GripperCommandSink(OneWaySink):
             return
         if target == self._last or not self._client.server_is_ready():
             return
+        if stamp_ns < self._not_before_ns and target == self._failed:
+            return
+        self._sent_ns = stamp_ns
         goal = self.message_type.Goal()
         goal.command.position = target
         goal.command.max_effort = options.max_effort
-        self._client.send_goal_async(goal).add_done_callback(self._answered)
+        answer = self._client.send_goal_async(goal)
+        answer.add_done_callback(lambda future: self._answered(future, target))
         self._last = target
 
-    def _answered(self, future: Future) -> None:
-        if not future.result().accepted:  # It is asked again.
-            self._last = None
+    def _answered(self, future: Future, target: float) -> None:
+        handle = future.result()
+        if not handle.accepted:
+            self._fail(target, 'was refused')
+            return
+        handle.get_result_async().add_done_callback(lambda ended: self._ended(ended, target))
+
+    def _ended(self, future: Future, target: float) -> None:
+        """Ask again for what was not done, unless something else was asked for meanwhile."""
+        status = future.result().status
+        if status == _SUCCEEDED:
+            self.trouble = ''
+        elif target == self._last:
+            self._fail(target, f'ended with status {status} ({_ENDS.get(status, "?")})')
+
+    def _fail(self, target: float, what: str) -> None:
+        self.trouble = f'{self._topic}: the goal {target:g} {what}; it is sent again'
+        self._logger.warning(self.trouble)
+        self._failed, self._not_before_ns = target, self._sent_ns + _AGAIN_NS
+        self._last = None
 
     def release(self) -> None:
         """Forget what was asked for: the fingers may be moved by hand."""

@@ -30,8 +30,10 @@ class InterbotixGroupSink(OneWaySink):
     message_type = message_class('interbotix_xs_msgs/msg/JointGroupCommand')
     qos = QoSProfile(depth=10)
 
-    def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
-        super().__init__(node, command, joint_names)
+    def __init__(
+        self, node: Node, command: Command, joint_names: tuple[str, ...], period_s: float
+    ) -> None:
+        super().__init__(node, command, joint_names, period_s)
         self._message = self.message_type(name=self.options.group)
 
     def send(self, command: np.ndarray, stamp_ns: int) -> None:

@@ -19,11 +19,13 @@ class InterbotixSingleSink(OneWaySink):
     message_type = message_class('interbotix_xs_msgs/msg/JointSingleCommand')
     qos = QoSProfile(depth=10)
 
-    def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
+    def __init__(
+        self, node: Node, command: Command, joint_names: tuple[str, ...], period_s: float
+    ) -> None:
         if len(command.joints) != 1:
             msg = f'{command.topic}: interbotix_single is for one joint, not {command.joints}'
             raise AsyncChunkingError(msg)
-        super().__init__(node, command, joint_names)
+        super().__init__(node, command, joint_names, period_s)
         self._message = self.message_type(name=command.driver_names[0])
 
     def send(self, command: np.ndarray, stamp_ns: int) -> None:

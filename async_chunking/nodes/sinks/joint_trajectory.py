@@ -29,18 +29,22 @@ class JointTrajectorySink(Sink):
         """What can be set.
 
         Attributes:
-            lead_s: From stamp to point; more than a message is ever on its way, or the controller
-                refuses it as past [s].
+            lead_s: From stamp to point, at least the time between two commands; more than a
+                message is ever on its way, or the controller refuses it as past. None for two
+                periods [s].
         """
 
-        lead_s: float = Field(0.04, gt=0.0)
+        lead_s: float | None = Field(None, gt=0.0)
 
     message_type = JointTrajectory
 
-    def __init__(self, node: Node, command: Command, joint_names: tuple[str, ...]) -> None:
-        super().__init__(node, command, joint_names)
+    def __init__(
+        self, node: Node, command: Command, joint_names: tuple[str, ...], period_s: float
+    ) -> None:
+        super().__init__(node, command, joint_names, period_s)
+        lead_s = self.options.lead_s or 2.0 * period_s
         self._point = JointTrajectoryPoint(positions=array('d', bytes(8 * len(self._index))))
-        set_time(self._point.time_from_start, round(self.options.lead_s * 1e9))
+        set_time(self._point.time_from_start, round(lead_s * 1e9))
         self._message = JointTrajectory(joint_names=command.driver_names, points=[self._point])
         self._data = np.frombuffer(self._point.positions)
 

@@ -34,14 +34,14 @@ class UnitreeArmSink(OneWaySink):
             kp: Stiffness, one number or one a joint [Nm/rad].
             kd: Damping, one number or one a joint [Nm s/rad].
             ramp_s: Time of taking over and of handing back [s].
-            rate_hz: Of the commands [Hz].
+            rate_hz: Of the commands, the robot's control rate; need not be given [Hz].
         """
 
         state_topic: str = 'lowstate'
         kp: float | tuple[float, ...] = 60.0
         kd: float | tuple[float, ...] = 1.5
         ramp_s: float = Field(2.0, ge=0.1)
-        rate_hz: float = Field(50.0, ge=10.0)
+        rate_hz: float | None = Field(None, ge=10.0)
 
     message_type = message_class('unitree_hg/msg/LowCmd')
 
@@ -55,7 +55,7 @@ class UnitreeArmSink(OneWaySink):
                 setattr(motor, name, gain)
         for motor in self._motors:
             motor.mode = 1
-        self._ramp = round(self.options.ramp_s * self.options.rate_hz)  # Ticks.
+        self._ramp = round(self.options.ramp_s / self._period_s)  # Ticks.
         self._taken, self._known = 0, False
         state = message_class('unitree_hg/msg/LowState')
         node.create_subscription(
@@ -79,7 +79,7 @@ class UnitreeArmSink(OneWaySink):
         """Hand the arms back while they rest."""
         while self._taken:
             self._publish(self._taken - 1)
-            time.sleep(1.0 / self.options.rate_hz)
+            time.sleep(self._period_s)
 
     def _publish(self, taken: int) -> None:
         self._taken = taken
