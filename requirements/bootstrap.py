@@ -93,7 +93,7 @@ def dependency_inputs(distro: str) -> list:
 
 def build_inputs(distro: str) -> list:
     """What install/ depends on. It links to the sources, so of most only the names matter."""
-    folders = (ROOT / 'launch', ROOT / 'config', ROOT / 'async_chunking' / 'nodes')
+    folders = (ROOT / 'launch', ROOT / 'config', ROOT / 'rviz', ROOT / 'async_chunking' / 'nodes')
     found = (path for folder in folders for path in folder.rglob('*') if path.suffix != '.pyc')
     names = sorted(str(path.relative_to(ROOT)) for path in found)
     messages = sorted((ROOT / 'msg').glob('*.msg'))

@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from async_chunking.bags.definitions import own_store
 from async_chunking.bags.topics import OWN
@@ -53,6 +54,21 @@ def test_every_curve_exists(paths):
         assert field in fields, path
         is_array = fields[field][0].name == 'SEQUENCE'
         assert is_array == ('[' in path), path
+
+
+def test_viewers_are_pointed_at_topics_that_are_published():
+    layout = json.loads((LAYOUTS / 'foxglove.json').read_text())['configById']
+    rviz = yaml.safe_load((LAYOUTS.parents[1] / 'rviz' / 'robot.rviz').read_text())
+    shown = {*layout['3D!seam']['topics'], *layout['Image!front']['imageMode'].values()}
+    for display in rviz['Visualization Manager']['Displays']:
+        topic = display.get('Topic') or display.get('Description Topic')
+        shown |= {f'/{topic["Value"]}'} if topic else set()
+    published = ''.join(
+        (LAYOUTS.parents[1] / 'async_chunking' / 'nodes' / f'{name}.py').read_text()
+        for name in ('view_node', 'camera')
+    )
+    assert len(shown) == 4
+    assert all(f"'{topic[1:]}'" in published for topic in shown)
 
 
 def test_panels_are_all_shown():

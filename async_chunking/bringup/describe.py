@@ -106,6 +106,9 @@ class Arguments(Settings):
     camera_hz: float = Field(
         0.0, ge=0.0, description='Pictures of the simulation per second, on front/image_raw'
     )
+    view: bool = Field(
+        False, description='Publish robot_description, /tf and the seam, for RViz and Foxglove'
+    )
     seed: int = Field(0, ge=0, description='Of the episodes and of the noise')
     realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the command thread')
 
@@ -247,6 +250,8 @@ def _nodes(
             'real_time_factor': arguments.real_time_factor, 'camera_hz': arguments.camera_hz,
         }  # fmt: skip
         specs.append(NodeSpec('sim_node', 'sim', common | playing))
+    if arguments.view:
+        specs.append(NodeSpec('view_node', 'view', common, respawn=True))
     return tuple(specs)
 
 

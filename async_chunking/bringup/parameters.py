@@ -148,6 +148,13 @@ class RecorderParameters(NodeParameters):
     extra: str = Field('', description='More topics, names separated by spaces')
 
 
+class ViewParameters(NodeParameters):
+    """Parameters of the view node."""
+
+    rate_hz: float = Field(10.0, gt=0.0, description='Markers and frames per second [Hz]')
+    history_s: float = Field(2.0, gt=0.0, description='Of the executed stream that is shown [s]')
+
+
 # Executable -> its parameters.
 PARAMETERS: dict[str, type[NodeParameters]] = {
     'executor_node': ExecutorParameters,
@@ -155,6 +162,7 @@ PARAMETERS: dict[str, type[NodeParameters]] = {
     'delay_monitor_node': DelayMonitorParameters,
     'sim_node': SimParameters,
     'recorder_node': RecorderParameters,
+    'view_node': ViewParameters,
 }
 
 # Environment variable: nodes end when the process that started them does.

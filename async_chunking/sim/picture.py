@@ -23,10 +23,15 @@ class Painter:
         width: [pixels].
         height: [pixels].
         shadows: Draw them, which takes most of the time.
+
+    Attributes:
+        focal_length: [pixels].
     """
 
     def __init__(self, task: Task, width: int, height: int, shadows: bool = True) -> None:
         self._plant = task.plant
+        angle = np.deg2rad(task.plant.model.camera(CAMERA).fovy[0])
+        self.focal_length = float(0.5 * height / np.tan(0.5 * angle))
         self._data = mujoco.MjData(task.plant.model)
         self._renderer = mujoco.Renderer(task.plant.model, height, width)
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
