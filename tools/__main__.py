@@ -11,6 +11,7 @@ COMMANDS: Commands = {
     'faults': ('tools.faults.command', 'faults', 'Break a robot; show its stream.'),
     'kinetix': ('tools.kinetix.cli', 'app', "Run the papers' benchmark."),
     'odd_files': ('tools.odd_files', 'odd_files', 'Read files of other origin and age.'),
+    'picture': ('tools.moving_picture', 'picture', 'Film two strategies side by side.'),
     'policies': ('tools.policies', 'policies', 'Make the checkpoints of the simulated tasks.'),
     'recordings': ('tools.recordings.benchmark', 'recordings', 'Time the reading of recordings.'),
     'reference': ('tools.docs.reference', 'reference', 'Print the interface reference.'),
