@@ -1,38 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all nodes share: lifecycle, parameters from a pydantic model, and an orderly end."""
+"""What all nodes share: lifecycle, and parameters from a pydantic model."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
-import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterValueException
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.signals import SignalHandlerOptions
-from rclpy.timer import Timer
 
-from async_chunking import ros_environment
-from async_chunking.bringup.parameters import PARENT_VARIABLE, STANDARD, NodeParameters
+from async_chunking.bringup.parameters import STANDARD, NodeParameters
 from async_chunking.errors import COULD_NOT_START, AsyncChunkingError
 from async_chunking.nodes.descriptors import descriptor
+from async_chunking.nodes.entities import EntityNode
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.settings import unknown, validated
 
-_PR_SET_PDEATHSIG = 1
 
-
-class RobotNode(LifecycleNode):
+class RobotNode(EntityNode):
     """A lifecycle node of a robot.
 
     Subclasses name their `Parameters` and override the methods from `configure` to `apply`. What
@@ -56,7 +43,6 @@ class RobotNode(LifecycleNode):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.failure, self.status = '', 1
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.interrupted: Callable[[], bool] = lambda: False
         self._configured = False
         for key, field in self.Parameters.model_fields.items():
@@ -67,7 +53,6 @@ class RobotNode(LifecycleNode):
                 self.get_logger().warning(f'ignored: {message}')
         self.add_on_set_parameters_callback(self._on_set)
         self.add_post_set_parameters_callback(self._on_changed)
-        self._permanent = set(self._entities())
 
     # --- for subclasses -------------------------------------------------------------------------
 
@@ -88,35 +73,6 @@ class RobotNode(LifecycleNode):
 
     def apply(self, parameters: Any) -> None:
         """Use parameters that were changed while configured."""
-
-    def create_timer(self, *arguments: Any, **options: Any) -> Timer:
-        """Create a timer as every node does, but on the steady clock.
-
-        On the wall clock, which is the default, it would be silent for as long as somebody set
-        that clock back.
-        """
-        return super().create_timer(*arguments, **{'clock': self._steady, **options})
-
-    def create_publisher(self, kind: Any, topic: str, qos: Any, **options: Any) -> Any:
-        """Create a publisher whose QoS a parameter file may override."""
-        return super().create_publisher(
-            kind, topic, qos, **{**self._overriding(topic, 'publisher'), **options}
-        )
-
-    def create_subscription(
-        self, kind: Any, topic: str, callback: Any, qos: Any, **options: Any
-    ) -> Any:
-        """Create a subscription whose QoS a parameter file may override."""
-        return super().create_subscription(
-            kind, topic, callback, qos, **{**self._overriding(topic, 'subscription'), **options}
-        )
-
-    def _overriding(self, topic: str, entity: str) -> dict[str, Any]:
-        """Return options that let QoS be overridden, where that was asked for."""
-        asked = f'qos_overrides.{self.resolve_topic_name(topic)}.{entity}.'
-        if not any(key.startswith(asked) for key in self._parameter_overrides):
-            return {}  # Three parameters for every topic would hide the node's own.
-        return {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
 
     # --- parameters -----------------------------------------------------------------------------
 
@@ -159,7 +115,7 @@ class RobotNode(LifecycleNode):
         try:
             self.configure()
         except Exception:
-            self._destroy_entities()
+            self.destroy_entities()
             raise
         self._configured = True
 
@@ -179,7 +135,7 @@ class RobotNode(LifecycleNode):
         """Destroy what `configure` made."""
         self._configured = False
         self.cleanup()
-        self._destroy_entities()
+        self.destroy_entities()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -187,16 +143,6 @@ class RobotNode(LifecycleNode):
         if state.label == 'active':
             self._transition(self.deactivate)
         return self.on_cleanup(state) if self._configured else TransitionCallbackReturn.SUCCESS
-
-    def _entities(self) -> list[Any]:
-        return [*self.publishers, *self.subscriptions, *self.timers, *self.services, *self.clients]
-
-    def _destroy_entities(self) -> None:
-        for made in self._entities():
-            if made not in self._permanent:
-                for kind in ('publisher', 'subscription', 'timer', 'service', 'client'):
-                    if getattr(self, f'destroy_{kind}')(made):
-                        break
 
     def begin(self) -> None:
         """Configure and, unless told to wait, activate; if that fails, the process must end."""
@@ -216,41 +162,3 @@ class RobotNode(LifecycleNode):
         if self._configured:
             self.cleanup()
         self.destroy_node()
-
-
-def run(make: Callable[[], RobotNode]) -> NoReturn:
-    """Run a node until SIGINT or SIGTERM, then end the process; with its status if it failed.
-
-    Signals do not shut ROS down at once, so that a robot can be brought to rest first.
-    """
-    if PARENT_VARIABLE in os.environ:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # It died before that.
-            return 0
-    stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: stopped.append(number))
-    ros_environment.activate()  # Only this host finds it, unless the user says otherwise.
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = make()
-    except InvalidParameterValueException as error:  # Its range is rclpy's to check.
-        rclpy.logging.get_logger('rclpy').fatal(str(error))
-        os._exit(COULD_NOT_START)
-    node.interrupted = lambda: bool(stopped)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    if node.get_parameter('autostart').value:
-        node.begin()
-    while not stopped and not node.failure:
-        try:
-            executor.spin_once(timeout_sec=0.1)
-        except Exception:  # Whatever a peer sent, the command stream goes on.
-            node.get_logger().error(traceback.format_exc())
-    node.end()
-    executor.shutdown()
-    rclpy.try_shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Taking torch apart, as Python would, takes seconds.
-    os._exit(node.status if node.failure else 0)

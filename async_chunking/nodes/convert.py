@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import TYPE_CHECKING
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -12,6 +13,9 @@ from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.executor import ExecutorConfig
 from async_chunking.msg import ActionChunk as ActionChunkMsg
 from async_chunking.msg import ChunkRequest as ChunkRequestMsg
+
+if TYPE_CHECKING:
+    from async_chunking.policies.responder import Answer
 
 
 def to_array(values: np.ndarray) -> array:
@@ -86,3 +90,13 @@ def answer_message(request: ChunkRequestMsg, joint_names: tuple[str, ...]) -> Ac
         strategy=request.strategy,
         joint_names=joint_names,
     )
+
+
+def fill(message: ActionChunkMsg, answer: Answer) -> None:
+    """Write the policy's answer into a message."""
+    message.rows, message.columns = answer.actions.shape
+    message.actions = to_array(answer.actions)
+    message.conditioned_delay = answer.conditioned_delay
+    message.policy_calls = answer.calls
+    message.checkpoint = answer.checkpoint
+    message.refusal = answer.refusal

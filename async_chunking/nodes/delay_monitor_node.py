@@ -12,7 +12,8 @@ from async_chunking.delay import ESTIMATORS, DelayEstimator, to_steps
 from async_chunking.delay_ledger import DelayLedger, Measurement
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep, DelayEstimate
 from async_chunking.nodes import diagnostics
-from async_chunking.nodes.base import RobotNode, run
+from async_chunking.nodes.base import RobotNode
+from async_chunking.nodes.process import run
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

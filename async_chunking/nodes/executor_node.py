@@ -22,12 +22,13 @@ from async_chunking.executor.turns import TURN
 from async_chunking.msg import ActionChunk, ControlStep, DelayEstimate
 from async_chunking.msg import ChunkRequest as ChunkRequestMsg
 from async_chunking.nodes import convert, diagnostics
-from async_chunking.nodes.base import RobotNode, run
+from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.clock import ClockPace
 from async_chunking.nodes.command_loop import CommandLoop, Inputs
 from async_chunking.nodes.control_step import ControlStepWriter
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.pacing import SteadyPace, raise_all_threads
+from async_chunking.nodes.process import run
 from async_chunking.nodes.sinks import sink_class
 from async_chunking.policies.checkpoint.directory import load_corrector
 from async_chunking.policies.fit import check_modes

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +16,12 @@ from async_chunking.chunk import ChunkRequest as RequestValue
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes import convert, diagnostics
-from async_chunking.nodes.base import RobotNode, run
-from async_chunking.nodes.observations.pictures import Picture
+from async_chunking.nodes.base import RobotNode
+from async_chunking.nodes.observations.inputs import PolicyInputs, Samples
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.observations.streams import Sample
+from async_chunking.nodes.process import run
+from async_chunking.nodes.worker import Worker
 from async_chunking.policies.fit import (
     Facts,
     check_fit,
@@ -40,6 +40,7 @@ from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.robot.embodiment import Stream
 from async_chunking.strategies import resolve
 
+_PATIENCE = 10.0  # An inference in progress is waited for at most so long [s].
 _PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.
 _COUNTERS = (
     'answered', 'refused', 'incomplete', 'overridden', 'failed', 'horizon_too_short',
@@ -48,21 +49,13 @@ _MEASURED = 'measured joints'  # A stream of the node's own, to translate action
 
 
 class PolicyNode(RobotNode):
-    """Assembles observations, and runs the policy in a thread of its own.
-
-    Only the newest request is kept: one that still waits when the next arrives is never answered,
-    since the executor asks again only when it has given the old one up.
-    """
+    """Answers the newest request, with what the robot's streams say, in a thread of its own."""
 
     Parameters = PolicyParameters
 
     def __init__(self) -> None:
         super().__init__('policy')
-        self._arrived = threading.Condition()
-        self._waiting: tuple[ChunkRequest, int] | None = None  # Request and when it was received.
-        self._active = False
-        self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._worker = Worker('inference', self._serve)
         self._source: PolicySource | None = None
         self._streams: dict[str, Stream] = {}
         self._counters: Counter[str] = Counter()
@@ -80,7 +73,7 @@ class PolicyNode(RobotNode):
         self._latency = parse_latency(self.parameters.delay_ms)
         self._rng = np.random.default_rng(self.parameters.seed)
         robot = self.embodiment
-        self._stopping = False
+        self._worker = Worker('inference', self._serve)
         self._source = self._open()
         try:
             self._facts = facts_of(self._source)
@@ -98,6 +91,10 @@ class PolicyNode(RobotNode):
             self.cleanup()
             raise
         self._observations = Observations(self, self._streams, robot, self._now_ns)
+        self._inputs = PolicyInputs(
+            self._observations, self._streams, self._source.observation_steps,
+            1.0 / robot.policy.policy_rate_hz, self._source.resizing,
+        )  # fmt: skip
         self._instruct(self.parameters.instruction)
         self._chunks = self.create_publisher(ActionChunk, 'action_chunk', QoSProfile(depth=2))
         self.create_subscription(
@@ -114,7 +111,7 @@ class PolicyNode(RobotNode):
             PolicySpec(
                 self.embodiment, parameters.policy, parameters.policy_path,
                 parameters.policy_entry, parameters.policy_url, parameters.policy_timeout_s,
-                give_up=lambda: self._stopping or self.interrupted(),
+                give_up=lambda: self._worker.stopping or self.interrupted(),
             )
         )  # fmt: skip
 
@@ -130,21 +127,11 @@ class PolicyNode(RobotNode):
 
     def activate(self) -> None:
         """Start the inference thread; one that is still busy since before goes on."""
-        with self._arrived:
-            self._active, self._stopping = True, False
-            self._waiting = None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name='inference', daemon=True)
-                self._thread.start()
+        self._worker.start()
 
     def deactivate(self) -> None:
         """Stop it; an inference in progress is finished, a wait for a server is not."""
-        with self._arrived:
-            self._active, self._stopping = False, True
-            self._arrived.notify()
-            thread = self._thread
-        if thread is not None:
-            thread.join(timeout=10.0)
+        self._worker.stop(_PATIENCE)
 
     def cleanup(self) -> None:
         """Close the policy."""
@@ -173,28 +160,16 @@ class PolicyNode(RobotNode):
     # --- requests -------------------------------------------------------------------------------
 
     def _on_request(self, request: ChunkRequest) -> None:
-        with self._arrived:
-            if not self._active:
-                return
-            if self._waiting is not None:
-                self._counters['overridden'] += 1
-            self._waiting = request, self._now_ns()
-            self._arrived.notify()
+        self._counters['overridden'] += self._worker.offer((request, self._now_ns()))
 
-    def _work(self) -> None:
-        while True:
-            with self._arrived:
-                self._arrived.wait_for(lambda: self._waiting is not None or not self._active)
-                if not self._active:
-                    self._thread = None
-                    return
-                (request, received_ns), self._waiting = self._waiting, None
-            try:
-                self._answer(request, received_ns)
-            except Exception as error:  # The next request may be answered all the same.
-                self._counters['failed'] += 1
-                self._last_refusal = f'{error!r}'
-                self.get_logger().error(f'request {request.request_id}: {error!r}')
+    def _serve(self, asked: tuple[ChunkRequest, int]) -> None:
+        request, received_ns = asked
+        try:
+            self._answer(request, received_ns)
+        except Exception as error:  # The next request may be answered all the same.
+            self._counters['failed'] += 1
+            self._last_refusal = f'{error!r}'
+            self.get_logger().error(f'request {request.request_id}: {error!r}')
 
     def _answer(self, request: ChunkRequest, received_ns: int) -> None:
         start_ns = self._now_ns()
@@ -202,17 +177,10 @@ class PolicyNode(RobotNode):
         answer = self._answer_to(convert.request_value(request), samples, received_ns, start_ns)
         self._sleep_until(received_ns + round(self._latency.draw(self._rng) * 1e9))
         message = convert.answer_message(request, self.embodiment.joint_names)
-        message.rows, message.columns = answer.actions.shape
-        message.actions = convert.to_array(answer.actions)
-        message.conditioned_delay = answer.conditioned_delay
-        message.policy_calls = answer.calls
-        message.checkpoint = answer.checkpoint
-        message.refusal = answer.refusal
-        ages = {n: (start_ns - s.received_ns) * 1e-9 for n, s in samples.items() if s is not None}
+        convert.fill(message, answer)
+        ages, message.observation_age = self._inputs.ages(samples, start_ns)
         message.observation_names = list(ages)
         message.observation_ages = list(ages.values())
-        aging = [age for name, age in ages.items() if self._streams[name].kind != 'text']
-        message.observation_age = max(aging, default=float('nan'))
         message.waiting_duration = (start_ns - received_ns) * 1e-9
         message.inference_duration = (self._now_ns() - start_ns) * 1e-9
         message.header.stamp = self.get_clock().now().to_msg()
@@ -222,17 +190,13 @@ class PolicyNode(RobotNode):
         self._watch_horizon(request)
 
     def _answer_to(
-        self,
-        request: RequestValue,
-        samples: dict[str, Sample | None],
-        received_ns: int,
-        now_ns: int,
+        self, request: RequestValue, samples: Samples, received_ns: int, now_ns: int
     ) -> Answer:
         """Return the policy's answer, in positions whatever its own numbers mean."""
         try:
-            values = {name: self._value(name, samples[name], now_ns) for name in self._streams}
+            values = self._inputs.values(samples, now_ns, self.parameters.max_observation_age_s)
             observation = {
-                name: self._with_past(name, value, received_ns)
+                name: self._inputs.with_past(name, value, received_ns)
                 for name, value in values.items()
                 if name not in self._own
             }
@@ -242,44 +206,6 @@ class PolicyNode(RobotNode):
         measured = values[_MEASURED] if self._own else np.empty(0)
         modes = self.embodiment.action_modes
         return translated(self._responder, modes, request, observation, measured)
-
-    def _with_past(self, name: str, value: Any, until_ns: int) -> Any:
-        """Return all that the policy reads of a stream: [n, ...] if it reads the past.
-
-        Where nothing was received yet, the oldest that was stands in.
-        """
-        steps = self._source.observation_steps
-        if steps == 1 or isinstance(value, str):
-            return value
-        period_ns = 1e9 / self.embodiment.policy.policy_rate_hz
-        found = [value]
-        for step in range(1, steps):
-            sample = self._observations.newest_of(name, until_ns - round(step * period_ns))
-            found.append(found[-1] if sample is None else _content(sample, self._source.resizing))
-        return np.stack(found[::-1])
-
-    def _value(self, name: str, sample: Sample | None, now_ns: int) -> Any:
-        """Return what the policy gets of a stream.
-
-        Raises:
-            AsyncChunkingError: Nothing usable was received, or too long ago; names the stream.
-        """
-        stream = self._streams[name]
-        place = f'{name} ({self._observations.place(name) or "instruction"})'
-        if sample is None:
-            msg = f'{place} was not received: {self._observations.silence(name)}'
-            raise AsyncChunkingError(msg)
-        why = self._observations.reasons.get(name, '')
-        why = f': {why}' if why else ''
-        age, oldest = (now_ns - sample.received_ns) * 1e-9, self.parameters.max_observation_age_s
-        if age > oldest and stream.kind != 'text':
-            msg = f'{place} is {age:.2f} s old, at most {oldest} s are allowed{why}'
-            raise AsyncChunkingError(msg)
-        try:
-            return _content(sample, self._source.resizing)
-        except AsyncChunkingError as error:
-            msg = f'{place}: {error}'
-            raise AsyncChunkingError(msg) from None
 
     def _watch_horizon(self, request: ChunkRequest) -> None:
         """Count requests whose delay, as measured, leaves a chunk too short."""
@@ -294,7 +220,7 @@ class PolicyNode(RobotNode):
 
     def _sleep_until(self, wake_ns: int) -> None:
         """Sleep on this node's clock, which may run at another pace than the wall clock."""
-        while self._active and (left := (wake_ns - self._now_ns()) * 1e-9) > 0.0:
+        while self._worker.active and (left := (wake_ns - self._now_ns()) * 1e-9) > 0.0:
             time.sleep(min(left, 0.001) if self._simulated else left)
 
     # --- diagnostics ----------------------------------------------------------------------------
@@ -303,14 +229,10 @@ class PolicyNode(RobotNode):
         values = {name: self._counters[name] for name in _COUNTERS}
         values |= self._source.counters() if self._source else {}
         faults = {f'faults {name}': count for name, count in self._observations.faults.items()}
-        level, message = diagnostics.OK, 'active' if self._active else 'inactive'
+        level, message = diagnostics.OK, 'active' if self._worker.active else 'inactive'
         if self._last_refusal or self._too_slow:
             level, message = diagnostics.WARN, self._last_refusal or self._too_slow
         self._diagnostics.publish(level, message, values | faults)
-
-
-def _content(sample: Sample, resizing: str) -> Any:
-    return sample.values.pixels(resizing) if isinstance(sample.values, Picture) else sample.values
 
 
 def main() -> int:

@@ -27,7 +27,8 @@ from async_chunking.bags.topics import recorded_topics
 from async_chunking.bringup.parameters import RecorderParameters
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes import diagnostics
-from async_chunking.nodes.base import RobotNode, run
+from async_chunking.nodes.base import RobotNode
+from async_chunking.nodes.process import run
 from async_chunking.nodes.snapshot import Snapshot
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

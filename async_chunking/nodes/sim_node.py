@@ -5,26 +5,21 @@ from __future__ import annotations
 
 import json
 import threading
-from array import array
-from functools import partial
 from typing import Any
 
 import numpy as np
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from async_chunking.bringup.parameters import SimParameters
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.nodes import convert, diagnostics
-from async_chunking.nodes.base import RobotNode, run
+from async_chunking.nodes import diagnostics
+from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.camera import Camera
-from async_chunking.nodes.clock import CLOCK_QOS
 from async_chunking.nodes.pacing import SteadyPace
-from async_chunking.nodes.sinks import sink_class
-from async_chunking.robot.embodiment import Command, Source
+from async_chunking.nodes.process import run
+from async_chunking.nodes.simulated_robot import SimulatedRobot
 from async_chunking.sim import make_task
 from async_chunking.sim.stage import Act, Outcome, Stage
 from async_chunking.sim.task import Task
@@ -70,29 +65,13 @@ class SimNode(RobotNode):
         self._period_ns = round(1e9 / rate)
         self._task = task_at(robot.simulation.task, rate)
         self._stage = Stage(self._task, parameters.seed, parameters.episodes, parameters.pause_s)
-        self._commanded = np.full(len(robot.joints), np.nan)
         self._arrived = threading.Event()
-        for command in robot.commands:
-            sink = sink_class(command.sink)
-            callback = partial(self._on_command, command, sink, command.affine)
-            self.create_subscription(
-                sink.message_type, command.topic, callback, QoSProfile(depth=10)
-            )
-        self._joints = [
-            (source, self.create_publisher(JointState, source.topic, QoSProfile(depth=10)))
-            for source in robot.sources[::-1]  # The first sets the pace of measurements.
-        ]
-        self._environment = self.create_publisher(
-            Float64MultiArray, 'environment_state', QoSProfile(depth=10)
-        )
+        self._robot = SimulatedRobot(self, robot, self._task, self._simulated, self._on_command)
         self._episodes = self.create_publisher(String, 'episode', _EPISODES)
-        self._clock_topic = (
-            self.create_publisher(Clock, '/clock', CLOCK_QOS) if self._simulated else None
-        )
         self._reset = self.create_client(Trigger, 'executor/reset')
         self._stop = self.create_client(Trigger, 'executor/stop')
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
-        self._counts = {'episodes': 0, 'successes': 0, 'bad_commands': 0}
+        self._counts = {'episodes': 0, 'successes': 0}
         self.create_timer(1.0, self._diagnose)
 
     def activate(self) -> None:
@@ -113,21 +92,9 @@ class SimNode(RobotNode):
             self._camera = None
         self._thread.join(timeout=5.0)
 
-    # --- commands -------------------------------------------------------------------------------
-
-    def _on_command(self, command: Command, sink: Any, affine: Any, message: Any) -> None:
-        positions = sink.positions(message)
-        if len(positions) != len(command.joints) or not np.isfinite(positions).all():
-            self._counts['bad_commands'] += 1
-            return
-        names = self.embodiment.joint_names
-        commanded = self._commanded.copy()
-        gain, bias = affine
-        commanded[[names.index(name) for name in command.joints]] = (positions - bias) / gain
-        self._commanded = commanded
-        if np.isfinite(commanded).all():
-            self._stage.command(commanded)
-            self._arrived.set()
+    def _on_command(self, command: np.ndarray) -> None:
+        self._stage.command(command)
+        self._arrived.set()
 
     # --- simulation thread ----------------------------------------------------------------------
 
@@ -161,7 +128,7 @@ class SimNode(RobotNode):
             # A command is waited for only if the tick before had one.
             waits = self._simulated and self.parameters.lock_step and self._arrived.is_set()
             self._arrived.clear()
-            self._show(now_ns)
+            self._robot.show(self._stage.observation[_ENVIRONMENT], now_ns)
             if waits:
                 self._arrived.wait(_LOCK_STEP_PATIENCE)
 
@@ -184,42 +151,6 @@ class SimNode(RobotNode):
             sentence = f'no new run: {response.message}'
             self.get_logger().warning(sentence, throttle_duration_sec=5.0)
 
-    def _show(self, now_ns: int) -> None:
-        """Publish joints, environment and clock."""
-        plant = self._task.plant
-        stamp = self.get_clock().now().nanoseconds if self._clock_topic is None else now_ns
-        for source, publisher in self._joints:
-            self._show_joints(source, publisher, plant.positions, plant.velocities, stamp)
-        state = np.asarray(self._stage.observation[_ENVIRONMENT], dtype=np.float64)
-        message = Float64MultiArray(data=array('d', state.tobytes()))
-        message.layout.dim.append(
-            MultiArrayDimension(label=' '.join(self._task.environment_names), size=len(state))
-        )
-        self._environment.publish(message)
-        if self._clock_topic is not None:
-            clock = Clock()
-            convert.set_time(clock.clock, now_ns)
-            self._clock_topic.publish(clock)
-
-    def _show_joints(
-        self,
-        source: Source,
-        publisher: Any,
-        positions: np.ndarray,
-        velocities: np.ndarray,
-        stamp: int,
-    ) -> None:
-        """Publish some of the joints in the driver's words."""
-        gain, bias = source.affine
-        index = [self.embodiment.joint_names.index(name) for name in source.joints]
-        joints = JointState(
-            name=list(source.driver_names),
-            position=array('d', (gain * positions[index] + bias).tobytes()),
-            velocity=array('d', (gain * velocities[index]).tobytes()),
-        )
-        convert.set_time(joints.header.stamp, stamp)
-        publisher.publish(joints)
-
     def _tell(self, outcome: Outcome) -> None:
         self._counts['episodes'] += 1
         self._counts['successes'] += outcome.success
@@ -237,7 +168,8 @@ class SimNode(RobotNode):
         )
 
     def _diagnose(self) -> None:
-        self._diagnostics.publish(diagnostics.OK, self._stage.act.value, self._counts)
+        values = {**self._counts, 'bad_commands': self._robot.bad_commands}
+        self._diagnostics.publish(diagnostics.OK, self._stage.act.value, values)
 
 
 def task_at(name: str, rate_hz: float) -> Task:

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker behind the policy node: the newest is served, nothing after it was stopped."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from async_chunking.nodes.worker import Worker
+
+PATIENCE = 30.0
+
+
+class Busy:
+    """Serves when it is let, and tells what it was given."""
+
+    def __init__(self) -> None:
+        self.begun: queue.Queue[object] = queue.Queue()
+        self.let = threading.Semaphore(0)
+        self.worker = Worker('test', self.serve)
+
+    def serve(self, thing: object) -> None:
+        self.begun.put(thing)
+        self.let.acquire(timeout=PATIENCE)
+
+    def next(self) -> object:
+        return self.begun.get(timeout=PATIENCE)
+
+
+@pytest.fixture
+def busy() -> Iterator[Busy]:
+    busy = Busy()
+    yield busy
+    busy.let.release(100)
+    busy.worker.stop(PATIENCE)
+
+
+def test_only_the_newest_of_what_waits_is_served(busy: Busy) -> None:
+    busy.worker.start()
+    assert not busy.worker.offer('a')
+    assert busy.next() == 'a'
+    assert not busy.worker.offer('b')
+    assert busy.worker.offer('c')  # Instead of b.
+    assert busy.worker.offer('d')
+    busy.let.release(2)
+    assert busy.next() == 'd'
+    busy.let.release()
+    busy.worker.stop(PATIENCE)
+    assert busy.begun.empty()
+
+
+def test_what_comes_while_it_is_stopped_is_never_served(busy: Busy) -> None:
+    assert not busy.worker.offer('before')
+    busy.worker.start()
+    busy.worker.offer('a')
+    assert busy.next() == 'a'
+    busy.let.release()
+    busy.worker.stop(PATIENCE)
+    assert busy.worker.stopping
+    busy.worker.offer('after')
+    assert not busy.worker.offer('after')  # Neither waits.
+    busy.worker.start()
+    assert not busy.worker.stopping
+    busy.worker.offer('b')
+    assert busy.next() == 'b'
+
+
+def test_stop_is_not_held_up_for_ever(busy: Busy) -> None:
+    busy.worker.start()
+    busy.worker.offer('slow')
+    assert busy.next() == 'slow'
+    busy.worker.stop(0.01)  # It is still served.
+    busy.worker.start()  # The same thread goes on.
+    busy.worker.offer('next')
+    busy.let.release(2)
+    assert busy.next() == 'next'
