@@ -16,8 +16,9 @@ from async_chunking.executor import Behaviour, Executor, ExecutorConfig
 from async_chunking.mergers import MERGERS
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.shipped import policy_directory
-from async_chunking.policies.fit import check_modes
-from async_chunking.policies.responder import Responder, translated
+from async_chunking.policies.fit import Facts
+from async_chunking.policies.responder import Responder
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.robot.action_modes import ActionModes
 from async_chunking.robot.embodiment import load
 from async_chunking.sim import make_task
@@ -43,7 +44,7 @@ def commands(name: str, strategy: str, modes: tuple[str, ...]) -> np.ndarray:
     robot, period = load(task.embodiment), 1.0 / task.policy_rate_hz
     source = Source(policy_directory(robot.policy.path))
     source.mode, source.period = modes[0], period
-    responder, spoken = Responder(source, seed=5), ActionModes(modes, period)
+    responder = Responder(source, seed=5, modes=ActionModes(modes, period))
     config = ExecutorConfig(
         robot.limits, robot.joint_names, source.horizon, robot.policy.execution_horizon,
         task.control_rate_hz, task.policy_rate_hz,
@@ -58,7 +59,7 @@ def commands(name: str, strategy: str, modes: tuple[str, ...]) -> np.ndarray:
         request = executor.poll()
         if request is not None:
             measured = observation['observation.state']
-            answer = translated(responder, spoken, request, observation, measured)
+            answer = responder.answer(request, observation, measured)
             assert answer.refusal == ''
             chunk = ActionChunk(
                 request.run_id, request.request_id, request.tick, answer.actions, DELAY
@@ -87,9 +88,12 @@ def test_the_robot_moves_as_with_positions(name, mode, strategy):
 
 
 def test_a_strategy_that_reads_states_in_the_old_plan_is_refused_for_offsets() -> None:
-    check_modes(resolve('vlash'), ActionModes(('absolute', 'absolute'), 0.02))
-    check_modes(resolve('paint'), ActionModes(('delta', 'absolute'), 0.02))
+    policy = Facts('policy', 16, 2, frozenset({'velocity', 'recipe:vlash'}))
+    check_strategy(resolve('vlash'), policy, ActionModes(('absolute', 'absolute'), 0.02))
+    check_strategy(resolve('paint'), policy, ActionModes(('delta', 'absolute'), 0.02))
     with pytest.raises(StrategyError, match='absolute, delta; it needs a policy of absolute'):
-        check_modes(resolve('vlash'), ActionModes(('delta', 'absolute'), 0.02))
+        check_strategy(resolve('vlash'), policy, ActionModes(('delta', 'absolute'), 0.02))
     with pytest.raises(StrategyError, match='they are absolute positions here'):
-        check_modes(resolve('vlash:mode=delta'), ActionModes(('absolute', 'absolute'), 0.02))
+        check_strategy(
+            resolve('vlash:mode=delta'), policy, ActionModes(('absolute', 'absolute'), 0.02)
+        )

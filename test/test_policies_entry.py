@@ -14,6 +14,7 @@ pytest.importorskip('torch')
 
 from async_chunking.bringup.describe import describe
 from async_chunking.chunk import Boundary, ChunkRequest
+from async_chunking.errors import StrategyError
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.shipped import SHIPPED
 from async_chunking.policies.entry import EntryError
@@ -21,9 +22,7 @@ from async_chunking.policies.fit import (
     Facts,
     FitError,
     check_fit,
-    check_horizon,
     check_instruction,
-    check_strategy,
     facts_of,
     made_up,
     read_streams,
@@ -31,12 +30,14 @@ from async_chunking.policies.fit import (
 from async_chunking.policies.kinds import KINDS, open_policy
 from async_chunking.policies.responder import Responder
 from async_chunking.policies.source import PolicySpec
+from async_chunking.policies.strategy_fit import Timing, check_strategy
 from async_chunking.robot.embodiment import load
 from async_chunking.robot.wiring import Stream
-from async_chunking.strategies import STRATEGIES, resolve
+from async_chunking.strategies import STRATEGIES, SamplerEntry, Strategy, resolve
 
 PAGE = Path(__file__).parent.parent / 'docs' / 'policies.md'
 ROBOT = load('viperx')
+POLICY = Facts('policy', 16, 7)
 OBSERVED = {'observation.state': np.linspace(-0.3, 0.3, 7)}
 UNTRAINED = [
     name for name, strategy in STRATEGIES.items() if strategy.needs <= {'velocity', 'gradients'}
@@ -275,17 +276,17 @@ def test_another_policy_rate_is_refused_with_both():
 def test_a_checkpoint_that_knows_shorter_delays_only_is_refused():
     facts = Facts('policy', 16, 7, frozenset({'velocity', 'recipe:remac'}),
                   delays={'recipe:remac': (0, 4)})  # fmt: skip
-    check_strategy(resolve('remac'), facts, ROBOT, 8, 0.08)
-    check_strategy(resolve('paint'), facts, ROBOT, 8, 0.12)
+    check_strategy(resolve('remac'), facts, ROBOT.action_modes, Timing(8, 0.08, 50.0))
+    check_strategy(resolve('paint'), facts, ROBOT.action_modes, Timing(8, 0.12, 50.0))
     with pytest.raises(FitError, match=r"strategy 'remac' was .* up to 4 steps, the delay is 6"):
-        check_strategy(resolve('remac'), facts, ROBOT, 8, 0.12)
+        check_strategy(resolve('remac'), facts, ROBOT.action_modes, Timing(8, 0.12, 50.0))
 
 
 def test_a_quantisation_that_leaves_too_few_rows_is_refused():
     facts = Facts('policy', 16, 7, frozenset({'velocity', 'recipe:vlash'}))
-    check_strategy(resolve('vlash:quantization=2'), facts, ROBOT, 8, 0.0)
+    check_strategy(resolve('vlash:quantization=2'), facts, timing=Timing(8, 0.0, 50.0))
     with pytest.raises(FitError, match=r'leaves 5 rows of a chunk of 16, fewer than .* 8'):
-        check_strategy(resolve('vlash:quantization=3'), facts, ROBOT, 8, 0.0)
+        check_strategy(resolve('vlash:quantization=3'), facts, timing=Timing(8, 0.0, 50.0))
 
 
 def test_a_policy_that_fits():
@@ -309,19 +310,20 @@ def test_a_policy_that_fits():
 )  # fmt: skip
 def test_a_horizon_that_is_too_short_for_the_delay(execution_horizon, delay_s, sentence):
     with pytest.raises(FitError, match=sentence):
-        check_horizon(Facts('policy', 16, 7), execution_horizon, delay_s, 50.0)
+        timing = Timing(execution_horizon, delay_s, 50.0)
+        check_strategy(resolve('naive'), POLICY, timing=timing)
 
 
 def test_a_horizon_that_is_just_long_enough():
-    check_horizon(Facts('policy', 16, 7), 8, 0.160, 50.0)
-    check_horizon(Facts('policy', 16, 7), 16, 0.0, 50.0)
+    check_strategy(resolve('naive'), POLICY, timing=Timing(8, 0.160, 50.0))
+    check_strategy(resolve('naive'), POLICY, timing=Timing(16, 0.0, 50.0))
 
 
 def test_a_robot_that_rests_waits_for_any_delay():
     """400 ms are 20 rows of 16; sync plays each chunk from its start, whenever it comes."""
-    check_horizon(Facts('policy', 16, 7), 16, 0.4, 50.0, rests=True)
+    check_strategy(resolve('sync'), POLICY, timing=Timing(16, 0.4, 50.0))
     with pytest.raises(FitError, match=r'execution_horizon must be 1 to the horizon 16, got 17'):
-        check_horizon(Facts('policy', 16, 7), 17, 0.4, 50.0, rests=True)
+        check_strategy(resolve('sync'), POLICY, timing=Timing(17, 0.4, 50.0))
     assert describe('viperx', {'strategy': 'sync', 'delay_ms': 400}).policy.horizon == 16
     with pytest.raises(FitError, match=r'too short.*rest meanwhile: strategy:=sync'):
         describe('viperx', {'strategy': 'naive', 'delay_ms': 400})
@@ -338,3 +340,10 @@ def test_the_function_that_opens_a_kind_is_where_the_table_says(kind: str) -> No
     module, _, name = KINDS[kind].entry.partition(':')
     spec = importlib.util.find_spec(f'async_chunking.policies.{module}')
     assert f'def {name}(' in Path(spec.origin).read_text(encoding='utf-8')
+
+
+def test_a_strategy_of_two_recipes_is_refused() -> None:
+    offers = frozenset({'velocity', 'gradients', 'recipe:remac', 'recipe:tt_rtc'})
+    both = SamplerEntry('plain:Plain', offers, 'n', '')
+    with pytest.raises(StrategyError, match='needs two policies at once: remac and tt_rtc'):
+        check_strategy(Strategy('both', sampler=both), Facts('policy', 16, 7, offers))

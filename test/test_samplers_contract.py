@@ -24,7 +24,6 @@ from async_chunking.samplers.base import (
     sample_chunk,
 )
 from async_chunking.samplers.plain import Plain
-from async_chunking.samplers.vlash import Vlash
 from async_chunking.strategies import NAMES, NEEDS, SAMPLERS, resolve
 
 BATCH, HORIZON, DIM = 3, 8, 2
@@ -79,7 +78,7 @@ def test_delay_0_is_plain_unless_the_plan_counts_still(name: str, policy: FlowPo
 def test_shape_type_and_seed(name: str, policy: FlowPolicy) -> None:
     sampler = SAMPLERS[name].load()
     drawn, again = (draw(policy, sampler, plan()).actions for _ in range(2))
-    rows = HORIZON + 2 * isinstance(sampler, Vlash)
+    rows = resolve(name).rows(HORIZON, committed=2) if name != 'plain' else HORIZON
     assert drawn.shape == (BATCH, rows, DIM)
     assert drawn.dtype == torch.float64
     assert drawn.isfinite().all()

@@ -19,8 +19,10 @@ from async_chunking.dataset.command import app as dataset
 from async_chunking.dataset.reading import DataError
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.fit import facts_of
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.settings import SettingsError
-from async_chunking.strategies import check, resolve
+from async_chunking.strategies import resolve
 from async_chunking.training.command import RECIPES, make_config, train
 from async_chunking.training.recipe import TrainingError
 
@@ -48,9 +50,9 @@ def folder(tmp_path_factory) -> Path:
 def test_trained_checkpoints_serve_the_strategies_that_ask_for_them(folder: Path):
     policies = PolicyDirectory(folder)
     for name in ('naive', 'bid_full', 'tt_rtc', 'paint+tt_rtc', 'vlash', 'a2c2', 'paint+a2c2'):
-        check(resolve(name), policies.offers)
+        check_strategy(resolve(name), facts_of(policies))
     with pytest.raises(AsyncChunkingError, match='a checkpoint trained with the recipe remac'):
-        check(resolve('remac'), policies.offers)
+        check_strategy(resolve('remac'), facts_of(policies))
     sidecar = policies.sidecars['flow']
     assert (sidecar.task, sidecar.robot, sidecar.policy_rate_hz) == (TASK, 'viperx', 50.0)
     assert isinstance(policies.corrector(), Corrector)

@@ -18,10 +18,13 @@ from async_chunking.policies.base import FlowPolicy
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.shipped import policy_directory
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.policies.fit import facts_of
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.robot import embodiment
+from async_chunking.robot.action_modes import ActionModes
 from async_chunking.sim import make_task
 from async_chunking.sim.task import Task
-from async_chunking.strategies import Strategy, check, resolve
+from async_chunking.strategies import Strategy, resolve
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ class Bench:
         strategy.load_merger()
         strategy.load_sampler()
         try:
-            check(strategy, _scene(task, self.folder).directory.offers)
-            _scene(task, self.folder).directory.recipe_for(strategy)
-        except (StrategyError, CheckpointError) as error:
+            scene = _scene(task, self.folder)
+            check_strategy(strategy, facts_of(scene.directory), scene.modes)
+        except StrategyError as error:
             return str(error)
         return ''
 
@@ -96,6 +99,11 @@ class Scene:
                 raise CheckpointError(
                     f"{place}: checkpoint '{name}' is of task '{sidecar.task}', not of '{task}'"
                 )
+
+    @property
+    def modes(self) -> ActionModes:
+        """What the robot's actions mean."""
+        return self._robot.action_modes
 
     def digest(self, strategy: Strategy) -> str:
         """Return the digest of the checkpoints that serve a strategy, with all their settings."""

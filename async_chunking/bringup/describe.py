@@ -25,13 +25,12 @@ from async_chunking.policies.facts import facts
 from async_chunking.policies.fit import (
     Facts,
     check_fit,
-    check_horizon,
     check_instruction,
-    check_strategy,
     read_streams,
 )
 from async_chunking.policies.kinds import check_kind
 from async_chunking.policies.source import PolicySpec
+from async_chunking.policies.strategy_fit import Timing, check_strategy
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.settings import Settings, validated
 from async_chunking.strategies import Strategy, resolve
@@ -190,10 +189,9 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     interval = arguments.execution_horizon or description.policy.execution_horizon
     delay_s = parse_latency(arguments.delay_ms).typical
     strategy = resolve(arguments.strategy)
-    rate = description.policy.policy_rate_hz
-    check_horizon(policy, interval, delay_s, rate, strategy.rests)
     _check_constants(strategy)
-    check_strategy(strategy, policy, description, interval, delay_s)
+    timing = Timing(interval, delay_s, description.policy.policy_rate_hz)
+    check_strategy(strategy, policy, description.action_modes, timing)
     nodes = _nodes(robot, arguments, description, policy, interval)
     nodes = overridden(nodes, arguments.namespace, arguments.params_file)
     here = tuple(node for node in nodes if arguments.only in ('', _side(node)))

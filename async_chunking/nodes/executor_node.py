@@ -31,9 +31,10 @@ from async_chunking.nodes.pacing import SteadyPace, raise_all_threads
 from async_chunking.nodes.process import run
 from async_chunking.nodes.sinks import sink_class
 from async_chunking.policies.checkpoint.directory import load_corrector
-from async_chunking.policies.fit import check_modes
+from async_chunking.policies.fit import Facts
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.robot.embodiment import Stream
-from async_chunking.strategies import check, resolve
+from async_chunking.strategies import resolve
 
 _MEASURED = 'measured'
 _LEFT_STOPPED = 5.0  # Longer than between two episodes [s].
@@ -68,8 +69,11 @@ class ExecutorNode(RobotNode):
     def check(self, parameters: ExecutorParameters) -> None:
         """Refuse a strategy that the policy cannot serve, and numbers that do not fit together."""
         strategy = resolve(parameters.strategy)
-        check(strategy, parameters.offers.split())
-        check_modes(strategy, self.embodiment.action_modes)
+        policy = Facts(
+            parameters.policy_path, parameters.horizon, len(self.embodiment.joints),
+            frozenset(parameters.offers.split()),
+        )  # fmt: skip
+        check_strategy(strategy, policy, self.embodiment.action_modes)
         self._check_corrector(behaviour(parameters).corrector)
         try:
             self._make_config(parameters)

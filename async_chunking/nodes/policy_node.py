@@ -25,18 +25,16 @@ from async_chunking.nodes.worker import Worker
 from async_chunking.policies.fit import (
     Facts,
     check_fit,
-    check_horizon,
     check_instruction,
-    check_modes,
-    check_strategy,
     facts_of,
     made_up,
     read_streams,
 )
 from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.placed import Placement
-from async_chunking.policies.responder import Answer, Responder, translated
+from async_chunking.policies.responder import Answer, Responder
 from async_chunking.policies.source import PolicySource, PolicySpec
+from async_chunking.policies.strategy_fit import Timing, check_strategy
 from async_chunking.robot.embodiment import Stream
 from async_chunking.strategies import resolve
 
@@ -65,7 +63,6 @@ class PolicyNode(RobotNode):
     def check(self, parameters: PolicyParameters) -> None:
         """Refuse an empty instruction if the policy reads it."""
         check_instruction(self._streams, parameters.instruction)
-        check_modes(resolve(parameters.strategy), self.embodiment.action_modes)
 
     def configure(self) -> None:
         """Open the policy, see whether it fits, answer made-up requests, subscribe."""
@@ -84,7 +81,9 @@ class PolicyNode(RobotNode):
             }  # fmt: skip
             self._streams = {**read_streams(self._facts, robot), **self._own}
             self.check(self.parameters)
-            self._responder = Responder(self._source, self.parameters.seed, placement)
+            self._responder = Responder(
+                self._source, self.parameters.seed, placement, robot.action_modes
+            )
             seconds = self._responder.warm_up(self.parameters.strategy, made_up(robot))
             self._check_delay(self._facts, seconds)
         except AsyncChunkingError:
@@ -122,8 +121,8 @@ class PolicyNode(RobotNode):
         least = 0.0 if self._simulated else seconds
         delay_s = max(least, self._latency.typical)
         strategy = resolve(self.parameters.strategy)
-        check_horizon(facts, rows, delay_s, defaults.policy_rate_hz, strategy.rests)
-        check_strategy(strategy, facts, self.embodiment, rows, delay_s)
+        timing = Timing(rows, delay_s, defaults.policy_rate_hz)
+        check_strategy(strategy, facts, self.embodiment.action_modes, timing)
 
     def activate(self) -> None:
         """Start the inference thread; one that is still busy since before goes on."""
@@ -204,8 +203,7 @@ class PolicyNode(RobotNode):
             self._counters['incomplete'] += 1
             return Answer(np.empty((0, len(self.embodiment.joints))), refusal=str(error))
         measured = values[_MEASURED] if self._own else np.empty(0)
-        modes = self.embodiment.action_modes
-        return translated(self._responder, modes, request, observation, measured)
+        return self._responder.answer(request, observation, measured)
 
     def _watch_horizon(self, request: ChunkRequest) -> None:
         """Count requests whose delay, as measured, leaves a chunk too short."""

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from async_chunking.errors import AsyncChunkingError, StrategyError
+from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.source import PolicySource
-from async_chunking.robot.action_modes import ActionModes
 from async_chunking.robot.embodiment import Embodiment, Stream
-from async_chunking.strategies import Strategy, check
 
 
 class FitError(AsyncChunkingError):
@@ -114,119 +112,6 @@ def check_fit(facts: Facts, robot: Embodiment) -> None:
                 f'has it as {_shown(streams[name].shape)}{remedy}'
             )
             raise FitError(msg)
-
-
-def rows_in(seconds: float, policy_rate_hz: float) -> int:
-    """Return the rows of a chunk that pass in a time [policy steps]."""
-    return math.ceil(seconds * policy_rate_hz - 1e-6)
-
-
-def check_horizon(
-    facts: Facts,
-    execution_horizon: int,
-    delay_s: float,
-    policy_rate_hz: float,
-    rests: bool = False,
-) -> None:
-    """
-    Refuse a policy whose chunks end before the next can take over.
-
-    Args:
-        facts: Of the policy.
-        execution_horizon: Rows between two requests.
-        delay_s: To be expected [s].
-        policy_rate_hz: Rows per second.
-        rests: The robot rests while it waits (`sync`), so a chunk may take as long as it likes.
-
-    Raises:
-        FitError: Names the horizon and what it would have to be.
-    """
-    delay = rows_in(delay_s, policy_rate_hz)
-    if not 1 <= execution_horizon <= facts.horizon:
-        msg = f'execution_horizon must be 1 to the horizon {facts.horizon}'
-        msg += f', got {execution_horizon}'
-        raise FitError(msg)
-    if rests or execution_horizon + delay <= facts.horizon:
-        return
-    left = facts.horizon - delay
-    remedy = (
-        f'execution_horizon may be at most {left}'
-        if left > 0
-        else 'use a policy with longer chunks, make it quicker, or rest meanwhile: strategy:=sync'
-    )
-    msg = (
-        f'{facts.title}: the horizon of {facts.horizon} rows is too short for execution_horizon '
-        f'{execution_horizon} + delay {delay} = {execution_horizon + delay} rows (the delay is '
-        f'{delay_s * 1e3:.0f} ms at {policy_rate_hz:g} Hz); {remedy}'
-    )
-    raise FitError(msg)
-
-
-def check_strategy(
-    strategy: Strategy, facts: Facts, robot: Embodiment, execution_horizon: int, delay_s: float
-) -> None:
-    """
-    Refuse a strategy that this policy cannot serve on this robot.
-
-    Args:
-        strategy: Resolved.
-        facts: Of the policy.
-        robot: What it drives.
-        execution_horizon: Steps between two requests.
-        delay_s: To be expected [s].
-
-    Raises:
-        StrategyError: The policy lacks what it needs, the robot's actions mean something else than
-            it reads in them, or a constant is wrong.
-        FitError: Its checkpoint was not trained for such a delay, or it leaves too few rows.
-    """
-    check(strategy, facts.offers)
-    check_modes(strategy, robot.action_modes)
-    delay = rows_in(delay_s, robot.policy.policy_rate_hz)
-    for need in sorted(strategy.needs & set(facts.delays)):
-        longest = facts.delays[need][1]
-        if delay > longest:
-            msg = (
-                f"{facts.title}: the checkpoint of strategy '{strategy.name}' was trained for "
-                f'delays up to {longest} steps, the delay is {delay}; train it with a higher '
-                'max_delay'
-            )
-            raise FitError(msg)
-    text = dict(strategy.constants).get('quantization', '1')
-    quantization = int(text) if text.isdecimal() else 0
-    if quantization < 1:
-        msg = f"strategy '{strategy.name}': quantization must be 1 or more rows, not '{text}'"
-        raise StrategyError(msg)
-    rows = facts.horizon // quantization
-    if rows < execution_horizon:
-        msg = (
-            f"strategy '{strategy.name}' leaves {rows} rows of a chunk of {facts.horizon}, fewer "
-            f'than execution_horizon {execution_horizon}'
-        )
-        raise FitError(msg)
-
-
-def check_modes(strategy: Strategy, modes: ActionModes) -> None:
-    """
-    Refuse a strategy that reads states in the old plan where its rows are none.
-
-    Raises:
-        StrategyError: It is one.
-    """
-    if 'recipe:vlash' not in strategy.needs:
-        return
-    if not modes.trivial:
-        msg = (
-            f"strategy '{strategy.name}' takes the old plan's rows for states, but action modes "
-            f'are {", ".join(sorted(set(modes.modes)))}; it needs a policy of absolute positions'
-        )
-        raise StrategyError(msg)
-    if dict(strategy.constants).get('mode') == 'delta':
-        msg = (
-            f"strategy '{strategy.name}' adds the old plan's rows up, but they are absolute "
-            'positions here; leave mode=delta to code that draws chunks of increments itself'
-        )
-        raise StrategyError(msg)
 
 
 def _shown(shape: tuple[int, ...]) -> str:

@@ -15,13 +15,14 @@ import torch
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, CountingPolicy, FlowPolicy
-from async_chunking.policies.fit import check_modes
+from async_chunking.policies.fit import facts_of
 from async_chunking.policies.placed import Placement, place
 from async_chunking.policies.source import PolicySource
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.policies.weak import WithWeak
 from async_chunking.robot.action_modes import ActionModes
 from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
-from async_chunking.strategies import Strategy, check, resolve
+from async_chunking.strategies import Strategy, resolve
 
 
 @dataclass(frozen=True)
@@ -63,33 +64,53 @@ class Responder:
         source: The policy.
         seed: Of all noise.
         placement: Where and how the policy runs.
+        modes: What the policy's numbers mean for each joint; None for positions.
 
     Raises:
         PlacementError: It cannot run there.
     """
 
     def __init__(
-        self, source: PolicySource, seed: int = 0, placement: Placement = _ON_CPU
+        self,
+        source: PolicySource,
+        seed: int = 0,
+        placement: Placement = _ON_CPU,
+        modes: ActionModes | None = None,
     ) -> None:
         placement.check()
         self._source = source
         self._placement = placement
+        self._modes = modes
         self._generator = torch.Generator().manual_seed(seed)
         self._services: dict[str, _Service] = {}
         self._state: Any = None  # What the sampler wants back at the next request of `_stream`.
         self._stream = (0, '')  # Run and strategy.
 
-    def answer(self, request: ChunkRequest, observation: Mapping[str, Any]) -> Answer:
+    def answer(
+        self,
+        request: ChunkRequest,
+        observation: Mapping[str, Any],
+        measured: np.ndarray | None = None,
+    ) -> Answer:
         """Return the chunk for a request, or the reason why there is none.
 
         Args:
-            request: From the executor.
+            request: From the executor, in positions, as is the answer. The policy is asked in its
+                own numbers, the boundary too.
             observation: Name -> array without batch dimension, or text.
+            measured: [D] joints when it was made [rad, m]; needed where the policy's numbers are
+                no positions.
         """
+        modes, boundary = self._modes, request.boundary
         try:
-            return self._answer(request, observation)
+            if modes is None or modes.trivial or measured is None:
+                return self._answer(request, observation)
+            previous = modes.to_actions(boundary.previous, measured)
+            request = replace(request, boundary=replace(boundary, previous=previous))
+            answer = self._answer(request, observation)
         except (AsyncChunkingError, PolicyError) as error:
             return Answer(np.empty((0, self._source.action_dim)), refusal=str(error))
+        return replace(answer, actions=modes.to_positions(answer.actions, measured))
 
     def warm_up(
         self,
@@ -151,7 +172,7 @@ class Responder:
     def _service(self, name: str) -> _Service:
         if name not in self._services:
             strategy = resolve(name)
-            check(strategy, self._source.offers)
+            check_strategy(strategy, facts_of(self._source), self._modes)
             self._services[name] = self._load(strategy)
         return self._services[name]
 
@@ -168,34 +189,6 @@ class Responder:
                 policy, counted = WithWeak(policy, weak), (policy, weak)
         digest = self._source.digest(strategy)
         return _Service(strategy.load_sampler(), policy, counted, digest)
-
-
-def translated(
-    responder: Responder,
-    modes: ActionModes,
-    request: ChunkRequest,
-    observation: Mapping[str, Any],
-    measured: np.ndarray,
-) -> Answer:
-    """Return the answer of a policy whose numbers mean `modes`, in positions.
-
-    Args:
-        responder: Of the policy; it is asked in its own numbers, the boundary too.
-        modes: Of the robot's joints.
-        request: From the executor, in positions.
-        observation: See `Responder.answer`.
-        measured: [D] joints when it was made [rad, m].
-    """
-    try:
-        check_modes(resolve(request.strategy), modes)
-    except AsyncChunkingError as error:
-        return Answer(np.empty((0, len(modes.modes))), refusal=str(error))
-    if modes.trivial:
-        return responder.answer(request, observation)
-    previous = modes.to_actions(request.boundary.previous, measured)
-    request = replace(request, boundary=replace(request.boundary, previous=previous))
-    answer = responder.answer(request, observation)
-    return replace(answer, actions=modes.to_positions(answer.actions, measured))
 
 
 def _batch(values: Any) -> Any:

@@ -9,7 +9,7 @@ it joins the stream (merger) and what is added to each action (corrector, both i
 Numpy tier: samplers are named here and imported only where they run.
 """
 
-from async_chunking.strategies.names import check, resolve
+from async_chunking.strategies.names import resolve
 from async_chunking.strategies.strategy import PLAIN, SamplerEntry, Strategy, constants
 from async_chunking.strategies.table import (
     COMBINATIONS,
@@ -23,5 +23,5 @@ from async_chunking.strategies.table import (
 
 __all__ = [
     'COMBINATIONS', 'CORRECTORS', 'NAMES', 'NEEDS', 'PLAIN', 'RECIPES', 'SAMPLERS', 'STRATEGIES',
-    'SamplerEntry', 'Strategy', 'check', 'constants', 'resolve',
+    'SamplerEntry', 'Strategy', 'constants', 'resolve',
 ]  # fmt: skip

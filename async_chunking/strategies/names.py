@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from async_chunking.errors import StrategyError
 from async_chunking.strategies.strategy import PLAIN, SamplerEntry, Strategy
-from async_chunking.strategies.table import COMBINATIONS, NEEDS, STRATEGIES
+from async_chunking.strategies.table import COMBINATIONS, STRATEGIES
 
 
 def resolve(name: str) -> Strategy:
@@ -60,25 +60,6 @@ def _joined(name: str, samplers: Mapping[str, SamplerEntry]) -> SamplerEntry:
             return COMBINATIONS[joined]
     msg = f"strategy '{name}': samplers that combine are {', '.join(sorted(COMBINATIONS))}"
     raise StrategyError(msg)
-
-
-def check(strategy: Strategy, offers: Collection[str]) -> None:
-    """
-    Refuse a strategy that a policy cannot serve, before the robot moves.
-
-    Args:
-        strategy: Resolved.
-        offers: Names of `NEEDS` that the policy's checkpoints offer.
-
-    Raises:
-        StrategyError: Something is missing; the message says what, and which strategies can run.
-    """
-    missing = sorted(strategy.needs - set(offers))
-    if missing:
-        possible = ', '.join(n for n, s in STRATEGIES.items() if s.needs <= set(offers))
-        reasons = '; '.join(NEEDS[need] for need in missing)
-        msg = f"strategy '{strategy.name}' needs {reasons}. This policy can run: {possible}"
-        raise StrategyError(msg)
 
 
 def _unknown(part: str) -> str:

@@ -28,6 +28,8 @@ class SamplerEntry:
         paper: Where it is described.
         options: Constructor arguments that make this variant.
         backward: Backward passes through the policy per chunk, in the same terms.
+        reads_states: It takes the rows of the old plan for states of the robot.
+        keeps_committed: Its answer begins with the committed rows; a whole chunk follows.
     """
 
     entry: str
@@ -36,6 +38,8 @@ class SamplerEntry:
     paper: str
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     backward: str = '0'
+    reads_states: bool = False
+    keeps_committed: bool = False
 
     def load(self, **options: Any) -> Any:
         """Build the sampler; imports torch. `options` override this variant's."""
@@ -75,6 +79,29 @@ class Strategy:
         """What the policy must offer for it."""
         needs = self.sampler.needs
         return needs if self.corrector == 'none' else needs | {f'corrector:{self.corrector}'}
+
+    @property
+    def adds_rows(self) -> bool:
+        """Whether it takes the rows of the old plan for changes of the state."""
+        return self.sampler.reads_states and dict(self.constants).get('mode') == 'delta'
+
+    def rows(self, horizon: int, committed: int) -> int:
+        """
+        Return the rows of an answer.
+
+        Args:
+            horizon: Rows of the policy's chunk.
+            committed: Rows of the old plan that are executed meanwhile.
+
+        Raises:
+            StrategyError: The constant `quantization`, rows that become one, is no such number.
+        """
+        text = dict(self.constants).get('quantization', '1')
+        quantization = int(text) if text.isdecimal() else 0
+        if quantization < 1:
+            msg = f"strategy '{self.name}': quantization must be 1 or more rows, not '{text}'"
+            raise StrategyError(msg)
+        return horizon // quantization + (committed if self.sampler.keeps_committed else 0)
 
     @property
     def rests(self) -> bool:

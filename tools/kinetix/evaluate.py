@@ -25,9 +25,11 @@ from async_chunking.bench.sweep import Cell
 from async_chunking.chunk import Boundary
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
+from async_chunking.policies.fit import Facts
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.samplers.base import Sampler, sample_chunk
 from async_chunking.samplers.plain import Plain
-from async_chunking.strategies import check, resolve
+from async_chunking.strategies import resolve
 from tools.kinetix.env import Level
 from tools.kinetix.flow import OBSERVATION
 from tools.kinetix.levels import ACTION_NOISE, MAX_STEPS, STEP_RATE_HZ
@@ -50,7 +52,8 @@ def sampler_of(cell: Cell, policy: FlowPolicy) -> Sampler:
     """
     require_feasible(cell.delay.steps, cell.execution_horizon, policy.horizon)
     strategy = resolve(cell.strategy)
-    check(strategy, policy.offers)
+    facts = Facts(type(policy).__name__, policy.horizon, policy.action_dim, policy.offers)
+    check_strategy(strategy, facts)
     if (strategy.merger, strategy.corrector) != ('switch', 'none'):
         msg = f"'{cell.strategy}' changes more than how a chunk is drawn; this benchmark compares "
         raise ProtocolError(msg + 'samplers')

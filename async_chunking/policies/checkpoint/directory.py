@@ -136,14 +136,9 @@ class PolicyDirectory(PolicySource):
         Return the recipe whose checkpoint a strategy runs on.
 
         Raises:
-            CheckpointError: It needs two of them, or one that is not there.
+            CheckpointError: It is not there.
         """
-        wanted = [
-            n.removeprefix('recipe:') for n in sorted(strategy.needs) if n.startswith('recipe:')
-        ]
-        if len(wanted) > 1:
-            msg = f"strategy '{strategy.name}' needs two policies at once: {' and '.join(wanted)}"
-            raise CheckpointError(msg)
+        wanted = [need.removeprefix('recipe:') for need in strategy.needs & RECIPES]
         name = wanted[0] if wanted else self.base
         self._require(name)
         return name
