@@ -219,6 +219,17 @@ def test_extends_in_a_circle_is_refused(tmp_path):
         load(str(path))
 
 
+def test_units_of_a_policy_by_hand():
+    """DROID's velocities are shares of 0.2 rad in a fifteenth of a second, 3 rad/s."""
+    modes = ActionModes(('velocity', 'absolute'), period=1 / 15, units=(3.0, 1.0))
+    assert not modes.trivial
+    chunk = np.array([[1.0, 0.5], [-0.5, 0.5]])
+    positions = modes.to_positions(chunk, np.array([0.1, 9.0]))
+    np.testing.assert_allclose(positions, [[0.3, 0.5], [0.2, 0.5]])
+    np.testing.assert_allclose(modes.to_actions(positions, np.array([0.1, 9.0])), chunk)
+    assert ActionModes(('absolute',), 0.1, (1.0,)).trivial
+
+
 def test_action_modes_by_hand():
     modes = ActionModes(('absolute', 'delta', 'velocity'), period=0.1)
     measured = np.array([9.0, 1.0, 2.0])

@@ -45,6 +45,7 @@ from async_chunking.dataset.writing import (
     require_empty,
     write,
 )
+from async_chunking.executor.turns import TURN
 from async_chunking.robot.embodiment import Embodiment, Stream
 from async_chunking.robot.wiring import Wire
 
@@ -182,7 +183,17 @@ def _cut(
         for name, stream in robot.observations.items()
     }
     action = _joined(said, 'command', commands, robot, times + int(period / 2), path)
+    _wrap(features, action, robot)
     return Demonstration({**features, 'action': action})
+
+
+def _wrap(features: Mapping[str, np.ndarray], action: np.ndarray, robot: Embodiment) -> None:
+    """Tell commands of joints that turn without end within half a turn of what was measured."""
+    state = features.get('observation.state')
+    endless = np.array(robot.continuous)
+    if state is not None and state.shape == action.shape and endless.any():
+        turns = np.round((state - action) / TURN)
+        action += np.where(endless, TURN * turns, 0.0)
 
 
 def _check_gaps(said: Said, start: int, stop: int, path: Path) -> None:

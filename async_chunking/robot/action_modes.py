@@ -26,15 +26,17 @@ class ActionModes:
             row k is the velocity on the way to the position at k, the first way beginning at the
             measured one [rad/s, m/s].
         period: Between rows [s].
+        units: [D] what a 1 of the policy's is [rad, m, rad/s, m/s]; empty: it counts in those.
     """
 
     modes: tuple[str, ...]
     period: float
+    units: tuple[float, ...] = ()
 
     @property
     def trivial(self) -> bool:
-        """Whether all joints are absolute, so that there is nothing to do."""
-        return set(self.modes) <= {'absolute'}
+        """Whether all joints are absolute in our units, so that there is nothing to do."""
+        return set(self.modes) <= {'absolute'} and set(self.units) <= {1.0}
 
     def to_positions(self, actions: np.ndarray, measured: np.ndarray) -> np.ndarray:
         """
@@ -44,7 +46,7 @@ class ActionModes:
             actions: [H, D].
             measured: [D] joints in the observation that the chunk was drawn for.
         """
-        positions = np.array(actions, dtype=np.float64)
+        positions = np.array(actions, dtype=np.float64) * (self.units or 1.0)
         delta, velocity = self._columns('delta'), self._columns('velocity')
         positions[:, delta] += measured[delta]
         way = np.cumsum(positions[:, velocity], axis=0) * self.period
@@ -58,7 +60,7 @@ class ActionModes:
         actions[:, delta] -= measured[delta]
         way = np.vstack([measured[velocity], actions[:, velocity]])
         actions[:, velocity] = np.diff(way, axis=0) / self.period
-        return actions
+        return actions / (self.units or 1.0)
 
     def _columns(self, mode: str) -> np.ndarray:
         return np.array([found == mode for found in self.modes], dtype=bool)

@@ -75,12 +75,15 @@ class Group(Settings):
         name: Of the group.
         joints: In command order.
         mode: What the policy's numbers for them mean, see `async_chunking.robot.action_modes`.
+        unit: What a 1 of the policy's is, for policies that count in shares of a largest value
+            [rad, m, rad/s, m/s].
         source: Where their limits are from.
     """
 
     name: Name
     joints: tuple[Name, ...] = Field(min_length=1)
     mode: Literal[MODES] = 'absolute'
+    unit: Positive = 1.0
     source: Name
 
 
@@ -180,7 +183,9 @@ class Embodiment(Settings):
         """What the numbers of a policy mean."""
         modes = {name: group.mode for group in self.groups for name in group.joints}
         ordered = tuple(modes.get(name, 'absolute') for name in self.joint_names)
-        return ActionModes(ordered, 1.0 / self.policy.policy_rate_hz)
+        units = {name: group.unit for group in self.groups for name in group.joints}
+        scales = tuple(units.get(name, 1.0) for name in self.joint_names)
+        return ActionModes(ordered, 1.0 / self.policy.policy_rate_hz, scales)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
