@@ -108,7 +108,7 @@ def test_the_example_is_brought_up_without_torch_in_this_process(page):
 
 def test_robots_of_the_page_can_be_loaded(tmp_path):
     blocks = re.findall(r'```yaml\n(extends.*?)```', PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     for number, block in enumerate(blocks):
         path = tmp_path / f'{number}.yaml'
         path.write_text(block)
