@@ -10,7 +10,15 @@ joins the two without a jump, and measures how well that went. `chunk` holds the
 
 from pkgutil import extend_path
 
-__version__ = '0.1.0'
-
 # Messages are generated into the colcon install folder; this finds them as async_chunking.msg.
 __path__ = extend_path(__path__, __name__)
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, as package.xml says and whatever installed the package wrote down."""
+    if name != '__version__':
+        msg = f'module {__name__!r} has no attribute {name!r}'
+        raise AttributeError(msg)
+    from importlib.metadata import version
+
+    return version(__name__)

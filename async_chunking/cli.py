@@ -17,7 +17,8 @@ from importlib import import_module, metadata, util
 
 import typer
 
-from async_chunking import __version__, ros_environment
+import async_chunking
+from async_chunking import ros_environment
 from async_chunking.errors import AsyncChunkingError
 
 Commands = Mapping[str, tuple[str, str, str]]
@@ -78,14 +79,14 @@ def application(
 
 def version() -> None:
     """Show the version of the package."""
-    typer.echo(__version__)
+    typer.echo(async_chunking.__version__)
 
 
 def env() -> None:
     """Show where ROS 2 and the other libraries were found."""
     variables = ros_environment.environment()
     rows = {
-        'async_chunking': __version__,
+        'async_chunking': async_chunking.__version__,
         'python': f'{platform.python_version()} ({sys.prefix})',
         'ROS 2': {
             'sourced': f'sourced installation ({variables.get("ROS_DISTRO", "unknown")})',

@@ -103,7 +103,8 @@ def build_inputs(distro: str) -> list:
 
 def package_inputs() -> list:
     """What the entry in .venv depends on."""
-    return [ROOT / 'setup.py', ROOT / 'setup.cfg', ROOT / 'pyproject.toml']
+    names = ('setup.py', 'setup.cfg', 'pyproject.toml', 'package.xml')
+    return [ROOT / name for name in names]
 
 
 def install_dependencies(distro: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import re
 import shutil
@@ -62,9 +63,42 @@ def test_nobody_is_told_to_install_the_package_by_name() -> None:
 
 
 def test_one_version() -> None:
+    """`catkin_prepare_release` raises the one in package.xml and no other."""
     assert (
         ElementTree.parse(ROOT / 'package.xml').findtext('version') == async_chunking.__version__
     )
+    files = [ROOT / 'setup.py', ROOT / 'setup.cfg', ROOT / 'async_chunking' / '__init__.py']
+    assert not [p for p in files if re.search(r'version\W+\d', p.read_text())]
+
+
+def test_every_import_is_declared_in_package_xml() -> None:
+    """What rosdep has a key for; in an installation nobody else brings it."""
+    tree = ElementTree.parse(ROOT / 'package.xml').getroot()
+    declared = {tag.text for tag in tree if tag.tag.endswith('depend')}
+    keys = {
+        'PIL': 'python3-pil', 'mujoco': 'python3-mujoco-pip', 'rosbags': 'python3-rosbags-pip',
+        'yaml': 'python3-yaml',
+        **{
+            name: f'python3-{name}'
+            for name in ('matplotlib', 'numpy', 'pydantic', 'rich', 'scipy', 'torch', 'typer')
+        },
+    }  # fmt: skip
+    imported = set()
+    for path in [*(ROOT / 'async_chunking').rglob('*.py'), *(ROOT / 'launch').glob('*.py')]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split('.')[0])
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name.split('.')[0] for alias in node.names}
+        imported |= {
+            name.split('/')[0] for name in re.findall(r"'(\w+/msg/\w+)'", path.read_text())
+        }
+    ros = {name for name in imported if name.endswith(('_msgs', '_interfaces', '_srvs'))}
+    ros -= {'interbotix_xs_msgs'}  # In no distribution.
+    ros |= imported & {'rclpy', 'launch', 'launch_ros', 'ament_index_python'}
+    wanted = ros | {keys[name] for name in imported & keys.keys()}
+    assert len(ros) > 12
+    assert wanted <= declared, wanted - declared
 
 
 def pins(name: str) -> dict[str, str]:
@@ -98,7 +132,10 @@ def test_distributions_share_what_is_not_ros() -> None:
 def test_ros_packages_of_package_xml_are_pinned() -> None:
     tree = ElementTree.parse(ROOT / 'package.xml').getroot()
     wanted = {tag.text for tag in tree if tag.tag.endswith('depend')}
-    no_wheel = {'launch', 'launch_ros', 'ament_cmake_pytest'}
+    no_wheel = {
+        'ament_cmake_pytest', 'control_msgs', 'launch', 'launch_ros', 'ros2bag', 'ros2launch',
+        'rosbag2_storage_mcap', 'tf2_msgs',
+    }  # fmt: skip
     ros = {n for n in wanted - no_wheel if not n.startswith('python3-')}
     for distro in ('kilted', 'jazzy'):
         assert {f'ros-{name.replace("_", "-")}' for name in ros} <= set(pins(distro))
@@ -135,7 +172,9 @@ def test_wheel_holds_code_and_data(tmp_path: Path) -> None:
     ignore = shutil.ignore_patterns('__pycache__')
     for name in ('async_chunking', 'config'):
         shutil.copytree(ROOT / name, source / name, ignore=ignore)
-    for name in ('setup.py', 'setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
+    for name in (
+        'setup.py', 'setup.cfg', 'package.xml', 'pyproject.toml', 'README.md', 'LICENSE',
+    ):  # fmt: skip
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, source)
     command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
