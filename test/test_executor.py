@@ -242,6 +242,24 @@ def test_an_answer_to_an_older_request_is_out_of_order() -> None:
     assert core.push(replace(answer(first), tick=first.tick)) is Outcome.OUT_OF_ORDER
 
 
+def test_the_older_of_two_answers_does_not_bring_the_old_plan_back() -> None:
+    """While a plan is executed, the answer to a request that timed out comes after the next."""
+    core = executor(replace(CONFIG, horizon=40, execution_horizon=4))
+    core.delay = 3
+    request = core.poll()
+    assert request is not None
+    core.push(answer(request, actions=np.zeros((40, 2))))
+    asked = []
+    while len(asked) < 2:
+        core.step()
+        if (request := core.poll()) is not None:
+            asked.append(request)
+    older, newer = asked
+    assert core.push(answer(newer, actions=np.ones((40, 2)))) is Outcome.ACCEPTED
+    assert core.push(answer(older, actions=np.full((40, 2), 9.0))) is Outcome.OUT_OF_ORDER
+    assert core.step().planned[0] == 1.0
+
+
 @pytest.mark.parametrize(
     'bad', [{'actions': np.full((8, 2), np.nan)}, {'tick': -50}, {'tick': 500}]
 )

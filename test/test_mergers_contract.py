@@ -155,8 +155,9 @@ def forgets_what_has_ended(merger: Merger) -> None:
     """No plan is kept that has no row left, nor more of them than a run has at a time."""
     plans = chain(1.0, 3, count=200)
     active = joined(merger, plans)
-    assert len(active) <= 16
     assert all(plan.end > plans[-1].takeover for plan in active)
+    long = np.zeros((500, 2))  # None of these ends while the others are asked for.
+    assert len(joined(merger, [replace(plan, rows=long) for plan in plans[:100]])) <= 16
 
 
 def is_a_value(merger: Merger) -> None:

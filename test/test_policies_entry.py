@@ -309,8 +309,8 @@ def test_a_policy_that_fits():
     ],
 )  # fmt: skip
 def test_a_horizon_that_is_too_short_for_the_delay(execution_horizon, delay_s, sentence):
+    timing = Timing(execution_horizon, delay_s, 50.0)
     with pytest.raises(FitError, match=sentence):
-        timing = Timing(execution_horizon, delay_s, 50.0)
         check_strategy(resolve('naive'), POLICY, timing=timing)
 
 

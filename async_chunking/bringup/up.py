@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from async_chunking.bags.overview import overview
+from async_chunking.bringup.arguments import Arguments
 from async_chunking.bringup.describe import Bringup, describe, parse
 from async_chunking.bringup.processes import Processes
 from async_chunking.bringup.start_failure import start_failure
@@ -25,6 +26,9 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.storage import write_json
 from async_chunking.tables import Table
 from async_chunking.tables import show as show_table
+
+if TYPE_CHECKING:
+    from async_chunking.nodes.watch import Sight
 
 _LAST = ('recorder',)  # Ends after the others, so that it hears all they say.
 
@@ -127,18 +131,28 @@ def _watch(
                     waited = arguments.start_timeout_s
                     raise RunError(start_failure(waited, sight.said, sight.ticks, os.environ))
                 if begin < math.inf:
-                    solved = sum(bool(episode['success']) for episode in sight.episodes)
-                    phase = sight.phase.name.lower() if sight.phase is not None else ''
-                    text = f'{arguments.strategy}: {phase}, {solved}/{len(sight.episodes)} solved'
+                    text = f'{arguments.strategy}: {_state(sight)}'
                     progress.update(task, completed=now - begin, description=text)
-                    if arguments.duration and now - begin >= arguments.duration:
-                        break
-                    if arguments.episodes and len(sight.episodes) >= arguments.episodes:
+                    if _is_over(arguments, sight, now - begin):
                         break
             nodes.stop([node.name for node in bringup.nodes if node.name not in _LAST])
         return watch.sight.ticks
     finally:
         watch.close()
+
+
+def _state(sight: Sight) -> str:
+    """Return what is seen of a robot, in a few words."""
+    solved = sum(bool(episode['success']) for episode in sight.episodes)
+    phase = sight.phase.name.lower() if sight.phase is not None else ''
+    return f'{phase}, {solved}/{len(sight.episodes)} solved'
+
+
+def _is_over(arguments: Arguments, sight: Sight, seconds: float) -> bool:
+    """Return whether the robot has moved for as long, or played as much, as was asked for."""
+    if arguments.duration and seconds >= arguments.duration:
+        return True
+    return bool(arguments.episodes) and len(sight.episodes) >= arguments.episodes
 
 
 class Interrupts:

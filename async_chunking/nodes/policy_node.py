@@ -20,30 +20,17 @@ from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.observations.inputs import PolicyInputs, Samples
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.observations.streams import Sample
+from async_chunking.nodes.policy_setup import MEASURED, make_ready, open_source
 from async_chunking.nodes.process import run
 from async_chunking.nodes.worker import Worker
-from async_chunking.policies.fit import (
-    Facts,
-    check_fit,
-    check_instruction,
-    facts_of,
-    made_up,
-    read_streams,
-)
-from async_chunking.policies.kinds import open_policy
-from async_chunking.policies.placed import Placement
-from async_chunking.policies.responder import Answer, Responder
-from async_chunking.policies.source import PolicySource, PolicySpec
-from async_chunking.policies.strategy_fit import Timing, check_strategy
+from async_chunking.policies.fit import check_instruction
+from async_chunking.policies.responder import Answer
+from async_chunking.policies.source import PolicySource
 from async_chunking.robot.embodiment import Stream
-from async_chunking.strategies import resolve
 
 _PATIENCE = 10.0  # An inference in progress is waited for at most so long [s].
-_PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.
-_COUNTERS = (
-    'answered', 'refused', 'incomplete', 'overridden', 'failed', 'horizon_too_short',
-)  # fmt: skip
-_MEASURED = 'measured joints'  # A stream of the node's own, to translate actions with.
+_COUNTERS = ('answered', 'refused', 'incomplete', 'overridden', 'failed', 'horizon_too_short')
+_QOS = QoSProfile(depth=2)
 
 
 class PolicyNode(RobotNode):
@@ -71,58 +58,29 @@ class PolicyNode(RobotNode):
         self._rng = np.random.default_rng(self.parameters.seed)
         robot = self.embodiment
         self._worker = Worker('inference', self._serve)
-        self._source = self._open()
+        self._source = open_source(
+            self.parameters, robot, lambda: self._worker.stopping or self.interrupted()
+        )
         try:
-            self._facts = facts_of(self._source)
-            check_fit(self._facts, robot)
-            placement = Placement(*(getattr(self.parameters, name) for name in _PLACEMENT))
-            self._own = {} if robot.action_modes.trivial else {
-                _MEASURED: Stream(kind='measured', size=len(robot.joints))
-            }  # fmt: skip
-            self._streams = {**read_streams(self._facts, robot), **self._own}
-            self.check(self.parameters)
-            self._responder = Responder(
-                self._source, self.parameters.seed, placement, robot.action_modes
-            )
-            seconds = self._responder.warm_up(self.parameters.strategy, made_up(robot))
-            self._check_delay(self._facts, seconds)
+            self._ready = make_ready(self._source, self.parameters, robot)
+            # Simulated time is not measured.
+            delay_s = max(self._latency.typical, 0.0 if self._simulated else self._ready.seconds)
+            self._ready.check_delay(self.parameters, robot, delay_s)
         except AsyncChunkingError:
             self.cleanup()
             raise
+        self._streams = self._ready.streams
         self._observations = Observations(self, self._streams, robot, self._now_ns)
         self._inputs = PolicyInputs(
             self._observations, self._streams, self._source.observation_steps,
             1.0 / robot.policy.policy_rate_hz, self._source.resizing,
         )  # fmt: skip
         self._instruct(self.parameters.instruction)
-        self._chunks = self.create_publisher(ActionChunk, 'action_chunk', QoSProfile(depth=2))
-        self.create_subscription(
-            ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=2)
-        )
+        self._chunks = self.create_publisher(ActionChunk, 'action_chunk', _QOS)
+        self.create_subscription(ChunkRequest, 'chunk_request', self._on_request, _QOS)
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
-        self._last_refusal = ''
-        self._too_slow = ''
+        self._last_refusal = self._too_slow = ''
         self.create_timer(1.0, self._diagnose)
-
-    def _open(self) -> PolicySource:
-        parameters = self.parameters
-        return open_policy(
-            PolicySpec(
-                self.embodiment, parameters.policy, parameters.policy_path,
-                parameters.policy_entry, parameters.policy_url, parameters.policy_timeout_s,
-                give_up=lambda: self._worker.stopping or self.interrupted(),
-            )
-        )  # fmt: skip
-
-    def _check_delay(self, facts: Facts, seconds: float) -> None:
-        """Refuse what cannot bear the delay; simulated time is not measured."""
-        defaults = self.embodiment.policy
-        rows = self.parameters.execution_horizon or defaults.execution_horizon
-        least = 0.0 if self._simulated else seconds
-        delay_s = max(least, self._latency.typical)
-        strategy = resolve(self.parameters.strategy)
-        timing = Timing(rows, delay_s, defaults.policy_rate_hz)
-        check_strategy(strategy, facts, self.embodiment.action_modes, timing)
 
     def activate(self) -> None:
         """Start the inference thread; one that is still busy since before goes on."""
@@ -197,17 +155,17 @@ class PolicyNode(RobotNode):
             observation = {
                 name: self._inputs.with_past(name, value, received_ns)
                 for name, value in values.items()
-                if name not in self._own
+                if name != MEASURED
             }
         except AsyncChunkingError as error:
             self._counters['incomplete'] += 1
             return Answer(np.empty((0, len(self.embodiment.joints))), refusal=str(error))
-        measured = values[_MEASURED] if self._own else np.empty(0)
-        return self._responder.answer(request, observation, measured)
+        measured = values.get(MEASURED, np.empty(0))
+        return self._ready.responder.answer(request, observation, measured)
 
     def _watch_horizon(self, request: ChunkRequest) -> None:
         """Count requests whose delay, as measured, leaves a chunk too short."""
-        needed, horizon = request.delay + request.execution_horizon, self._facts.horizon
+        needed, horizon = request.delay + request.execution_horizon, self._ready.facts.horizon
         self._too_slow = ''
         if needed > horizon:
             self._counters['horizon_too_short'] += 1

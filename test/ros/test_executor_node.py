@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ import pytest
 rclpy = pytest.importorskip('rclpy')
 
 from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.serialization import serialize_message  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from async_chunking.bringup.parameters import DelayMonitorParameters  # noqa: E402
 from async_chunking.executor import Phase  # noqa: E402
-from async_chunking.msg import ActionChunk  # noqa: E402
+from async_chunking.msg import ActionChunk, DelayEstimate  # noqa: E402
 from async_chunking.nodes import diagnostics  # noqa: E402
 from async_chunking.nodes.descriptors import descriptor  # noqa: E402
 from async_chunking.nodes.executor_node import ExecutorNode  # noqa: E402
@@ -177,3 +179,69 @@ def test_a_strategy_that_is_refused_twice_gives_way_to_the_last_that_was_served(
     node._refused(no)
     assert node.get_parameter('strategy').value == 'naive'
     assert node._inputs.behaviour.name == 'naive'
+
+
+def test_a_stream_that_went_silent_corrects_nothing(node: ExecutorNode) -> None:
+    """The corrector of a robot is given what its streams say, while they say it."""
+    now = {'ns': 0}
+    sample = SimpleNamespace(received_ns=0)
+    node._pace = SimpleNamespace(now_ns=lambda: now['ns'], close=node._pace.close)
+    node._observations = SimpleNamespace(latest=lambda name: sample)
+    seen = {'observation.state': np.zeros(7)}
+    node._inputs.observation = seen
+    now['ns'] = round(node.parameters.stale_s * 1e9)
+    node._forget_stale()
+    assert node._inputs.observation is seen  # As old as allowed.
+    now['ns'] += 1_000_000
+    node._forget_stale()
+    assert node._inputs.observation is None
+
+
+def test_poses_from_before_a_silence_do_not_count_with_those_after(node: ExecutorNode) -> None:
+    home, moved = np.full(7, 0.03), np.full(7, 0.05)
+    for _ in range(3):
+        node._on_sample('measured', home)
+    assert node._inputs.measured.tolist() == home.tolist()
+    node._pose_ns -= round(2e9 * node.parameters.stale_s)  # The driver was gone meanwhile.
+    node._on_sample('measured', moved)
+    node._on_sample('measured', moved)
+    assert node._inputs.measured.tolist() == home.tolist()  # Two are not enough to believe.
+    node._on_sample('measured', moved)
+    assert node._inputs.measured.tolist() == moved.tolist()
+
+
+def test_a_reset_waits_for_a_driver_that_is_up(node: ExecutorNode) -> None:
+    node.trigger_activate()
+    for _ in range(3):
+        node._on_sample('measured', np.full(7, 0.03))
+    until(lambda: node._loop.executor is not None)
+    age = {'s': 0.0}
+    node._measured_age = lambda: age['s']
+    age['s'] = node.parameters.stale_s + 0.01
+    answer = node._on_reset(Trigger.Request(), Trigger.Response())
+    assert not answer.success
+    assert 'is the driver up?' in answer.message
+    age['s'] = float('nan')
+    assert not node._on_reset(Trigger.Request(), Trigger.Response()).success
+    age['s'] = node.parameters.stale_s
+    assert node._on_reset(Trigger.Request(), Trigger.Response()).success
+
+
+def test_an_answer_between_two_refusals_lets_a_strategy_stay(node: ExecutorNode) -> None:
+    node.trigger_activate()
+    for _ in range(3):
+        node._on_sample('measured', np.full(7, 0.03))
+    until(lambda: node._loop.executor is not None)
+    node._served = 'naive'
+    node.set_parameters([Parameter('strategy', value='ensemble')])
+    run_id = node._loop.executor.run_id
+    no = ActionChunk(run_id=run_id, strategy='ensemble', refusal='the camera is late')
+    node._on_chunk(serialize_message(no))
+    node._on_chunk(serialize_message(ActionChunk(run_id=run_id, strategy='ensemble')))
+    node._on_chunk(serialize_message(no))
+    assert node.get_parameter('strategy').value == 'ensemble'
+
+
+def test_a_delay_beyond_the_horizon_is_cut_to_it(node: ExecutorNode) -> None:
+    node._on_delay(DelayEstimate(delay=2**31))
+    assert node._inputs.delay == node._config.horizon

@@ -110,10 +110,7 @@ def train_flow(
         for group in learner.param_groups:
             group['lr'] = recipe.learning_rate * pace(len(losses), recipe)
         loss = flow_matching_loss(policy, inputs[pick], targets[pick], generator)
-        learner.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(policy.network.parameters(), 10.0)
-        learner.step()
+        _descend(policy.network, learner, loss)
         losses.append(loss.item())
         if len(losses) % 200 == 0:
             log.info('%s: %d updates, loss %.4f', level, len(losses), np.mean(losses[-200:]))
@@ -126,6 +123,14 @@ def train_flow(
         source = DataSource(episodes=episodes, frames=int(data['done'].size))
         save_half(policy_path(folder, level, recipe.horizon), policy, level, facts, source)
     return result
+
+
+def _descend(network: nn.Module, learner: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Make one update."""
+    learner.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+    learner.step()
 
 
 def flow_matching_loss(

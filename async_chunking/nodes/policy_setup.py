@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy made ready for a robot: opened, seen to fit, warm, and quick enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from async_chunking.bringup.parameters import PolicyParameters
+from async_chunking.policies.fit import (
+    Facts,
+    check_fit,
+    check_instruction,
+    facts_of,
+    made_up,
+    read_streams,
+)
+from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.placed import Placement
+from async_chunking.policies.responder import Responder
+from async_chunking.policies.source import PolicySource, PolicySpec
+from async_chunking.policies.strategy_fit import Timing, check_strategy
+from async_chunking.robot.embodiment import Embodiment, Stream
+from async_chunking.strategies import resolve
+
+MEASURED = 'measured joints'  # A stream of the node's own, to translate actions with.
+_PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.
+
+
+def open_source(
+    parameters: PolicyParameters, robot: Embodiment, give_up: Callable[[], bool]
+) -> PolicySource:
+    """
+    Open the policy that the parameters name.
+
+    Raises:
+        AsyncChunkingError: It cannot be opened.
+    """
+    return open_policy(
+        PolicySpec(
+            robot, parameters.policy, parameters.policy_path, parameters.policy_entry,
+            parameters.policy_url, parameters.policy_timeout_s, give_up=give_up,
+        )
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReadyPolicy:
+    """
+    A policy that fits the robot and has answered made-up requests.
+
+    Attributes:
+        facts: What it states of itself.
+        streams: Name -> stream of the robot that it reads; `MEASURED` is for the node.
+        responder: Answers requests.
+        seconds: What the quickest made-up request took [s].
+    """
+
+    facts: Facts
+    streams: dict[str, Stream]
+    responder: Responder
+    seconds: float
+
+    def check_delay(self, parameters: PolicyParameters, robot: Embodiment, delay_s: float) -> None:
+        """
+        Refuse a strategy that cannot bear the delay.
+
+        Raises:
+            AsyncChunkingError: With both numbers.
+        """
+        rows = parameters.execution_horizon or robot.policy.execution_horizon
+        timing = Timing(rows, delay_s, robot.policy.policy_rate_hz)
+        check_strategy(resolve(parameters.strategy), self.facts, robot.action_modes, timing)
+
+
+def make_ready(
+    source: PolicySource, parameters: PolicyParameters, robot: Embodiment
+) -> ReadyPolicy:
+    """
+    See whether a policy fits, and let it answer made-up requests.
+
+    Raises:
+        AsyncChunkingError: It does not fit, or cannot serve the strategy.
+    """
+    facts = facts_of(source)
+    check_fit(facts, robot)
+    streams = dict(read_streams(facts, robot))
+    if not robot.action_modes.trivial:
+        streams[MEASURED] = Stream(kind='measured', size=len(robot.joints))
+    check_instruction(streams, parameters.instruction)
+    placement = Placement(*(getattr(parameters, name) for name in _PLACEMENT))
+    responder = Responder(source, parameters.seed, placement, robot.action_modes)
+    seconds = responder.warm_up(parameters.strategy, made_up(robot))
+    return ReadyPolicy(facts, streams, responder, seconds)
