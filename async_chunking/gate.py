@@ -22,7 +22,7 @@ from async_chunking.safety import Limits
 _ENDLESS = 1e9  # Stands for no limit; its cube is still a number.
 _LONG = 10_000  # Whatever moved is at rest after so many ticks.
 _FIT = 1.0 + 1e-9  # Rounding of a target that is exactly at a limit.
-_TINY = 1e-300
+_TINY = 1e-30  # A difference of what is no larger than 1e18.
 _CARE = 0.95  # Share of acceleration and jerk that an approach plans with, as ticks are whole,
 _MARGIN = 0.6  # and what it stops short by, as a share of its braking, for the same reason.
 _CHOICES = np.linspace(0.0, 1.0, 5)[:, None]  # Between which an approach interpolates.
@@ -64,7 +64,6 @@ class Gate:
         step = np.minimum(step, np.maximum(np.sqrt(2.0 * jerk * top), jerk / 2.0))
         jerk = np.minimum(jerk, 2.0 * step)
         self._top, self._step, self._jerk = top, step, jerk
-        self._burst = step * (step / (2.0 * jerk) + 0.5)  # Gained while an acceleration ends.
         self._ramp, self._slope = 2.0 * step / jerk + 3.0, 0.5 / step
         self._curve = 0.5 / jerk
         self._most = np.stack([top, top, step, step, jerk, jerk, jerk]) * _FIT
@@ -72,7 +71,7 @@ class Gate:
         self._room = np.stack([self._upper, self._upper, -self._lower, -self._lower])
         self.start(np.clip(np.zeros(len(limits)), self._lower, self._upper))
 
-    # --- what the driver has ----------------------------------------------------------------------
+    # --- what the driver has --------------------------------------------------------------------
 
     def start(self, position: np.ndarray, velocity: np.ndarray | float = 0.0) -> None:
         """
@@ -83,11 +82,11 @@ class Gate:
             velocity: [D] [rad/s, m/s].
 
         Raises:
-            ValueError: A number is not finite.
+            ValueError: A number is not finite, or no place of a joint.
         """
         position = np.array(position, dtype=np.float64)
         moved = np.zeros_like(position) + np.asarray(velocity, dtype=np.float64) * self.period
-        if not (np.isfinite(position).all() and np.isfinite(moved).all()):
+        if not ((np.abs(position) <= _ENDLESS).all() and np.isfinite(moved).all()):
             msg = f'a gate cannot start at {position.tolist()} with velocity {velocity}'
             raise ValueError(msg)
         self.position = position
@@ -101,8 +100,10 @@ class Gate:
         return self._moved / self.period
 
     def silence(self, ticks: int) -> None:
-        """Account for ticks on which nothing was sent: the robot brakes, the last command stands."""
-        for _ in range(min(ticks, _LONG)):
+        """Account for ticks on which nothing was sent: the robot brakes and the command stands."""
+        if ticks > _LONG:
+            self._moved = self._change = np.zeros_like(self._moved)
+        for _ in range(ticks):
             if not (self._moved.any() or self._change.any()):
                 return
             low, high = self._reach()
@@ -114,7 +115,7 @@ class Gate:
         self.position, self._moved, self._change = self._before
         self.silence(1)
 
-    # --- what it gets -----------------------------------------------------------------------------
+    # --- what it gets ---------------------------------------------------------------------------
 
     def follow(
         self, target: np.ndarray, advance: np.ndarray, then: np.ndarray | None = None
@@ -154,7 +155,7 @@ class Gate:
 
     def _slowed(self, moved: np.ndarray) -> np.ndarray:
         slowed = np.minimum(np.maximum(moved, -self._top), self._top)
-        return np.where(slowed == slowed, slowed, 0.0)  # NaN counts as no movement.
+        return np.where(np.isnan(slowed), 0.0, slowed)
 
     def _send(self, position: np.ndarray, moved: np.ndarray, change: np.ndarray) -> np.ndarray:
         self._before = (self.position, self._moved, self._change)
@@ -172,7 +173,7 @@ class Gate:
         """Return the change [D] that leads to rest soonest, without turning round."""
         return -np.copysign(_first(np.abs(self._moved), self._jerk), self._moved)
 
-    # --- what may pass ----------------------------------------------------------------------------
+    # --- what may pass --------------------------------------------------------------------------
 
     def _guard(self, wanted: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """
@@ -184,17 +185,16 @@ class Gate:
         """
         change = np.minimum(np.maximum(wanted, low), high)
         moved = self._moved + change
-        if not (np.abs(moved) + self._burst <= self._top).all():
-            up = _first(np.maximum(self._top - self._moved, 0.0), self._jerk)
-            down = _first(np.maximum(self._top + self._moved, 0.0), self._jerk)
-            change = np.minimum(np.maximum(np.minimum(np.maximum(change, -down), up), low), high)
-            moved = self._moved + change
         if not self._free(self.position + moved, moved, change).all():
-            beyond = self._beyond(np.stack([change, low, -change, -high]))
+            beyond = self._beyond(np.stack((change, low, -change, -high)))
             share = -beyond[1::2] / np.maximum(beyond[::2] - beyond[1::2], _TINY)
             share = np.where(beyond[::2] > 0.0, np.minimum(np.maximum(share, 0.0), 1.0), 1.0)
             change = np.where(share[0] < 1.0, low + share[0] * (change - low), change)
             change = np.where(share[1] < 1.0, high + share[1] * (change - high), change)
+            # What still comes on top while an acceleration ends keeps below the top speed.
+            up = _first(np.maximum(self._top - self._moved, 0.0), self._jerk)
+            down = _first(np.maximum(self._top + self._moved, 0.0), self._jerk)
+            change = np.minimum(np.maximum(np.minimum(np.maximum(change, -down), up), low), high)
             moved = self._moved + change
         return self._send(self.position + moved, moved, change)
 
@@ -228,7 +228,7 @@ class Gate:
         gone = np.maximum(gone + m * (left - step * (m + 1.0) / 2.0), 0.0)
         return _SIDES * self.position + moved + gone - self._room
 
-    # --- what is wanted ---------------------------------------------------------------------------
+    # --- what is wanted -------------------------------------------------------------------------
 
     def _approach(
         self, target: np.ndarray, advance: np.ndarray, low: np.ndarray, high: np.ndarray

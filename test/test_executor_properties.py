@@ -87,6 +87,8 @@ class ExecutorMachine(RuleBasedStateMachine):
     @rule()
     def miss_a_deadline(self) -> None:
         self.ticks.append(self.core.skip().tick)
+        # What a robot that brakes meanwhile has for a speed is not seen in its commands.
+        self.sent[:-1] = [np.full(2, np.nan)] * 2
 
     @rule(index=st.integers(0, 5), size=st.sampled_from([0.01, 0.5, 1.2]))
     def answer(self, index: int, size: float) -> None:
@@ -141,12 +143,13 @@ class ExecutorMachine(RuleBasedStateMachine):
     @invariant()
     def within_limits(self) -> None:
         sent = np.array(self.sent[-40:])
+        assert np.isfinite(self.sent[-1]).all()
         velocity = np.diff(sent, axis=0) / 0.02
         acceleration = np.diff(velocity, axis=0) / 0.02
-        assert (sent >= LIMITS.lower - SLACK).all()
-        assert (sent <= LIMITS.upper + SLACK).all()
-        assert (np.abs(velocity) <= LIMITS.velocity + 1e-7).all()
-        assert (np.abs(acceleration) <= LIMITS.acceleration + 1e-6).all()
+        assert not (sent < LIMITS.lower - SLACK).any()
+        assert not (sent > LIMITS.upper + SLACK).any()
+        assert not (np.abs(velocity) > LIMITS.velocity + 1e-7).any()
+        assert not (np.abs(acceleration) > LIMITS.acceleration + 1e-6).any()
 
 
 TestExecutorMachine = ExecutorMachine.TestCase

@@ -11,10 +11,11 @@ import pytest
 
 from async_chunking import metrics
 from async_chunking.executor import Phase
+from async_chunking.gate import Gate
 from async_chunking.metrics.limit_use import limit_use
 from async_chunking.metrics.record import Episode, Exchange, Run
 from async_chunking.metrics.seams import consistency, seam_jumps, seams
-from async_chunking.safety import Limiter, Limits
+from async_chunking.safety import Limits
 
 PERIOD = 0.02
 
@@ -173,12 +174,12 @@ def test_limits_are_seen_to_be_exceeded():
 
 
 @pytest.mark.parametrize('dtype', [np.float64, np.float32])
-def test_what_the_limiter_lets_through_is_within_the_limits_also_after_rounding(dtype):
+def test_what_the_gate_lets_through_is_within_the_limits_also_after_rounding(dtype):
     rng = np.random.default_rng(1)
     limits = Limits([-1.0, -2.0], [1.0, 2.0], [3.0, 2.0], [5.0, 8.0], [500.0, np.inf])
-    limiter = Limiter(limits, PERIOD)
-    limiter.start(np.zeros(2))
-    commands = [limiter.follow(rng.normal(size=2) * 3, np.zeros(2)) for _ in range(2000)]
+    gate = Gate(limits, PERIOD)
+    gate.start(np.zeros(2))
+    commands = [gate.follow(rng.normal(size=2) * 3, np.zeros(2)) for _ in range(2000)]
     use = limit_use(np.array(commands, dtype=dtype), PERIOD, limits)
     assert use.figures()['exceeded'] == 0
     assert use.figures()['acceleration_use'] > 0.9

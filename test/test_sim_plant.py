@@ -8,8 +8,8 @@ import pytest
 
 mujoco = pytest.importorskip('mujoco')
 
+from async_chunking.gate import Gate  # noqa: E402
 from async_chunking.robot import embodiment  # noqa: E402
-from async_chunking.safety import Limiter  # noqa: E402
 from async_chunking.sim.plant import Plant, PlantError, load_model  # noqa: E402
 from async_chunking.sim.viperx_kinematics import ReachError, pointing_down  # noqa: E402
 
@@ -105,13 +105,13 @@ def test_limited_commands_keep_the_robot_inside_its_limits(
 ) -> None:
     rng = np.random.default_rng(0)
     limits = robot.limits
-    limiter = Limiter(limits, 1.0 / RATE)
+    gate = Gate(limits, 1.0 / RATE)
     plant.reset(READY)
-    limiter.start(plant.positions)
+    gate.start(plant.positions)
     worst = 0.0
     for _ in range(300):
         wild = rng.uniform(-4.0, 4.0, 7)
-        command = limiter.follow(wild, np.zeros(7))
+        command = gate.follow(wild, np.zeros(7))
         plant.step(command)
         outside = np.maximum(limits.lower - plant.positions, plant.positions - limits.upper)
         worst = max(worst, outside.max())

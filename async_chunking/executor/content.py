@@ -69,9 +69,13 @@ class ContentCheck:
         if not np.isfinite(values).all():
             row, joint = np.argwhere(~np.isfinite(values))[0]
             return Outcome.NOT_FINITE, f'row {row} has {names[joint]} at {values[row, joint]}'
-        if (values < self._lowest).any() or (values > self._highest).any():
+        if not self.inside(values):
             return Outcome.OVER_LIMITS, self._farthest(values)
         return Outcome.ACCEPTED, ''
+
+    def inside(self, values: np.ndarray) -> bool:
+        """Return whether actions [..., D] are so near the limits that they may be clipped."""
+        return bool(((values >= self._lowest) & (values <= self._highest)).all())
 
     def _farthest(self, values: np.ndarray) -> str:
         """Name the value that is farthest beyond what is tolerated."""

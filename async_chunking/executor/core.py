@@ -13,11 +13,11 @@ import numpy as np
 
 from async_chunking.chunk import ActionChunk, ChunkRequest, Plan
 from async_chunking.executor.config import Behaviour, ExecutorConfig
-from async_chunking.executor.content import Outcome
+from async_chunking.executor.content import ContentCheck, Outcome
 from async_chunking.executor.requests import Admitted, RequestBook
 from async_chunking.executor.timeline import Timeline
 from async_chunking.executor.turns import moved, smooth
-from async_chunking.safety import Limiter
+from async_chunking.gate import Gate
 
 _NEIGHBOURS = np.array([-1.0, 0.0, 1.0])
 
@@ -72,13 +72,15 @@ class Executor:
         config: Robot, rates and time limits.
         behaviour: Merger and corrector to begin with.
         run_id: Identifies this run; chunks of another run are rejected.
-        position: [D] measured pose to hold until the first chunk [rad, m].
-        velocity: [D] to come to rest from first, if the robot moves [rad/s, m/s].
+        position: [D] measured pose to hold until the first chunk [rad, m]; of no account with a
+            gate.
+        gate: That of the run before, so that this one goes on from its last command.
 
     Attributes:
         tick: The tick that the next `step` will emit.
         phase: What the last step did.
         behaviour: Merger and corrector in force.
+        gate: Through which every command goes.
         delay: Steps to condition the next request on, from the delay monitor.
         counters: How often each outcome and each kind of tick occurred.
         reasons: Outcome -> what was wrong in the last chunk that had it, with the numbers.
@@ -90,7 +92,7 @@ class Executor:
         behaviour: Behaviour,
         run_id: int,
         position: np.ndarray,
-        velocity: np.ndarray | float = 0.0,
+        gate: Gate | None = None,
     ) -> None:
         self.config = config
         self.run_id = run_id
@@ -100,7 +102,11 @@ class Executor:
         self.counters: Counter[str] = Counter()
         self.reasons: dict[Outcome, str] = {}
         self._book = RequestBook(config, behaviour, run_id)
-        self._limiter = Limiter(config.limits, config.control_period)
+        self._content = ContentCheck(config)
+        if gate is None:
+            gate = Gate(config.limits, config.control_period)
+            gate.start(position)
+        self.gate = gate
         self._timeline = Timeline(
             behaviour.merger,
             config.stride,
@@ -110,7 +116,6 @@ class Executor:
         self._endless = config.endless
         self._nothing = np.full(config.action_dim, np.nan)
         self._nothing.setflags(write=False)
-        self._limiter.start(position, velocity)
         self.reset()
 
     def reset(self) -> None:
@@ -130,11 +135,6 @@ class Executor:
     def set_behaviour(self, behaviour: Behaviour) -> None:
         """Ask with this behaviour from now on; it is in force when the first answer takes over."""
         self._book.next_behaviour = behaviour
-
-    @property
-    def velocity(self) -> np.ndarray:
-        """Velocity [D] of the last command [rad/s, m/s]."""
-        return self._limiter.velocity
 
     # --- requests and chunks --------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Executor:
             return plan
         rows = smooth(plan.rows, self._endless)
         row = min(max(round(plan.row_at(plan.takeover)), 0), len(rows) - 1)
-        rows = moved(rows, rows[row], self._limiter.position, self._endless)
+        rows = moved(rows, rows[row], self.gate.position, self._endless)
         return replace(plan, rows=rows)
 
     # --- commands -------------------------------------------------------------------------------
@@ -194,16 +194,18 @@ class Executor:
         # An old plan goes on after a rest if what was asked for meanwhile is refused.
         resumed = self.phase is Phase.WAITING and self._takeover_delay < 0
         if resumed or self.phase in (Phase.WAITING_FIRST, Phase.HOLDING):
-            self._timeline.blend_from(self._limiter.position, self.tick)
+            self._timeline.blend_from(self.gate.position, self.tick)
             around = self._timeline.actions(self.tick + _NEIGHBOURS)
         before, planned, after = around
-        advance = planned - before if before[0] == before[0] else after - planned
-        if advance[0] != advance[0]:  # NaN: a plan of a single row.
-            advance = np.zeros_like(planned)
+        advance, then = planned - before, after - planned
+        if advance[0] != advance[0]:  # NaN: it begins here.
+            advance = then  # NaN as well if it is a single row: the gate takes it for rest.
+        if then[0] != then[0]:
+            then = advance
         plan = self._timeline.newest
         row = plan.row_at(self.tick)
         target = self._corrected(planned, row, len(plan.rows), observation)
-        command = self._limiter.follow(target, advance)
+        command = self.gate.follow(target, advance, then)
         self.phase = Phase.EXECUTING
         self._idle = 0
         limited = bool(np.abs(command - target).max() > 1e-9)
@@ -225,6 +227,9 @@ class Executor:
         if not np.isfinite(target).all():
             self.counters['correction_not_finite'] += 1
             return planned
+        if not self._content.inside(target):
+            self.counters['correction_over_limits'] += 1
+            return planned
         return target
 
     def _rest(self) -> Step:
@@ -238,19 +243,20 @@ class Executor:
                     self.stop()
         if self.phase is Phase.HOLDING:
             self.counters['starved_ticks'] += 1
-        return self._emit(self._limiter.brake(), self._nothing, 0, math.nan, limited=False)
+        return self._emit(self.gate.brake(), self._nothing, 0, math.nan, limited=False)
 
     def skip(self) -> Step:
         """
         Account for a tick whose deadline passed before it could be computed.
 
-        Nothing is sent and the limiter stands still, so that the next command is one period's
-        worth away from the last one that the robot received, however long the gap.
+        Nothing is sent: the next command is one period's worth away from the last one that the
+        robot received, at the speed that a robot can have kept which braked meanwhile.
         """
         self.counters['missed_ticks'] += 1
+        self.gate.silence(1)
         tick, self.tick = self.tick, self.tick + 1
         return Step(
-            tick, self.phase, self._limiter.position, self._nothing, 0, math.nan,
+            tick, self.phase, self.gate.position, self._nothing, 0, math.nan,
             took_over=False, delay=-1, limited=False, missed=True,
         )  # fmt: skip
 

@@ -195,19 +195,16 @@ class CommandLoop:
         return self._executor is not None
 
     def _begin(self, displaced: np.ndarray) -> None:
-        position, velocity = self._inputs.measured, np.zeros(self._config.action_dim)
+        measured, gate = self._inputs.measured, None
         if self._executor is not None:
             self._past += self._executor.counters
-            velocity = self._executor.velocity
-            off = np.abs(apart(position, self._last, self._config.endless))
-            far = (velocity == 0.0) & (off > displaced)
-            position = np.where(far, position, self._last)
+            gate = self._executor.gate
+            off = np.abs(apart(measured, self._last, self._config.endless))
+            far = (gate.velocity == 0.0) & (off > displaced)
+            if far.any():
+                gate.start(np.where(far, measured, self._last))
         self._executor = Executor(
-            self._config,
-            self._inputs.behaviour,
-            run_id=secrets.randbits(63),
-            position=position,
-            velocity=velocity,
+            self._config, self._inputs.behaviour, secrets.randbits(63), measured, gate
         )
 
     def _tick(self, deadline_ns: int, missed: int) -> None:

@@ -20,13 +20,14 @@ from async_chunking.chunk import ActionChunk
 from async_chunking.correctors import Corrector
 from async_chunking.correctors.a2c2 import A2C2
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
+from async_chunking.gate import Gate
 from async_chunking.mergers import MERGERS
 from async_chunking.msg import ControlStep
 from async_chunking.nodes.control_step import ControlStepWriter
-from async_chunking.safety import Limiter, Limits
+from async_chunking.safety import Limits
 
 PARTS = (
-    'poll and step', 'of it: the limiter', 'beside it, with a2c2: its head', 'fill ControlStep',
+    'poll and step', 'of it: the gate', 'beside it, with a2c2: its head', 'fill ControlStep',
     'publish command', 'publish step',
 )  # fmt: skip
 TAKE = 'take over a chunk, on the ticks that have one'
@@ -37,7 +38,7 @@ _WARM_UP = 200  # Ticks that do not count.
 def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
     """Return the time of each part [ns]: on every tick, or for every chunk.
 
-    The limiter is timed alone, once more: it is a part of the step, not of the sum. So is a
+    The gate is timed alone, once more: it is a part of the step, not of the sum. So is a
     correction head of the size that its recipe trains.
 
     Args:
@@ -51,8 +52,8 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
     config = ExecutorConfig(limits, names, horizon, max(horizon // 2, 1))
     behaviour = Behaviour('naive', MERGERS['switch'](), Corrector())
     executor = Executor(config, behaviour, 1, np.zeros(action_dim))
-    limiter = Limiter(limits, config.control_period)
-    limiter.start(np.zeros(action_dim))
+    gate = Gate(limits, config.control_period)
+    gate.start(np.zeros(action_dim))
     nothing, head = np.zeros(action_dim), _head(action_dim)
     seen = {'observation.state': nothing}
     writer = ControlStepWriter(names)
@@ -70,7 +71,7 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
             request = executor.poll()
             step = executor.step()
             b = now()
-            limiter.follow(step.command, nothing)
+            gate.follow(step.command, nothing)
             c = now()
             head.correct(step.command, 3.0, horizon, seen)
             h = now()
