@@ -53,24 +53,34 @@ class Clock:
         return np.take_along_axis(readings, nearest[None], axis=0)[0]
 
 
-def clock_of(places: np.ndarray, stamps: np.ndarray, emitted: np.ndarray) -> Clock:
+def clock_of(
+    places: np.ndarray, stamps: np.ndarray, emitted: np.ndarray, runs: np.ndarray
+) -> Clock:
     """
     Return the clock of a recording.
+
+    Between two runs nothing is known: the machine may have been started anew, and its own clock
+    with it. There the recorder's clock counts as not set.
 
     Args:
         places: [n] of commands among all messages.
         stamps: [n] when they were recorded [ns].
         emitted: [n] when they were sent, on a clock that is never set [ns].
+        runs: [n] of which run each is.
     """
-    ahead = stamps - emitted
-    stretch = np.concatenate(([0], np.cumsum(np.abs(np.diff(ahead)) > _SET)))[: len(ahead)]
-    levels = [np.median(ahead[stretch == s]) for s in range(int(stretch.max(initial=-1)) + 1)]
-    offsets = np.array(levels, dtype=np.int64) - (int(levels[0]) if levels else 0)
+    if not len(places):
+        return Clock(places, stamps, np.zeros(0, np.intp), np.zeros(0, np.int64))
+    ahead, other = stamps - emitted, np.diff(runs) != 0
+    begins = other | (np.abs(np.diff(ahead)) > _SET)
+    stretch = np.concatenate(([0], np.cumsum(begins)))
+    level = np.array([int(np.median(ahead[stretch == s])) for s in range(stretch[-1] + 1)])
+    changes = np.where(other[begins], 0, np.diff(level))
     # A few messages that were held up look like a clock that was set and set back.
+    offsets = np.concatenate(([0], np.cumsum(changes)))
     kept = np.flatnonzero(np.abs(np.diff(offsets, prepend=np.iinfo(np.int32).max)) > _SET)
     belongs = np.searchsorted(kept, np.arange(len(offsets)), side='right') - 1
     stretch, offsets = belongs[stretch], offsets[kept]
-    return Clock(places, stamps - offsets[stretch] if len(offsets) else stamps, stretch, offsets)
+    return Clock(places, stamps - offsets[stretch], stretch, offsets)
 
 
 def set_back(places: Iterable[np.ndarray], stamps: Iterable[np.ndarray]) -> float:

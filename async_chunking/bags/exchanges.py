@@ -19,6 +19,11 @@ CHUNK_DEFAULTS = {
     'conditioned_delay': 0, 'observation_age': np.nan, 'inference_duration': np.nan,
     'waiting_duration': np.nan,
 }  # fmt: skip
+# Field of a chunk -> attribute of `Exchange`; all others of `CHUNK_DEFAULTS` are in its `more`.
+_ATTRIBUTES = {
+    'conditioned_delay': 'conditioned_delay', 'observation_age': 'observation_age',
+    'inference_duration': 'inference', 'waiting_duration': 'waiting',
+}  # fmt: skip
 
 
 class Rates(NamedTuple):
@@ -78,18 +83,17 @@ class Exchanges:
         """
         actions = _matrices(group, 'actions')
         run_ids, numbers = group['run_id'], group['request_id']
-        told, age, inference, waiting = (
-            column(group, field, CHUNK_DEFAULTS) for field in CHUNK_DEFAULTS
-        )
+        fields = {field: column(group, field, CHUNK_DEFAULTS) for field in CHUNK_DEFAULTS}
         for i, run_id in enumerate(run_ids.tolist()):
             number = int(numbers[i])
             request = self._requests[run_id].get(number)
             if request is None or not _fit(request, group, i, actions[i]):
                 continue
             self.checkpoints[run_id] = group.texts.get('checkpoint', '')
+            told = {field: values[i].item() for field, values in fields.items()}
             exchange = Exchange(
-                number, request.tick, request.previous, actions[i], int(told[i]),
-                float(age[i]), float(inference[i]), float(waiting[i]),
+                number, request.tick, request.previous, actions[i],
+                **{name: told.pop(field) for field, name in _ATTRIBUTES.items()}, more=told,
             )  # fmt: skip
             self._answered[run_id].setdefault(number, []).append(exchange)
 

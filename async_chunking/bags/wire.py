@@ -17,7 +17,7 @@ from async_chunking.bags.namespaces import STEPS, full, robot_namespace
 from async_chunking.robot.embodiment import Command, Source
 from async_chunking.robot.wiring import Wire
 
-TIMES = 'control_step times'  # Kind of what the executor says of when it sent them [ns].
+TIMES = 'control_step times'  # Kind of when the executor sent commands [ns], and in which run.
 
 _PIECE = 4096  # Messages of a topic that are read at once.
 
@@ -219,6 +219,11 @@ def _step(group: Group, what: Wanted) -> np.ndarray:
     return _named(group['command'], group.texts['joint_names'], what.names)
 
 
+def _times(group: Group, what: Wanted) -> np.ndarray:
+    del what  # Of all joints.
+    return np.stack([group['emitted_ns'], group['run_id'].astype(np.int64)], axis=1)
+
+
 def _last_point(group: Group, what: Wanted) -> np.ndarray:
     points = sum(field.endswith('].positions') for field in group.arrays)
     positions = group[f'points[{points - 1}].positions']
@@ -273,7 +278,7 @@ KINDS: dict[str, tuple[str, Callable[[Group, Wanted], np.ndarray]]] = {
     'unitree_hand': ('unitree_hg/msg/HandCmd', _hand),
     'unitree_motor_cmds': ('unitree_go/msg/MotorCmds', _motors('cmds')),
     STEPS: ('async_chunking/msg/ControlStep', _step),
-    TIMES: ('async_chunking/msg/ControlStep', lambda group, _: group['emitted_ns'][:, None]),
+    TIMES: ('async_chunking/msg/ControlStep', _times),
     'unitree_low_state': ('unitree_hg/msg/LowState', _motors('motor_state')),
     'unitree_hand_state': ('unitree_hg/msg/HandState', _motors('motor_state')),
     'unitree_motor_states': ('unitree_go/msg/MotorStates', _motors('states')),

@@ -287,8 +287,8 @@ def _said(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[Said,
         for key in (*wanted, _TIMES)
     }
     steps = said.pop(_TIMES)
-    emitted = steps.values[:, 0] if steps.values.size else np.empty(0, np.int64)
-    clock = clock_of(steps.places, steps.stamps, emitted)
+    emitted, runs = steps.values.reshape(-1, 2).T.astype(np.int64)
+    clock = clock_of(steps.places, steps.stamps, emitted, runs)
     if not len(emitted) and (seconds := set_back(_column(said, 2), _column(said, 0))):
         msg = (
             f'{bag.path}: the clock went back by {seconds:.1f} s while it was recorded, and there '

@@ -25,6 +25,7 @@ class Exchange:
         observation_age: Age of the observation when inference started [s], NaN if unknown.
         inference: Duration of the inference [s], NaN if unknown.
         waiting: Time that the request waited for an inference in progress [s], NaN if unknown.
+        more: Further numbers of the answer's message, by field.
     """
 
     request_id: int
@@ -35,6 +36,7 @@ class Exchange:
     observation_age: float = math.nan
     inference: float = math.nan
     waiting: float = math.nan
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 class Episode(NamedTuple):

@@ -55,6 +55,20 @@ def _held_up(folder: Path) -> None:
     record(folder / 'bag', lines, clock=lambda t: 2.4 if 2.0 <= t < 2.4 else t)
 
 
+def _started_anew(folder: Path) -> None:
+    """Record two runs; the machine was started anew between them, and its own clock with it."""
+    lines = []
+    for run_id, begin in ((1, 0.0), (2, 10.0)):
+        for k in range(FRAMES // 2):
+            t, at = 0.02 * k, 0.01 * k
+            lines.append(joints(begin + t, '/joint_states', j1=at, j2=-at))
+            tick = step(t + 0.001, '/control_step', k, run_id, j1=at, j2=-at)
+            lines.append(tick._replace(seconds=begin + t + 0.001))
+        told = {'success': True, 'duration_s': 1.985, 'seed': run_id, 'episode': 0}
+        lines.append(text(begin + 1.985, '/episode', json.dumps(told)))
+    record(folder / 'bag', lines)
+
+
 WHOLE = '200 frames, steps of 0.01'
 
 CASES = [
@@ -68,5 +82,6 @@ CASES = [
          ('the clock went back by 1.0 s', 'no control_step')),
     Case('clock set by +1 h, no executor', _set(3600.0, own=False), smoothness(ARM),
          ('nothing at all was recorded for 3600', 'the clock was set')),
+    Case('machine started anew between two runs', _started_anew, _frames, '200 frames'),
     Case('messages held up, clock not set', _held_up, _frames, '200 frames'),
 ]  # fmt: skip

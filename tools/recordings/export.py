@@ -54,6 +54,11 @@ def serialize(run: Run, run_id: int = 1) -> Iterator[Serialized]:
         time = types['builtin_interfaces/msg/Time'](sec, nanosec)
         header = types['std_msgs/msg/Header'](time, '')
         values = values if kind == TEXT else {'header': header, **values}
+        for name, (_, detail) in store.fielddefs[kind][1]:
+            if name not in values:  # A field that is newer than this; runs know nothing of it.
+                values[name] = '' if detail[0] == 'string' else np.zeros(0, np.float32)
+                if isinstance(detail[0], str) and detail[0] != 'string':
+                    values[name] = 0
         return Serialized(kind, stamp, bytes(store.serialize_cdr(types[kind](**values), kind)))
 
     period_ns = round(run.control_period * 1e9)
