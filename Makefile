@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot demo test check format docs bench clean
+.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot check-gpu demo test check format docs bench clean
 
 setup:   ## make .venv and build the package; ROS_DISTRO=jazzy for Jazzy instead of Kilted
 	@$(PYTHON) requirements/bootstrap.py
@@ -33,6 +33,9 @@ setup-lerobot: setup .venv-lerobot/setup.stamp   ## make .venv-lerobot, a layer 
 
 test-lerobot: setup-lerobot   ## tests of policy:=lerobot
 	@.venv-lerobot/bin/python -m pytest test/test_lerobot.py test/test_lerobot_dataset.py
+
+check-gpu:   ## every CUDA path, in a few minutes; PYTHON names one with torch for CUDA
+	@$(PYTHON) -m tools gpu
 
 check: setup   ## style and types
 	@$(BIN)/ruff check .

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fill .venv-lerobot, a layer on top of .venv: the command behind `make setup-lerobot`.
 
-LeRobot wants older transformers, huggingface-hub and datasets than .venv has. So they lie in an
-environment of their own, which finds everything else (torch, ROS 2, this package) in .venv.
+LeRobot wants older transformers and huggingface-hub than .venv has. So they lie in an environment
+of their own, which finds everything else (torch, ROS 2, this package) in .venv.
 Run with the Python of .venv-lerobot, which must be of the version of .venv's.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -22,11 +23,18 @@ BELOW = ROOT / '.venv' / HERE.relative_to(ROOT / '.venv-lerobot')
 def main() -> int:
     """Install what is pinned, nothing else, and put .venv below it."""
     (HERE / 'layer.pth').write_text(f'import site; site.addsitedir({str(BELOW)!r})\n')
-    # No release accepts the torch of .venv, so nothing may be resolved, only installed.
+    # LeRobot accepts neither the torch nor the Python of .venv, so nothing may be resolved, only
+    # installed; what Python 3.11 cannot read of it is written in its older form below.
     command = [sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet']
-    command += ['--no-deps', '--requirement', str(ROOT / 'requirements' / 'lerobot.txt')]
+    command += ['--no-deps', '--ignore-requires-python']
+    command += ['--requirement', str(ROOT / 'requirements' / 'lerobot.txt')]
     subprocess.run(command, check=True)
     patch_torchvision()
+    if sys.version_info < (3, 12):
+        for path in (HERE / 'lerobot').rglob('*.py'):
+            text = path.read_text(encoding='utf-8')
+            if (older := with_old_generics(text)) != text:
+                path.write_text(older, encoding='utf-8')
     return 0
 
 
@@ -39,6 +47,38 @@ def patch_torchvision() -> None:
     path = HERE / 'torchvision' / '_meta_registrations.py'
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(''.join(line for line in lines if not line.startswith('@torch.library.reg')))
+
+
+def with_old_generics(text: str) -> str:
+    """Return source code with its PEP 695 generics and type aliases as Python 3.11 writes them."""
+    bounds: dict[str, str] = {}
+
+    def names(parameters: str) -> str:
+        parts = [part.strip().partition(': ') for part in parameters.split(',')]
+        bounds.update({name: bound for name, _, bound in parts})
+        return ', '.join(name for name, _, _ in parts)
+
+    def generic_class(match: re.Match[str]) -> str:
+        name, parameters, bases = match.groups()
+        return f'class {name}({bases + ", " if bases else ""}typing.Generic[{names(parameters)}]):'
+
+    def generic_function(match: re.Match[str]) -> str:
+        names(match[2])
+        return f'def {match[1]}('
+
+    text = re.sub(r'^type (?=\w+ = )', '', text, flags=re.MULTILINE)
+    classes = r'^class (\w+)\[([^]]+)\](?:\((.*)\))?:'
+    text = re.sub(classes, generic_class, text, flags=re.MULTILINE)
+    text = re.sub(r'^def (\w+)\[([^]]+)\]\(', generic_function, text, flags=re.MULTILINE)
+    if not bounds:
+        return text
+    variables = [
+        f'{name} = typing.TypeVar({name!r}{f", bound={bound!r}" if bound else ""})'
+        for name, bound in bounds.items()
+    ]
+    head = '\n'.join(['import typing', *variables, ''])
+    first = r'^(?=(?:import|from) (?!__future__))'
+    return re.sub(first, head, text, count=1, flags=re.MULTILINE)
 
 
 if __name__ == '__main__':

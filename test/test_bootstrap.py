@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,3 +33,44 @@ def test_an_unknown_distribution_is_refused_with_the_choices(distro: str) -> Non
     found = run_with(ROS_DISTRO=distro)
     assert found.returncode == 1
     assert f"ROS_DISTRO is '{distro}'; choose one of kilted, jazzy" in found.stderr
+
+
+def test_generics_of_python_3_12_are_written_in_their_older_form() -> None:
+    spec = importlib.util.spec_from_file_location('lerobot_setup', BOOTSTRAP.parent / 'lerobot.py')
+    assert spec is not None
+    assert spec.loader is not None
+    setup = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:  # It is run with the Python of .venv-lerobot.
+        patch.setattr(sysconfig, 'get_paths', lambda: {'purelib': BOOTSTRAP.parents[1] / NEAR})
+        spec.loader.exec_module(setup)
+    names: dict[str, Any] = {}
+    exec(setup.with_old_generics(NEW), names)
+    assert names['Pair'] == tuple[int, int]
+    assert names['Box'](3).held == 3
+    assert names['Box'][int].__origin__ is names['Box']
+    assert issubclass(names['Named'], names['Base'])
+    assert names['same'](4) == 4
+    assert setup.with_old_generics(OLD) == OLD
+
+
+NEAR = '.venv-lerobot/lib/python3.11/site-packages'
+OLD = 'import os\n\ndef plain(x: list[int]) -> int:\n    return x[0]\n'
+NEW = """
+from __future__ import annotations
+from dataclasses import dataclass
+
+type Pair = tuple[int, int]
+
+class Base:
+    pass
+
+@dataclass
+class Box[T]:
+    held: T
+
+class Named[T, U](Base):
+    pass
+
+def same[T: Base](x: T) -> T:
+    return x
+"""

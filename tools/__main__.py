@@ -10,6 +10,7 @@ COMMANDS: Commands = {
     'docs': ('tools.docs.blocks', 'docs', 'Rewrite what the code says of itself in the docs.'),
     'faults': ('tools.faults.command', 'faults', 'Break a robot; show its stream.'),
     'gate': ('tools.gate', 'gate', 'Attack the last gate with random orders.'),
+    'gpu': ('tools.gpu.command', 'gpu', 'Run every CUDA path and compare it with the CPU.'),
     'kinetix': ('tools.kinetix.cli', 'app', "Run the papers' benchmark."),
     'odd_files': ('tools.odd_files', 'odd_files', 'Read files of other origin and age.'),
     'picture': ('tools.moving_picture', 'picture', 'Film two strategies side by side.'),
