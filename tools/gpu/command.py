@@ -18,7 +18,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-    from async_chunking.bench.tables import Table
+    from async_chunking.tables import Table
     from tools.gpu.checks import Check, Row
 
 NAMES = ('samplers', 'placements', 'graphs', 'expert', 'lerobot')
@@ -33,7 +33,6 @@ def gpu(
     """Run every CUDA path against the CPU, and time it; ends with 1 if something is wrong."""
     import torch
 
-    from async_chunking.bench.tables import show
     from async_chunking.policies.placed import Placement
     from tools.gpu import checks, lerobot
 
@@ -50,7 +49,8 @@ def gpu(
         for row in found:
             rows.append(row)
             typer.echo(_line(row))
-    show(_table(rows, time.monotonic() - began), as_markdown=True)
+    table = _table(rows, time.monotonic() - began)
+    typer.echo(f'{table.markdown()}\n{table.title}.')
     if wrong := sum(row.good is False for row in rows):
         typer.echo(f'{wrong} of {len(rows)} rows are not as they should be')
         raise typer.Exit(1)
@@ -85,7 +85,7 @@ def _line(row: Row) -> str:
 
 
 def _table(rows: list[Row], seconds: float) -> Table:
-    from async_chunking.bench.tables import Table
+    from async_chunking.tables import Table
 
     shown = {True: 'yes', False: 'NO', None: ''}
     cells = tuple((r.check, r.variant, r.result, shown[r.good]) for r in rows)
