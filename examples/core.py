@@ -9,7 +9,7 @@ import numpy as np
 from async_chunking.chunk import ActionChunk
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
-from async_chunking.mergers import Switch
+from async_chunking.mergers.switch import Switch
 from async_chunking.safety import Limits
 
 DELAY, TICKS = 3, 100

@@ -14,7 +14,8 @@ import pytest
 from async_chunking.chunk import ActionChunk, ChunkRequest
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, ExecutorConfig, Phase, Step
-from async_chunking.mergers import Ensemble, Switch
+from async_chunking.mergers.ensemble import Ensemble
+from async_chunking.mergers.switch import Switch
 from async_chunking.nodes.command_loop import CommandLoop, Inputs
 from async_chunking.nodes.pacing import Due, Pace, SimPace, SteadyPace, prepare_thread
 from async_chunking.safety import Limits

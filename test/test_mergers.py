@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from async_chunking.chunk import Plan
-from async_chunking.mergers import MERGERS, BSpline, Ensemble, Switch, Wait
+from async_chunking.mergers import MERGERS
+from async_chunking.mergers.bspline import BSpline
+from async_chunking.mergers.ensemble import Ensemble
+from async_chunking.mergers.switch import Switch
+from async_chunking.mergers.wait import Wait
 
 
 def plan(
@@ -89,6 +93,13 @@ def test_bspline_reproduces_a_cubic_and_smooths_a_zigzag() -> None:
     smooth = BSpline().prepare(zigzag)
     assert np.abs(np.diff(smooth, n=2, axis=0)).max() < np.abs(np.diff(zigzag, n=2, axis=0)).max()
     assert smooth.shape == zigzag.shape
+
+
+def test_bspline_has_as_many_control_points_as_it_says() -> None:
+    """So many rows can be met exactly, and one more cannot."""
+    rows = np.random.default_rng(0).normal(size=(9, 2))
+    np.testing.assert_allclose(BSpline(control_points=8).prepare(rows[:8]), rows[:8], atol=1e-9)
+    assert np.abs(BSpline(control_points=8).prepare(rows) - rows).max() > 0.01
 
 
 def test_bspline_leaves_chunks_too_short_for_its_degree() -> None:

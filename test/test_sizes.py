@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long things are: what does not fit on a few screens is two things."""
+"""The house: how long things are, and a tree that names all of them."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,24 @@ def test_a_long_function_is_found() -> None:
 
     assert too_long(source(FUNCTION)) == []
     assert too_long(source(FUNCTION + 1)) == ['f has 41 lines']
+
+
+def drawn(house: str) -> set[str]:
+    """Return what the tree in CONTRIBUTING has in a house."""
+    text = (ROOT / 'CONTRIBUTING.md').read_text()
+    tree = re.search(rf'^    {house}/\n((?:      .*\n)+)', text, re.MULTILINE).group(1)
+    names = [
+        re.match(r' +((?:[\w.]+(?:\.py|\.typed|/) )*[\w.]+(?:\.py|\.typed|/)) ', line)
+        for line in tree.splitlines()
+    ]
+    return {name.rstrip('/') for found in names for name in found.group(1).split()}
+
+
+@pytest.mark.parametrize('house', ['async_chunking', 'tools'])
+def test_the_tree_names_what_there_is(house: str) -> None:
+    there = {
+        path.name
+        for path in (ROOT / house).iterdir()
+        if (path / '__init__.py').exists() or path.suffix in {'.py', '.typed'}
+    }
+    assert drawn(house) == there - {'__init__.py'}

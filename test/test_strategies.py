@@ -9,7 +9,9 @@ import pytest
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.commands.catalogue import strategies
 from async_chunking.errors import StrategyError
-from async_chunking.mergers import BSpline, Ensemble, Switch
+from async_chunking.mergers.bspline import BSpline
+from async_chunking.mergers.ensemble import Ensemble
+from async_chunking.mergers.switch import Switch
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.shipped import SHIPPED
 from async_chunking.policies.responder import Answer, Responder

@@ -8,7 +8,8 @@ import pytest
 
 from async_chunking.chunk import Plan
 from async_chunking.executor.timeline import Timeline
-from async_chunking.mergers import Switch, Wait
+from async_chunking.mergers.switch import Switch
+from async_chunking.mergers.wait import Wait
 
 BLEND = 20
 AHEAD = 8.0 + np.arange(16.0)
