@@ -105,7 +105,7 @@ def test_words_become_arguments() -> None:
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['strategy=naive'], "'strategy=naive' is not name:=value. Names: strategy, delay_ms"),
+        (['strategy=naive'], "'strategy=naive' is not name:=value. Names: policy, policy_path"),
         (['seed:=1', 'seed:=2'], "argument 'seed' is given twice: 1 and 2"),
     ],
 )

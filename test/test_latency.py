@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from async_chunking.bringup.latency import FORMS, LatencyError, parse_latency
+from async_chunking.latency import FORMS, LatencyError, parse_latency
 
 
 def draws(text: str | float, count: int = 4000) -> np.ndarray:

@@ -16,6 +16,7 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
 from async_chunking.policies.kinds import KINDS, open_policy
 from async_chunking.policies.lerobot.source import LeRobotSource
+from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.strategies import STRATEGIES
 
@@ -33,6 +34,10 @@ DIFFUSION = {
     'type': 'diffusion', 'horizon': 16, 'n_obs_steps': 2, 'n_action_steps': 8,
     'input_features': STATE, 'output_features': PI0['output_features'],
 }  # fmt: skip
+
+
+def options(path: str = '') -> PolicyOptions:
+    return PolicyOptions(policy='lerobot', policy_path=path)
 
 
 def write(folder: Path, config: Any) -> Path:
@@ -89,13 +94,13 @@ def test_what_lerobot_would_run_wrongly_is_refused_by_name(
     given = {**prepare, 'config': {**PI0, **prepare.get('config', {})}}
     folder = lerobot_files.write(tmp_path / 'checkpoint', **given)
     with pytest.raises(CheckpointError, match=message):
-        open_policy(PolicySpec(describe('viperx', {}).robot, 'lerobot', str(folder)))
+        open_policy(PolicySpec(describe('viperx', {}).robot, options(str(folder))))
 
 
 def test_a_feature_that_is_not_normalised_needs_no_statistics(tmp_path: Path) -> None:
     folder = lerobot_files.write(tmp_path, PI0, modes={'STATE': 'IDENTITY'}, state={})
     robot = describe('viperx', {}).robot
-    assert open_policy(PolicySpec(robot, 'lerobot', str(folder))).horizon == 50
+    assert open_policy(PolicySpec(robot, options(str(folder)))).horizon == 50
 
 
 def test_the_folder_may_be_that_of_a_training_run(tmp_path: Path) -> None:
@@ -127,7 +132,7 @@ def test_no_folder_and_no_path_are_refused(tmp_path: Path) -> None:
         LeRobotSource(tmp_path)
     robot = describe('viperx', {}).robot
     with pytest.raises(CheckpointError, match='needs policy_path:=FOLDER'):
-        open_policy(PolicySpec(robot, 'lerobot'))
+        open_policy(PolicySpec(robot, options()))
 
 
 @pytest.mark.skipif(find_spec('lerobot') is not None, reason='lerobot is installed here')

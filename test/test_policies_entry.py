@@ -28,6 +28,7 @@ from async_chunking.policies.fit import (
     read_streams,
 )
 from async_chunking.policies.kinds import KINDS, open_policy
+from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.responder import Responder
 from async_chunking.policies.source import PolicySpec
 from async_chunking.policies.strategy_fit import Timing, check_strategy
@@ -55,7 +56,8 @@ def page(tmp_path_factory) -> Path:
 
 
 def opened(entry: str, path: str = ''):
-    return open_policy(PolicySpec(ROBOT, 'torch', path, entry))
+    options = PolicyOptions(policy='torch', policy_path=path, policy_entry=entry)
+    return open_policy(PolicySpec(ROBOT, options))
 
 
 def request(strategy: str, rows: int = 12) -> ChunkRequest:

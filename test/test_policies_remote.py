@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import msgpack
 import numpy as np
@@ -20,6 +19,7 @@ from policy_servers import HORIZON, Gr00tServer, OpenpiServer, running, slow, st
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.policies.facts import facts
 from async_chunking.policies.kinds import KINDS, open_policy
+from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.remote.source import TOKEN_VARIABLE, RemoteError
 from async_chunking.policies.remote.wire import FORMS, WireError, pack, unpack
 from async_chunking.policies.responder import Responder
@@ -56,8 +56,9 @@ SEEN = {'state.arm': np.arange(6.0), 'state.gripper': np.array([6.0])}
 SEEN |= {'video.front': np.full((6, 8, 3), 9, np.uint8), 'language.annotation.human.task': 'go'}
 
 
-def opened(url: str, robot: Embodiment = ALOHA, **changes) -> PolicySource:
-    return open_policy(PolicySpec(robot, 'remote', url=url, **changes))
+def opened(url: str, robot: Embodiment = ALOHA, give_up=lambda: False, **more) -> PolicySource:
+    options = {'policy': 'remote', 'policy_url': url, 'policy_timeout_s': 1.0, **more}
+    return open_policy(PolicySpec(robot, PolicyOptions(**options), give_up))
 
 
 def count(source: PolicySource, name: str) -> int:
@@ -86,7 +87,7 @@ def test_openpi_is_asked_as_its_own_client_asks(monkeypatch):
 @pytest.mark.parametrize('strategy', ['sync', 'naive', 'ensemble', 'bspline', 'a2c2'])
 def test_strategies_without_velocity_are_served(strategy):
     with running(OpenpiServer(stand_still(7, 'state'))) as server:
-        source = opened(server.url, path='viperx_slalom')  # It has a corrector.
+        source = opened(server.url, policy_path='viperx_slalom')  # It has a corrector.
         responder = Responder(source)
         boundary = Boundary(np.zeros((0, 7)), 0, 8)
         answer = responder.answer(ChunkRequest(1, 1, 0, strategy, boundary), OBSERVED)
@@ -135,7 +136,7 @@ def test_a_late_answer_is_counted_and_belongs_to_no_later_question():
     delay = [0.0]
     rule = slow(stand_still(7, 'state'), lambda: delay[0])
     with running(OpenpiServer(rule)) as server:
-        source = opened(server.url, timeout_s=0.3)
+        source = opened(server.url, policy_timeout_s=0.3)
         delay[0] = 1.0
         with pytest.raises(RemoteError, match=r'no answer within 0\.3 s; raise policy_timeout_s'):
             source.ask({**OBSERVED, 'state': np.ones(7)})
@@ -148,7 +149,7 @@ def test_a_late_answer_is_counted_and_belongs_to_no_later_question():
 
 def test_a_server_that_was_restarted_is_found_again():
     with running(OpenpiServer(stand_still(7, 'state'))) as server:
-        source = opened(server.url, timeout_s=5.0)
+        source = opened(server.url, policy_timeout_s=5.0)
         server.cut()  # The connection breaks, the server lives: nothing is noticed.
         assert source.ask(OBSERVED).shape == (HORIZON, 7)
         assert count(source, 'connections') == 2
@@ -208,7 +209,7 @@ def test_a_wait_ends_when_the_node_stops(make):
     robot, rule = (ALOHA, stand_still(7, 'state')) if make is OpenpiServer else (GROOT, groups)
     stopping, released = threading.Event(), threading.Event()
     with running(make(rule)) as server:
-        source = opened(server.url, robot, timeout_s=600.0, give_up=stopping.is_set)
+        source = opened(server.url, robot, policy_timeout_s=600.0, give_up=stopping.is_set)
         server.rule = lambda _: released.wait(60.0)
         threading.Timer(0.2, stopping.set).start()
         with pytest.raises(RemoteError, match='given up'):
@@ -234,11 +235,12 @@ def test_addresses_that_cannot_work(url, sentence):
 
 def test_facts_come_from_another_process_with_its_reasons():
     with running(OpenpiServer(stand_still(7, 'state'))) as server:
-        spec = PolicySpec(ALOHA, 'remote', url=server.url)
+        spec = PolicySpec(ALOHA, PolicyOptions(policy='remote', policy_url=server.url))
         found = facts(spec)
         assert (found.horizon, found.action_dim, found.offers) == (HORIZON, 7, frozenset())
+    nowhere = PolicyOptions(policy='remote', policy_url='ws://127.0.0.1:1')
     with pytest.raises(ValueError, match='is the server running, and is this its address'):
-        facts(replace(spec, url='ws://127.0.0.1:1'))
+        facts(PolicySpec(ALOHA, nowhere))
 
 
 # --- GR00T --------------------------------------------------------------------------------------
@@ -328,7 +330,7 @@ def test_gr00t_actions_that_do_not_fit(actions, sentence):
 def test_gr00t_server_may_be_late_or_fail():
     delay = [0.0]
     with running(Gr00tServer(slow(groups, lambda: delay[0]))) as server:
-        source = opened(server.url, GROOT, timeout_s=0.3)
+        source = opened(server.url, GROOT, policy_timeout_s=0.3)
         delay[0] = 1.0
         with pytest.raises(RemoteError, match=r'no answer within 0\.3 s'):
             source.ask({**SEEN, 'state.arm': np.ones(6)})
@@ -343,7 +345,7 @@ def test_gr00t_server_may_be_late_or_fail():
 
 def test_gr00t_server_that_was_restarted_is_found_again():
     with running(Gr00tServer(groups, NESTED)) as server:
-        source = opened(server.url, GROOT, timeout_s=0.5)
+        source = opened(server.url, GROOT, policy_timeout_s=0.5)
     for _ in range(2):
         with pytest.raises(RemoteError, match=r'no answer within 0\.5 s'):
             source.ask(SEEN)
@@ -402,7 +404,7 @@ def test_bytes_that_are_no_answer(content):
 def test_the_table_says_what_a_server_offers():
     with running(OpenpiServer(stand_still(7, 'state'))) as server:
         (offer,) = KINDS['remote'].columns.values()
-        plain, corrected = opened(server.url), opened(server.url, path='viperx_slalom')
+        plain, corrected = opened(server.url), opened(server.url, policy_path='viperx_slalom')
         assert plain.offers == offer.always
         assert corrected.offers == offer.always | offer.may
         plain.close()

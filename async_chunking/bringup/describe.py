@@ -15,12 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from async_chunking.bringup.latency import parse_latency
 from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.overrides import overridden
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.latency import parse_latency
 from async_chunking.policies.facts import facts
 from async_chunking.policies.fit import (
     Facts,
@@ -28,27 +28,21 @@ from async_chunking.policies.fit import (
     check_instruction,
     read_streams,
 )
-from async_chunking.policies.kinds import check_kind
+from async_chunking.policies.options import OWN_KIND, InferenceOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.policies.strategy_fit import Timing, check_strategy
 from async_chunking.robot.embodiment import Embodiment, load
-from async_chunking.settings import Settings, validated
+from async_chunking.settings import validated
 from async_chunking.strategies import Strategy, resolve
 
 
-class Arguments(Settings):
+class Arguments(InferenceOptions):
     """What launch files and `async-chunking up` take as `name:=value`.
 
     The description of a field is what `--help` and `ros2 launch --show-args` say. An empty string
     or None leaves a value to the robot's description or the parameter file.
     """
 
-    strategy: str = Field(
-        'naive', description='How chunks are drawn and joined; parts joined by +'
-    )
-    delay_ms: str = Field(
-        '0', description='Latency on purpose [ms]: 120, 120±30, uniform:90:150 …'
-    )
     embodiment: str = Field(
         '', description='A variant of the robot, such as panda, or the path of a YAML file'
     )
@@ -78,28 +72,8 @@ class Arguments(Settings):
     start_timeout_s: float = Field(
         120.0, gt=0.0, description='`async-chunking up` fails if no chunk is executed by then [s]'
     )
-    policy: str = Field(
-        'checkpoint',
-        description='Kind of policy: checkpoint, torch, remote …; see docs/policies.md',
-    )
-    policy_path: str = Field('', description='Folder of checkpoints, or the name of a shipped one')
-    policy_entry: str = Field(
-        '', description='module:factory or file.py:factory, for policy:=torch'
-    )
-    policy_url: str = Field(
-        '', description='ws://host:8000 or gr00t://host:5555, for policy:=remote'
-    )
-    policy_timeout_s: float = Field(2.0, gt=0.0, description='For an answer of a server [s]')
     policy_python: str = Field(
         '', description='Python that runs the policy node, such as .venv-lerobot/bin/python'
-    )
-    device: str = Field('cpu', description='Where the policy runs: cpu, cuda, cuda:1')
-    precision: Literal['float32', 'bfloat16', 'float16'] = Field(
-        'float32', description='Of the large weights and products of the policy'
-    )
-    compile: bool = Field(False, description='Compile the velocity with torch.compile')
-    instruction: str = Field(
-        '', description='What the robot shall do, for policies that read text'
     )
     execution_horizon: int | None = Field(None, ge=1, description='Rows between two requests')
     camera_hz: float = Field(
@@ -108,19 +82,7 @@ class Arguments(Settings):
     view: bool = Field(
         False, description='Publish robot_description, /tf and the seam, for RViz and Foxglove'
     )
-    seed: int = Field(0, ge=0, description='Of the episodes and of the noise')
     realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the command thread')
-
-    @field_validator('policy')
-    @classmethod
-    def _kind(cls, value: str) -> str:
-        return check_kind(value)
-
-    @field_validator('delay_ms', mode='before')
-    @classmethod
-    def _latency(cls, value: Any) -> str:
-        parse_latency(value)
-        return str(value)
 
 
 @dataclass(frozen=True)
@@ -179,11 +141,7 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
             f'policy: embodiment:={robot} sim:=false policy_path:=FOLDER'
         )
         raise AsyncChunkingError(msg)
-    spec = PolicySpec(
-        description, arguments.policy, arguments.policy_path, arguments.policy_entry,
-        arguments.policy_url, arguments.policy_timeout_s,
-    )  # fmt: skip
-    policy = facts(spec)
+    policy = facts(PolicySpec(description, arguments))
     check_fit(policy, description)
     check_instruction(read_streams(policy, description), arguments.instruction)
     interval = arguments.execution_horizon or description.policy.execution_horizon
@@ -211,7 +169,7 @@ def _nodes(
     common: dict[str, Any] = {'embodiment': robot, 'sim': arguments.sim, 'autostart': True}
     if arguments.use_sim_time:  # Else it is left to whoever includes the launch file.
         common['use_sim_time'] = True
-    own = arguments.policy == PolicySpec.kind
+    own = arguments.policy == OWN_KIND
     folder = policy.title if own else arguments.policy_path
     if folder and Path(folder).expanduser().exists():
         folder = str(Path(folder).expanduser().resolve())
@@ -225,14 +183,8 @@ def _nodes(
         executor['activate'] = False
     if arguments.sim:  # Which moves its robot between two episodes, as little as that may be.
         executor['displaced'] = 0.001
-    drawing = {
-        'policy': arguments.policy, 'policy_path': folder, 'policy_entry': arguments.policy_entry,
-        'policy_url': arguments.policy_url, 'policy_timeout_s': arguments.policy_timeout_s,
-        'instruction': arguments.instruction, 'execution_horizon': interval,
-        'delay_ms': arguments.delay_ms, 'seed': arguments.seed, 'strategy': arguments.strategy,
-        'device': arguments.device, 'precision': arguments.precision,
-        'compile': arguments.compile,
-    }  # fmt: skip
+    drawing = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
+    drawing |= {'policy_path': folder, 'execution_horizon': interval}
     python = _found(arguments.policy_python)
     specs = [
         NodeSpec('delay_monitor_node', 'delay_monitor', common, respawn=True),

@@ -7,16 +7,13 @@ Those marked `RUNTIME` may be changed while the node is active, all others only 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from async_chunking.bringup.latency import parse_latency
 from async_chunking.delay import ESTIMATORS
-from async_chunking.policies.kinds import check_kind
+from async_chunking.policies.options import RUNTIME, InferenceOptions
 from async_chunking.settings import Settings
-
-RUNTIME: dict[str, Any] = {'runtime': True}
 
 # What every ROS node has, beside its own parameters.
 STANDARD = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
@@ -64,47 +61,14 @@ class ExecutorParameters(NodeParameters):
     lock_memory: bool = Field(False, description='Keep all memory in RAM')
 
 
-class PolicyParameters(NodeParameters):
+class PolicyParameters(NodeParameters, InferenceOptions):
     """Parameters of the policy node."""
 
-    policy: str = Field('checkpoint', description='Kind of policy, see docs/policies.md')
-    policy_path: str = Field('', description='Folder of checkpoints, or what the kind makes of it')
-    policy_entry: str = Field('', description='module:factory or file.py:factory of kind torch')
-    policy_url: str = Field('', description='Server of kind remote: ws://host:8000, gr00t://…')
-    policy_timeout_s: float = Field(2.0, gt=0.0, description='For an answer of a server [s]')
-    instruction: str = Field(
-        '', description='What the robot shall do, in words', json_schema_extra=RUNTIME
-    )
     execution_horizon: int = Field(
         0, ge=0, description="Rows between two requests [steps], 0 for the robot's own"
     )
-    delay_ms: str = Field(
-        '0',
-        description='Least response time, see async_chunking.bringup.latency [ms]',
-        json_schema_extra=RUNTIME,
-    )
-    seed: int = Field(0, ge=0, description='Of the noise that chunks are drawn from')
-    strategy: str = Field(
-        'naive', description='Of the requests that it answers to itself before it is active'
-    )
-    device: str = Field('cpu', description='Where the policy runs: cpu, cuda, cuda:1')
-    precision: Literal['float32', 'bfloat16', 'float16'] = Field(
-        'float32', description='Of the large weights and products of the policy'
-    )
-    compile: bool = Field(False, description='Compile the velocity with torch.compile')
     threads: int = Field(1, ge=1, description='CPU threads of the inference')
     max_observation_age_s: float = Field(0.5, gt=0.0, description='Older streams are refused [s]')
-
-    @field_validator('policy')
-    @classmethod
-    def _kind(cls, value: str) -> str:
-        return check_kind(value)
-
-    @field_validator('delay_ms', mode='before')
-    @classmethod
-    def _latency(cls, value: Any) -> str:
-        parse_latency(value)
-        return str(value)
 
 
 class DelayMonitorParameters(NodeParameters):

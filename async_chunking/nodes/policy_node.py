@@ -10,22 +10,23 @@ import numpy as np
 import torch
 from rclpy.qos import QoSProfile
 
-from async_chunking.bringup.latency import parse_latency
 from async_chunking.bringup.parameters import PolicyParameters
 from async_chunking.chunk import ChunkRequest as RequestValue
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.latency import parse_latency
 from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes import convert, diagnostics
 from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.observations.inputs import PolicyInputs, Samples
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.observations.streams import Sample
-from async_chunking.nodes.policy_setup import MEASURED, make_ready, open_source
+from async_chunking.nodes.policy_setup import MEASURED, make_ready
 from async_chunking.nodes.process import run
 from async_chunking.nodes.worker import Worker
 from async_chunking.policies.fit import check_instruction
+from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.responder import Answer
-from async_chunking.policies.source import PolicySource
+from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.robot.embodiment import Stream
 
 _PATIENCE = 10.0  # An inference in progress is waited for at most so long [s].
@@ -58,9 +59,7 @@ class PolicyNode(RobotNode):
         self._rng = np.random.default_rng(self.parameters.seed)
         robot = self.embodiment
         self._worker = Worker('inference', self._serve)
-        self._source = open_source(
-            self.parameters, robot, lambda: self._worker.stopping or self.interrupted()
-        )
+        self._source = open_policy(PolicySpec(robot, self.parameters, self._gives_up))
         try:
             self._ready = make_ready(self._source, self.parameters, robot)
             # Simulated time is not measured.
@@ -81,6 +80,9 @@ class PolicyNode(RobotNode):
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._last_refusal = self._too_slow = ''
         self.create_timer(1.0, self._diagnose)
+
+    def _gives_up(self) -> bool:
+        return self._worker.stopping or self.interrupted()
 
     def activate(self) -> None:
         """Start the inference thread; one that is still busy since before goes on."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from async_chunking.bringup.parameters import PolicyParameters
@@ -15,33 +14,15 @@ from async_chunking.policies.fit import (
     made_up,
     read_streams,
 )
-from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.placed import Placement
 from async_chunking.policies.responder import Responder
-from async_chunking.policies.source import PolicySource, PolicySpec
+from async_chunking.policies.source import PolicySource
 from async_chunking.policies.strategy_fit import Timing, check_strategy
 from async_chunking.robot.embodiment import Embodiment, Stream
 from async_chunking.strategies import resolve
 
 MEASURED = 'measured joints'  # A stream of the node's own, to translate actions with.
 _PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.
-
-
-def open_source(
-    parameters: PolicyParameters, robot: Embodiment, give_up: Callable[[], bool]
-) -> PolicySource:
-    """
-    Open the policy that the parameters name.
-
-    Raises:
-        AsyncChunkingError: It cannot be opened.
-    """
-    return open_policy(
-        PolicySpec(
-            robot, parameters.policy, parameters.policy_path, parameters.policy_entry,
-            parameters.policy_url, parameters.policy_timeout_s, give_up=give_up,
-        )
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from async_chunking import __version__
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.checkpoint.shipped import policy_directory
 from async_chunking.policies.checkpoint.sidecar import read_sidecar
-from async_chunking.policies.source import PolicySpec
+from async_chunking.policies.options import OWN_KIND
 from async_chunking.robot.embodiment import Embodiment
 
 _LIBRARIES = ('numpy', 'scipy', 'torch', 'mujoco', 'rosbags', 'ros-rclpy', 'rclpy')
@@ -99,7 +99,7 @@ class Snapshot:
         }))  # fmt: skip
 
     def _path_of(self, policy: Mapping[str, Any]) -> str:
-        own = self._robot.policy.path if policy.get('policy') == PolicySpec.kind else ''
+        own = self._robot.policy.path if policy.get('policy') == OWN_KIND else ''
         return policy.get('policy_path') or own
 
 

@@ -131,22 +131,22 @@ class EntrySource(PolicySource):
     """
 
     def __init__(self, spec: PolicySpec) -> None:
-        self.title = spec.entry
-        factory = _factory(spec.entry)
+        self.title = spec.options.policy_entry
+        factory = _factory(spec.options.policy_entry)
         try:
-            model = factory(spec.path)
+            model = factory(spec.options.policy_path)
         except AsyncChunkingError:
             raise
         except Exception as error:  # Whatever foreign code raises.
-            msg = f'{spec.entry}({spec.path!r}) failed: {error!r}'
+            msg = f'{spec.options.policy_entry}({spec.options.policy_path!r}) failed: {error!r}'
             raise EntryError(msg) from error
-        self._policy = adapt(model, spec.entry)
+        self._policy = adapt(model, spec.options.policy_entry)
         self._weak = getattr(model, 'weak', None)
         self.horizon = self._policy.horizon
         self.action_dim = self._policy.action_dim
         self.observation_steps = getattr(model, 'observation_steps', 1)
         self.expects: Mapping[str, tuple[int, ...]] = dict(getattr(model, 'expects', {}))
-        offers = self._policy.offers | corrector_offers(spec.path)
+        offers = self._policy.offers | corrector_offers(spec.options.policy_path)
         self.offers = offers | ({'weak_policy'} if self._weak is not None else set())
         self._policy.offers = self.offers
 

@@ -12,15 +12,15 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.fit import Facts, facts_of
 from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.options import OWN_KIND, PolicyOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.robot.embodiment import Embodiment
 
-_ASKED = ('kind', 'path', 'entry', 'url', 'timeout_s')
 _USER_ERROR = 2
 
 
@@ -31,17 +31,20 @@ def facts(spec: PolicySpec) -> Facts:
     Raises:
         AsyncChunkingError: It cannot be had; says why.
     """
-    if spec.kind == PolicySpec.kind:
+    if spec.options.policy == OWN_KIND:
         return facts_of(open_policy(spec))
-    question = {key: getattr(spec, key) for key in _ASKED}
-    question['robot'] = spec.robot.model_dump(mode='json')
+    question = {
+        'robot': spec.robot.model_dump(mode='json'),
+        'options': PolicyOptions.model_dump(spec.options, include=set(PolicyOptions.model_fields)),
+    }
     command = [sys.executable, '-m', __name__]
     done = subprocess.run(
         command, input=json.dumps(question), capture_output=True, text=True, check=False
     )
     if done.returncode:
         text = done.stderr.strip()
-        shown = text if done.returncode == _USER_ERROR else f'policy {spec.kind}: {text[-2000:]}'
+        kind = spec.options.policy
+        shown = text if done.returncode == _USER_ERROR else f'policy {kind}: {text[-2000:]}'
         raise AsyncChunkingError(shown)
     found = json.loads(done.stdout.splitlines()[-1])
     found['offers'] = frozenset(found['offers'])
@@ -54,9 +57,10 @@ def facts(spec: PolicySpec) -> Facts:
 def main() -> int:
     """Answer the question on standard input."""
     question = json.loads(sys.stdin.read())
-    robot = Embodiment.model_validate(question.pop('robot'))
+    robot = Embodiment.model_validate(question['robot'])
+    options = PolicyOptions.model_validate(question['options'])
     try:
-        source = open_policy(replace(PolicySpec(robot), **question))
+        source = open_policy(PolicySpec(robot, options))
     except AsyncChunkingError as error:
         sys.stderr.write(str(error))
         return _USER_ERROR

@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.settings import unknown
 from async_chunking.strategies import CORRECTORS, RECIPES
+
+if TYPE_CHECKING:
+    from async_chunking.policies.source import PolicySource, PolicySpec
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,11 @@ def open_policy(spec: PolicySpec) -> PolicySource:
     Raises:
         AsyncChunkingError: The kind is unknown, or the policy cannot be had; says why.
     """
-    check_kind(spec.kind)
-    module, _, name = KINDS[spec.kind].entry.partition(':')
+    kind = KINDS[spec.options.policy]
+    module, _, name = kind.entry.partition(':')
     try:
         function = getattr(import_module(f'async_chunking.policies.{module}'), name)
     except ModuleNotFoundError as error:
-        msg = f'policy:={spec.kind} is {KINDS[spec.kind].summary}; {error.name} is not installed'
+        msg = f'policy:={spec.options.policy} is {kind.summary}; {error.name} is not installed'
         raise AsyncChunkingError(msg) from error
     return function(spec)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from async_chunking.policies.options import PolicyOptions
 from async_chunking.strategies import Strategy
 
 if TYPE_CHECKING:
@@ -26,24 +27,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PolicySpec:
     """
-    Which policy, and for whom: the parameters of the policy node that concern it.
+    Which policy, and for whom.
 
     Attributes:
         robot: Whose streams are observed and whose joints are driven.
-        kind: Of `kinds.KINDS`.
-        path: Folder of checkpoints; of correctors for kinds that need no checkpoint.
-        entry: 'module:factory' or 'file.py:factory'.
-        url: Of a server.
-        timeout_s: For one answer of a server [s].
+        options: What was asked for. `policy_path` is the folder of correctors for kinds that need
+            no checkpoint.
         give_up: Asked while waiting; true ends the wait.
     """
 
     robot: Embodiment
-    kind: str = 'checkpoint'
-    path: str = ''
-    entry: str = ''
-    url: str = ''
-    timeout_s: float = 1.0
+    options: PolicyOptions = field(default_factory=PolicyOptions)
     give_up: Callable[[], bool] = field(default=lambda: False, compare=False)
 
 

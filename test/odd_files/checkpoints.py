@@ -13,6 +13,7 @@ import lerobot_files
 
 from async_chunking.policies.checkpoint.shipped import SHIPPED
 from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.robot.embodiment import load
 from odd_files import Case
@@ -31,7 +32,9 @@ def lerobot(config: dict[str, Any] | None = None, **files: Any) -> Callable[[Pat
 
 def _opened(kind: str) -> Callable[[Path], str]:
     def ask(folder: Path) -> str:
-        spec = PolicySpec(load('viperx'), kind, str(folder / 'policy'))
+        spec = PolicySpec(
+            load('viperx'), PolicyOptions(policy=kind, policy_path=str(folder / 'policy'))
+        )
         source = open_policy(spec)
         return f'{source.horizon} rows of {source.action_dim}'
 

@@ -189,4 +189,4 @@ def load_corrector(path: str, name: str) -> A2C2:
 
 def open_policy(spec: PolicySpec) -> PolicyDirectory:
     """Return the folder at a path, or the robot's own if none is given."""
-    return PolicyDirectory(policy_directory(spec.path or spec.robot.policy.path))
+    return PolicyDirectory(policy_directory(spec.options.policy_path or spec.robot.policy.path))

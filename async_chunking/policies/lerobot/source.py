@@ -43,9 +43,9 @@ class LeRobotSource(LeRobotCheckpoint, PolicySource):
 
 def open_policy(spec: PolicySpec) -> LeRobotSource:
     """Return the checkpoint at a path."""
-    if not spec.path:
+    if not spec.options.policy_path:
         msg = 'policy:=lerobot needs policy_path:=FOLDER, a checkpoint saved by LeRobot'
         raise CheckpointError(msg)
-    source = LeRobotSource(spec.path)
+    source = LeRobotSource(spec.options.policy_path)
     source.check()
     return source

@@ -42,9 +42,9 @@ _BACK_OFF_S = 0.5  # From a connection that failed to the next try [s].
 
 # Scheme of an address -> its server.
 SERVERS: dict[str, Callable[[PolicySpec, str], Server]] = {
-    'ws': lambda spec, token: OpenpiServer(spec.url, token),
-    'wss': lambda spec, token: OpenpiServer(spec.url, token),
-    'gr00t': lambda spec, token: Gr00tServer(spec.url, spec.robot, token),
+    'ws': lambda spec, token: OpenpiServer(spec.options.policy_url, token),
+    'wss': lambda spec, token: OpenpiServer(spec.options.policy_url, token),
+    'gr00t': lambda spec, token: Gr00tServer(spec.options.policy_url, spec.robot, token),
 }
 
 
@@ -66,11 +66,11 @@ class RemoteSource(PolicySource):
     expects: Mapping[str, tuple[int, ...]] = {}  # What it does not like, it says.
 
     def __init__(self, spec: PolicySpec) -> None:
-        self.title = spec.url
+        self.title = spec.options.policy_url
         self._spec = spec
-        scheme = spec.url.partition('://')[0]
-        if scheme not in SERVERS or '://' not in spec.url:
-            msg = f"policy_url '{spec.url}' must begin with one of: "
+        scheme = spec.options.policy_url.partition('://')[0]
+        if scheme not in SERVERS or '://' not in spec.options.policy_url:
+            msg = f"policy_url '{spec.options.policy_url}' must begin with one of: "
             raise RemoteError(msg + ', '.join(f'{name}://' for name in SERVERS))
         self._server = SERVERS[scheme](spec, os.environ.get(TOKEN_VARIABLE, ''))
         self._counts = Counter(timeouts=0, errors=0)
@@ -82,7 +82,7 @@ class RemoteSource(PolicySource):
             self.close()
             raise
         self._shape = self.horizon, self.action_dim
-        self.offers = corrector_offers(spec.path)
+        self.offers = corrector_offers(spec.options.policy_path)
 
     def policy_for(self, strategy: Strategy, device: torch.device | str = 'cpu') -> RemotePolicy:
         """Return the policy; the server chose its device."""
@@ -100,7 +100,7 @@ class RemoteSource(PolicySource):
         Raises:
             RemoteError: There is none in time; the next call tries again, on a new connection.
         """
-        wait = Wait(seconds or self._spec.timeout_s, self._spec.give_up)
+        wait = Wait(seconds or self._spec.options.policy_timeout_s, self._spec.give_up)
         try:
             while (left := self._not_before - time.monotonic()) > 0.0:
                 time.sleep(min(left, wait.slice()))
