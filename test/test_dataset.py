@@ -69,6 +69,35 @@ def test_numbers_of_any_shape_are_read_and_the_rest_is_named(tmp_path: Path):
     assert data.left_alone == ('observation.word',)
 
 
+def test_rows_count_by_their_index_in_whatever_order_they_were_written(tmp_path: Path):
+    def shuffle(table: dict) -> None:
+        order = np.random.default_rng(0).permutation(len(table['action']))
+        for name, rows in table.items():
+            table[name] = [rows[i] for i in order]
+
+    written, shuffled = (
+        read_demonstrations(demonstrations.write(tmp_path / name, change))
+        for name, change in (('a', None), ('b', shuffle))
+    )
+    np.testing.assert_array_equal(shuffled.actions, written.actions)
+    assert shuffled.facts == written.facts
+
+
+def test_the_fingerprint_follows_where_episodes_end(tmp_path: Path):
+    def join(table: dict) -> None:
+        """Make one episode of the first two."""
+        for row, episode in enumerate(table['episode_index']):
+            if episode == 1:
+                table['episode_index'][row] = 0
+                table['frame_index'][row] += 30
+                table['timestamp'][row] += 30 / 50.0
+
+    one = read_demonstrations(demonstrations.write(tmp_path / 'a')).facts
+    two = read_demonstrations(demonstrations.write(tmp_path / 'b', join)).facts
+    assert (one.episodes, two.episodes, one.frames) == (4, 3, two.frames)
+    assert one.fingerprint != two.fingerprint
+
+
 def test_the_fingerprint_follows_the_numbers_not_the_place(tmp_path: Path):
     def nudge(table: dict) -> None:
         table['action'][3][0] += 1e-3
