@@ -46,6 +46,9 @@ def environment() -> dict[str, str]:
         ours = [path for path in (_BUILT, sys.prefix) if os.path.isdir(path) and path not in old]
         variables['AMENT_PREFIX_PATH'] = os.pathsep.join(ours + old)
         variables.setdefault('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
+        name = _read(os.path.join(sys.prefix, 'share', 'ros_distro'))  # `make setup` writes it.
+        if name:
+            variables['ROS_DISTRO'] = name
     return variables
 
 
@@ -56,6 +59,14 @@ def origin() -> str:
         return 'sourced'
     index = os.path.join(sys.prefix, 'share', 'ament_index', 'resource_index', 'packages')
     return 'wheels' if os.path.exists(os.path.join(index, 'rclpy')) else 'none'
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding='ascii') as file:
+            return file.read().strip()
+    except OSError:
+        return ''
 
 
 def _split(paths: str | None) -> list[str]:

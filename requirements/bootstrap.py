@@ -47,7 +47,7 @@ def main() -> int:
     for name, stage, inputs in (
         ('dependencies', install_dependencies, dependency_inputs(distro)),
         ('build', build_package, build_inputs(distro)),
-        ('package', install_package, package_inputs()),
+        ('package', install_package, package_inputs(distro)),
     ):
         want = digest(inputs)
         if done.get(name) == want:
@@ -101,10 +101,10 @@ def build_inputs(distro: str) -> list:
     return [distro, present, *names, ROOT / 'CMakeLists.txt', ROOT / 'package.xml', *messages]
 
 
-def package_inputs() -> list:
+def package_inputs(distro: str) -> list:
     """What the entry in .venv depends on."""
     names = ('setup.py', 'setup.cfg', 'pyproject.toml', 'package.xml')
-    return [ROOT / name for name in names]
+    return [distro, *(ROOT / name for name in names)]
 
 
 def install_dependencies(distro: str) -> None:
@@ -146,9 +146,10 @@ def build_package(distro: str) -> None:
     note.write_text(made)
 
 
-def install_package(_: str) -> None:
+def install_package(distro: str) -> None:
     """Put the source tree, the built messages and the console entry into .venv."""
     pip('install', '--no-deps', '--no-build-isolation', '--editable', ROOT)
+    (VENV / 'share' / 'ros_distro').write_text(f'{distro}\n')
     purelib = site_packages()
     built = ROOT / 'install' / 'async_chunking' / purelib.relative_to(VENV)
     # Python runs this at start, so rclpy works in any process of .venv with nothing sourced.

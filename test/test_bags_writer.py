@@ -56,6 +56,16 @@ def test_what_was_written_can_be_read_by_others(tmp_path):
     assert count(tmp_path / 'bag') == (10, [])
 
 
+@pytest.mark.parametrize(('distro', 'named'), [('jazzy', 'jazzy'), ('', 'rosbags')])
+def test_a_recording_names_the_distribution_that_made_it(tmp_path, monkeypatch, distro, named):
+    monkeypatch.setenv('ROS_DISTRO', distro)
+    with BagWriter(tmp_path / 'bag') as writer:
+        writer.add('/text', KIND)
+        writer.write('/text', 100, text(1))
+    assert f'ros_distro: {named}\n' in (tmp_path / 'bag' / 'metadata.yaml').read_text()
+    assert count(tmp_path / 'bag') == (1, [])
+
+
 def test_an_existing_folder_is_not_overwritten(tmp_path):
     (tmp_path / 'bag').mkdir()
     with pytest.raises(BagError, match=r'cannot record to .*exists already'):

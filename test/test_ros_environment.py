@@ -55,6 +55,12 @@ def test_without_ros_nothing_is_added(tmp_path: Path, monkeypatch) -> None:
     assert ros_environment.environment() == dict(os.environ)
 
 
+def test_the_distribution_of_the_wheels_is_known(wheels: Path, monkeypatch) -> None:
+    monkeypatch.setenv('ROS_DISTRO', 'humble')  # That of another shell, which is not in use.
+    (wheels / 'share' / 'ros_distro').write_text('jazzy\n')
+    assert ros_environment.environment()['ROS_DISTRO'] == 'jazzy'
+
+
 def test_wheels_and_built_messages_become_the_prefix(wheels: Path) -> None:
     assert ros_environment.environment()['AMENT_PREFIX_PATH'] == str(wheels)
     (wheels / 'install').mkdir()

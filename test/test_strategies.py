@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,12 +19,15 @@ from async_chunking.policies.checkpoint.shipped import SHIPPED
 from async_chunking.policies.responder import Answer, Responder
 from async_chunking.samplers.bid import Bid, BidFull
 from async_chunking.samplers.combinations import remac_bid
+from async_chunking.samplers.inversion import GRIDS
 from async_chunking.samplers.paint import Paint, PaintOptim
 from async_chunking.samplers.plain import Plain
-from async_chunking.samplers.remac import Remac
+from async_chunking.samplers.prefix import SCHEDULES
+from async_chunking.samplers.remac import STARTS, Remac
 from async_chunking.samplers.rtc import Rtc
-from async_chunking.samplers.vlash import Vlash
-from async_chunking.strategies import SAMPLERS, STRATEGIES, resolve
+from async_chunking.samplers.vlash import MODES, Vlash
+from async_chunking.strategies import NAMES, SAMPLERS, STRATEGIES, constants, resolve
+from async_chunking.strategies.constants import CHOICES, CONSTANTS
 
 
 def test_names_of_the_table_have_the_defaults_of_the_papers() -> None:
@@ -83,6 +88,21 @@ def test_each_constant_goes_where_it_is_known() -> None:
 def test_mistakes_are_named_before_anything_runs(name: str, problem: str) -> None:
     with pytest.raises(StrategyError, match=problem):
         resolve(name).load_sampler()
+    with pytest.raises(StrategyError):  # Also where torch is not.
+        resolve(name).check_constants()
+
+
+def test_the_constants_that_are_known_without_torch_are_those_of_the_samplers() -> None:
+    entries = {entry.entry: entry for entry in SAMPLERS.values()}
+    assert entries.keys() == CONSTANTS.keys()
+    for name, entry in entries.items():
+        assert CONSTANTS[name] == constants(replace(entry, options={}).load()), name
+    words = {'grid': GRIDS, 'schedule': SCHEDULES, 'start': STARTS, 'mode': MODES}
+    assert words == CHOICES
+    for name in NAMES:
+        resolve(name).check_constants()
+    resolve('vlash:mode=delta:quantization=2').check_constants()
+    resolve('paint:num_steps=10+ensemble:decay=0.5').check_constants()
 
 
 def test_a_merger_checks_its_own() -> None:

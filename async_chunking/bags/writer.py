@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,8 @@ from rosbags.interfaces import Qos
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from async_chunking.bags.definitions import BagError, store_for
+
+_DISTRO = 'ros_distro'
 
 
 class BagWriter:
@@ -27,6 +30,7 @@ class BagWriter:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
             self._writer.open()
@@ -80,9 +84,18 @@ class BagWriter:
         """
         try:
             self._writer.close()
+            self._name_distribution()
         except OSError:
             self.abort()
             raise
+
+    def _name_distribution(self) -> None:
+        """Say in metadata.yaml which ROS 2 wrote the messages; the library names itself."""
+        distribution = os.environ.get('ROS_DISTRO')
+        if distribution:
+            file = self._path / 'metadata.yaml'
+            text = file.read_text(encoding='utf-8')
+            file.write_text(text.replace(f'{_DISTRO}: rosbags', f'{_DISTRO}: {distribution}'))
 
     def abort(self) -> None:
         """Leave the file as it is."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,10 +29,10 @@ from async_chunking.policies.fit import (
 )
 from async_chunking.policies.options import OWN_KIND, InferenceOptions
 from async_chunking.policies.source import PolicySpec
-from async_chunking.policies.strategy_fit import Timing, check_strategy, first_served
+from async_chunking.policies.strategy_fit import Timing, check_strategy
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.settings import validated
-from async_chunking.strategies import AUTO, Strategy, resolve
+from async_chunking.strategies import resolve
 
 
 class Arguments(InferenceOptions):
@@ -146,25 +145,14 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     check_instruction(read_streams(policy, description), arguments.instruction)
     interval = arguments.execution_horizon or description.policy.execution_horizon
     delay_s = parse_latency(arguments.delay_ms).typical
+    strategy = resolve(arguments.strategy)
+    strategy.check_constants()
     timing = Timing(interval, delay_s, description.policy.policy_rate_hz)
-    if arguments.strategy == AUTO:
-        strategy = first_served(policy, description.action_modes, timing)
-        arguments = arguments.model_copy(update={'strategy': strategy.name})
-    else:
-        strategy = resolve(arguments.strategy)
-        _check_constants(strategy)
-        check_strategy(strategy, policy, description.action_modes, timing)
+    check_strategy(strategy, policy, description.action_modes, timing)
     nodes = _nodes(robot, arguments, description, policy, interval)
     nodes = overridden(nodes, arguments.namespace, arguments.params_file)
     here = tuple(node for node in nodes if arguments.only in ('', _side(node)))
     return Bringup(description, policy, arguments, here)
-
-
-def _check_constants(strategy: Strategy) -> None:
-    """Refuse constants that a strategy does not have; a sampler's only where torch is."""
-    strategy.load_merger()
-    if strategy.constants and find_spec('torch'):
-        strategy.load_sampler()
 
 
 def _nodes(

@@ -12,10 +12,8 @@ Numpy tier: samplers are named here and imported only where they run.
 from async_chunking.strategies.names import resolve
 from async_chunking.strategies.strategy import PLAIN, SamplerEntry, Strategy, constants
 from async_chunking.strategies.table import (
-    AUTO,
     COMBINATIONS,
     CORRECTORS,
-    DEFAULTS,
     NAMES,
     NEEDS,
     RECIPES,
@@ -24,6 +22,6 @@ from async_chunking.strategies.table import (
 )
 
 __all__ = [
-    'AUTO', 'COMBINATIONS', 'CORRECTORS', 'DEFAULTS', 'NAMES', 'NEEDS', 'PLAIN', 'RECIPES',
-    'SAMPLERS', 'STRATEGIES', 'SamplerEntry', 'Strategy', 'constants', 'resolve',
+    'COMBINATIONS', 'CORRECTORS', 'NAMES', 'NEEDS', 'PLAIN', 'RECIPES', 'SAMPLERS', 'STRATEGIES',
+    'SamplerEntry', 'Strategy', 'constants', 'resolve',
 ]  # fmt: skip

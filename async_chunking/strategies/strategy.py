@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from async_chunking.errors import StrategyError
+from async_chunking.strategies.constants import CHOICES, CONSTANTS, LEAST
 
 if TYPE_CHECKING:
     from async_chunking.mergers import Merger
@@ -108,6 +109,22 @@ class Strategy:
         """Whether the robot rests while it waits for a chunk."""
         return self._merger().waits
 
+    def check_constants(self) -> None:
+        """Refuse what a sampler or merger does not have; imports no torch.
+
+        Raises:
+            StrategyError: There is no such constant, or it cannot have such a value.
+        """
+        of_merger = constants(self.load_merger())
+        mine = {name: text for name, text in self.constants if name not in of_merger}
+        known = {**CONSTANTS[self.sampler.entry], **self.sampler.options}
+        for name, value in _parsed(known, mine, self).items():
+            choices, least = CHOICES.get(name, (value,)), LEAST.get(name, value)
+            if value not in choices or value < least:
+                allowed = ', '.join(map(str, choices)) if name in CHOICES else f'{least} or more'
+                msg = f"strategy '{self.name}': {name} must be {allowed}, not '{value}'"
+                raise StrategyError(msg)
+
     def load_sampler(self) -> Sampler:
         """Build the sampler with the constants that the merger does not have; imports torch.
 
@@ -142,7 +159,14 @@ def constants(value: Any) -> dict[str, bool | int | float | str]:
 
 def _with(value: Any, texts: Mapping[str, str], strategy: Strategy) -> Any:
     """Return a sampler or merger with constants given as text."""
-    known, changed = constants(value), {}
+    return replace(value, **_parsed(constants(value), texts, strategy))
+
+
+def _parsed(
+    known: Mapping[str, Any], texts: Mapping[str, str], strategy: Strategy
+) -> dict[str, Any]:
+    """Return constants given as text as what they are, by their defaults."""
+    changed: dict[str, Any] = {}
     for name, text in texts.items():
         if name not in known:
             listed = ', '.join(f'{key}={default}' for key, default in known.items()) or 'none'
@@ -158,4 +182,4 @@ def _with(value: Any, texts: Mapping[str, str], strategy: Strategy) -> Any:
             words = {bool: 'true or false', int: 'a whole number from 0', float: 'a number from 0'}
             msg = f"strategy '{strategy.name}': {name} must be {words[kind]}, not '{text}'"
             raise StrategyError(msg)
-    return replace(value, **changed)
+    return changed

@@ -35,7 +35,7 @@ class TtRtcConfig(TrainConfig):
     delays: Literal['uniform', 'exponential'] = 'uniform'
 
 
-class TtRtcRecipe(FlowRecipe):
+class TtRtc(FlowRecipe):
     """Fine-tune a flow policy behind clean prefixes."""
 
     name = 'tt_rtc'

@@ -38,7 +38,7 @@ class VlashConfig(TrainConfig):
     shared: bool = False
 
 
-class VlashRecipe(FlowRecipe):
+class Vlash(FlowRecipe):
     """Fine-tune a flow policy from future states."""
 
     name = 'vlash'

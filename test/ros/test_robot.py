@@ -251,16 +251,11 @@ def test_a_strategy_is_changed_at_run_time_and_a_wrong_one_refused(robot: Robot)
     refused = robot.set_strategy('bid_full+remac')
     assert not refused.successful
 
-    # The executor does not know the samplers' constants; the policy does.
-    robot.set_strategy('paint:grid=none')
-    robot.until(lambda: robot.requests[-1].strategy == 'paint:grid=none', 'a request for it')
-    asked = robot.requests[-1].request_id
-    robot.until(
-        lambda: (
-            robot.requests[-1].request_id > asked and robot.requests[-1].strategy == 'ensemble'
-        ),
-        'the strategy before it',
-    )
+    for name in ('paint:grid=none', 'paint:foo=1', 'bid:samples=0', 'rtc:schedule=cosine'):
+        refused = robot.set_strategy(name)
+        assert not refused.successful, name
+        assert 'must be' in refused.reason or 'has no constant' in refused.reason
+    assert robot.steps[-1].strategy == 'ensemble'  # The plan goes on.
     assert robot.set_strategy('naive').successful
     robot.until(lambda: robot.steps[-1].strategy == 'naive', 'the old strategy')
 

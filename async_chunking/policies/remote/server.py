@@ -32,7 +32,7 @@ class GivenUp(AsyncChunkingError):
     """Nobody wants the answer any more; no fault of the server."""
 
 
-class AnswerWait:
+class Wait:
     """How long to wait for one answer, and whether anybody still wants it.
 
     Args:
@@ -62,13 +62,13 @@ class AnswerWait:
             raise NoAnswer(msg)
         return min(left, _SLICE)
 
-    def at_most(self, seconds: float) -> AnswerWait:
+    def at_most(self, seconds: float) -> Wait:
         """Return a wait that ends with this one, or in some seconds if that is earlier."""
         left = self._deadline - time.monotonic()
-        return AnswerWait(min(left, seconds), self._give_up)
+        return Wait(min(left, seconds), self._give_up)
 
 
-class PolicyServer(ABC):
+class Server(ABC):
     """
     A policy behind a socket.
 
@@ -79,7 +79,7 @@ class PolicyServer(ABC):
     counters: Counter[str]
 
     @abstractmethod
-    def chunk(self, observation: Mapping[str, Any], wait: AnswerWait) -> np.ndarray:
+    def chunk(self, observation: Mapping[str, Any], wait: Wait) -> np.ndarray:
         """
         Return actions [H, D].
 
