@@ -44,6 +44,9 @@ def save(path: Path, config: Any) -> Path:
 
     torch.manual_seed(0)
     policy = get_policy_class(config.type)(config)
+    for layer in policy.modules():  # π0.5 would begin blind to its flow time.
+        if getattr(layer, 'cond_dim', None) is not None:
+            torch.nn.init.normal_(layer.dense.weight, std=0.3)
     for part in make_pre_post_processors(config, dataset_stats=statistics()):
         part.save_pretrained(path)
     policy.save_pretrained(path)

@@ -44,7 +44,8 @@ class Pi0Shaped(nn.Module):
         self.expert = GemmaModel(GemmaConfig(**_GEMMA, hidden_size=20, intermediate_size=40))
         self.state_in = nn.Linear(4, 20)
         self.actions_in = nn.Linear(WIDE, 20)
-        self.time_in = nn.Linear(8, 20)
+        self.action_time_mlp_in = nn.Linear(40, 20)
+        self.config = SimpleNamespace(min_period=4e-3, max_period=4.0)
         self.actions_out = nn.Linear(20, WIDE)
         self.prefixes = 0
 
@@ -57,9 +58,9 @@ class Pi0Shaped(nn.Module):
         return torch.cat([seen, said], 1), torch.cat([there, mask], 1)
 
     def embed_suffix(self, state: Tensor, x: Tensor, time: Tensor) -> Tensor:
-        waves = time[:, None] * torch.tensor([1.0, 3.0, 9.0, 27.0])
-        when = self.time_in(torch.cat([waves.sin(), waves.cos()], -1))[:, None]
-        return torch.cat([self.state_in(state)[:, None], self.actions_in(x) + when], 1)
+        when = create_sinusoidal_pos_embedding(time, 20, 4e-3, 4.0, device=x.device)
+        rows = torch.cat([self.actions_in(x), when[:, None].expand(-1, x.shape[1], -1)], -1)
+        return torch.cat([self.state_in(state)[:, None], self.action_time_mlp_in(rows)], 1)
 
     def prefill(self, prefix: Tensor, mask: Tensor) -> Any:
         from transformers import DynamicCache
@@ -95,6 +96,15 @@ class Pi0Shaped(nn.Module):
         models = [self.paligemma.language_model, self.expert]
         _, out = _run(models, [prefix, suffix], positions, allowed)
         return self.actions_out(self.expert.norm(out)[:, 1:])
+
+
+def create_sinusoidal_pos_embedding(
+    time: Tensor, width: int, min_period: float, max_period: float, device: Any
+) -> Tensor:
+    """Return sines and cosines [B, width] of times [B], under LeRobot's name for them."""
+    share = torch.linspace(0.0, 1.0, width // 2, device=device)
+    waves = time[:, None] * 2 * math.pi / (min_period * (max_period / min_period) ** share)
+    return torch.cat([waves.sin(), waves.cos()], -1)
 
 
 def _causal_state(rows: int) -> Tensor:

@@ -36,7 +36,7 @@ from async_chunking.samplers.rtc import Rtc
 from async_chunking.strategies import SAMPLERS, STRATEGIES
 
 NAIVE = STRATEGIES['naive']
-FLOW = {'velocity', 'gradients'}
+FLOW = {'velocity', 'gradients', 'per_token_time'}
 SHAPES = {
     'observation.state': (DIM,), 'observation.environment_state': (7,), CAMERA: (*IMAGE, 3),
     'task': (),
@@ -287,6 +287,30 @@ def test_the_cached_velocity_is_that_of_lerobots_training_pass(
     torch.testing.assert_close(found, -seen[0], rtol=1e-3, atol=1e-4)
 
 
+def test_equal_times_of_rows_are_the_time_of_all(flow: FlowPolicy) -> None:
+    x = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(6))
+    encoding, once = flow.repeat(flow.encode(observation()), 2), torch.tensor([0.3, 0.8])
+    found = flow.velocity(x, once[:, None].expand(-1, 16), encoding)
+    torch.testing.assert_close(found, flow.velocity(x, once, encoding), rtol=1e-4, atol=1e-5)
+
+
+def test_the_time_of_a_row_is_seen_in_its_direction(flow: FlowPolicy) -> None:
+    x = torch.randn(1, 16, 32, generator=torch.Generator().manual_seed(6))
+    encoding, times = flow.encode(observation()), torch.full((1, 16), 0.3)
+    times[:, :3] = 1.0
+    found = flow.velocity(x, times, encoding)
+    for other in (1.0 - times, times.flip(1), torch.full_like(times, 0.3)):
+        assert (flow.velocity(x, other, encoding) - found).abs().max() > 1e-4
+
+
+def test_a_prefix_at_the_end_of_its_time_is_kept(flow: FlowPolicy) -> None:
+    plan = 0.1 + 0.01 * torch.rand(1, 8, DIM, generator=torch.Generator().manual_seed(1))
+    drawn = sample_chunk(
+        flow, SAMPLERS['tt_rtc'].load(), observation(), Boundary(plan, 3, 4), torch.Generator()
+    )
+    torch.testing.assert_close(drawn.actions[:, :3], plan[:, :3])
+
+
 def expected_numbers(kind: str, actions: Tensor) -> Tensor:
     stats = lerobot_tiny.statistics()['action']
     if kind == 'pi05':
@@ -363,6 +387,38 @@ def test_weights_that_would_stay_random_are_refused(
     save_file(weights, path / 'model.safetensors')
     with pytest.raises(CheckpointError, match=r'lacks model\.action_out_proj\.weight \[32, 24\]'):
         LeRobotSource(path).policy_for(NAIVE)
+
+
+@pytest.mark.parametrize('kind', ['pi0', 'pi05'])
+def test_official_weights_lack_words_that_are_tied_to_the_head(
+    made: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = changed(made(kind), tmp_path / 'official')
+    weights = load_file(path / 'model.safetensors')
+    inside = 'model.paligemma_with_expert.paligemma.'
+    head, words = f'{inside}lm_head.weight', f'{inside}model.language_model.embed_tokens.weight'
+    del weights[words]
+    save_file(weights, path / 'model.safetensors')
+    policy = LeRobotSource(path).policy_for(NAIVE)
+    loaded = policy.networks()[0].model.paligemma_with_expert.paligemma
+    torch.testing.assert_close(
+        loaded.model.language_model.embed_tokens.weight, weights[head], rtol=0, atol=0
+    )
+    del weights[head]
+    save_file(weights, path / 'model.safetensors')
+    with pytest.raises(CheckpointError, match='lacks'):
+        LeRobotSource(path).policy_for(NAIVE)
+
+
+def test_a_checkpoint_that_lerobot_trained_behind_prefixes_serves_tt_rtc(
+    made: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = LeRobotSource(changed(made('pi05'), tmp_path / 'rtc', rtc_training_max_delay=4))
+    found = answer(Responder(source), source, 'tt_rtc')
+    assert not found.refusal
+    np.testing.assert_allclose(found.actions[:3], 0.1, atol=1e-5)
 
 
 def test_weights_of_another_shape_are_refused(made: Callable[[str], Path], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from async_chunking.policies.reversed import Reversed
 from async_chunking.samplers.base import sample_chunk
 from async_chunking.strategies import SAMPLERS
 
-OFFERS = frozenset({'velocity', 'gradients'})
+OFFERS = frozenset({'velocity', 'gradients', 'per_token_time'})
 
 
 @pytest.fixture(scope='module')
@@ -175,3 +175,30 @@ def test_a_missing_stream_and_a_wrong_size_are_named(policy: FlowPolicy) -> None
         policy.encode({**observation, STATE: torch.zeros(1, 5)})
     with pytest.raises(ObservationError, match=r'\[16, 16, 3\].*\[8, 16, 3\]'):
         policy.encode({**observation, CAMERA: observation[CAMERA][:, :8]})
+
+
+def test_equal_times_of_rows_are_the_time_of_all(policy: FlowPolicy) -> None:
+    encoding, x = policy.encode(pi0_shaped.observation(2)), noise(2)
+    once = torch.tensor([0.3, 0.8])
+    found = policy.velocity(x, once[:, None].expand(-1, HORIZON), encoding)
+    torch.testing.assert_close(found, policy.velocity(x, once, encoding), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(policy.velocity(x, once, encoding), found, rtol=1e-5, atol=1e-6)
+
+
+def test_the_time_of_a_row_is_seen_in_its_direction(
+    policy: FlowPolicy, foreign: Pi0ShapedPolicy
+) -> None:
+    encoding, x = policy.encode(pi0_shaped.observation()), noise()
+    times = torch.full((1, HORIZON), 0.3)
+    times[:, :2] = 1.0
+    found = policy.velocity(x, times, encoding)
+    for other in (1.0 - times, times.flip(1), torch.full_like(times, 0.3)):
+        assert (policy.velocity(x, other, encoding) - found).abs().max() > 1e-4
+    free = torch.full((1, 0, DIM), 0.0)
+    plan = torch.full((1, 4, DIM), 0.3)
+    for boundary, held in ((Boundary(free, 0, 2), 0), (Boundary(plan, 2, 2), 2)):
+        drawn = sample_chunk(
+            policy, SAMPLERS['tt_rtc'].load(), pi0_shaped.observation(), boundary,
+            torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        torch.testing.assert_close(drawn.actions[:, :held], plan[:, :held])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def write(folder: Path, config: Any) -> Path:
 def test_a_flow_policy_tells_its_shapes(tmp_path: Path) -> None:
     source = LeRobotSource(write(tmp_path, PI0))
     assert (source.horizon, source.action_dim, source.num_steps) == (50, 14, 10)
-    assert source.offers == {'velocity', 'gradients'}
+    assert source.offers == {'velocity', 'gradients', 'per_token_time'}
+    assert not source.delays
     assert source.expects == {
         'observation.state': (14,), 'observation.images.top': (480, 640, 3), 'task': (),
     }  # fmt: skip
@@ -166,3 +168,46 @@ def test_a_robot_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) 
         describe('viperx_bimanual', refused)
     with pytest.raises(AsyncChunkingError, match=r'horizon of 50 rows is too short.*delay 60'):
         describe('viperx_bimanual', {**given, 'delay_ms': 1200})
+
+
+HOSTILE = [
+    ({'class': 'subprocess.Popen', 'config': {'args': ['touch', '{mark}']}}, 'names a class'),
+    (
+        {'registry_name': 'normalizer_processor', 'class': 'subprocess.Popen', 'config': {}},
+        'names a class',
+    ),
+    (
+        {'registry_name': 'action_tokenizer_processor', 'config': {}},
+        "'action_tokenizer_processor'",
+    ),
+    ({'registry_name': 'normalizer_processor', 'code': 1}, "has the key 'code'"),
+    ({'registry_name': 'normalizer_processor', 'state_file': '../other.safetensors'}, 'beside'),
+    (['subprocess.Popen'], 'names a class'),
+]
+
+
+@pytest.mark.parametrize(('step', 'message'), HOSTILE)
+@pytest.mark.parametrize('name', ['policy_preprocessor', 'policy_postprocessor', 'my_processor'])
+def test_a_processor_that_could_run_a_program_is_not_opened(
+    tmp_path: Path, name: str, step: Any, message: str
+) -> None:
+    folder = lerobot_files.write(tmp_path / 'checkpoint', PI0)
+    file, mark = folder / f'{name}.json', tmp_path / 'ran'
+    steps = json.loads(file.read_text())['steps'] if file.exists() else []
+    text = json.dumps({'steps': [*steps, step]}).replace('{mark}', str(mark))
+    file.write_text(text)
+    robot = describe('viperx', {}).robot
+    for opened in (
+        lambda: open_policy(PolicySpec(robot, 'lerobot', str(folder))),
+        lambda: LeRobotSource(folder).policy_for(STRATEGIES['naive']),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            opened()
+    assert not mark.exists()
+
+
+def test_a_policy_that_lerobot_trained_behind_prefixes_serves_tt_rtc(tmp_path: Path) -> None:
+    trained = {**PI0, 'type': 'pi05', 'rtc_training_max_delay': 6}
+    source = LeRobotSource(write(tmp_path, trained))
+    assert STRATEGIES['tt_rtc'].needs <= source.offers
+    assert source.delays == {'recipe:tt_rtc': (0, 6)}

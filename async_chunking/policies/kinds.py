@@ -70,7 +70,9 @@ KINDS: dict[str, Kind] = {
         'lerobot.source:open_policy',
         'a checkpoint of LeRobot; needs the package lerobot',
         {
-            'π0, π0.5, SmolVLA': Offer(frozenset({'velocity', 'gradients'})),
+            'π0, π0.5, SmolVLA': Offer(
+                frozenset({'velocity', 'gradients', 'per_token_time'}), RECIPES | CORRECTORS
+            ),
             'LeRobot ACT, diffusion': Offer(_NOTHING),
         },
     ),

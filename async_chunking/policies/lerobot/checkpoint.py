@@ -17,12 +17,14 @@ from typing import Any
 
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
 from async_chunking.policies.lerobot.statistics import check_statistics
+from async_chunking.policies.lerobot.steps import check_steps
 
 # Type of a flow policy -> its key for the number of solver steps.
 FLOWS = {'pi0': 'num_inference_steps', 'pi05': 'num_inference_steps', 'smolvla': 'num_steps'}
 # Type of a policy that scales pictures itself -> how; see `nodes.observations.resizing`.
 _RESIZINGS = {'pi0': 'lerobot', 'pi05': 'lerobot', 'smolvla': 'lerobot_corner'}
 CHUNKS = ('act', 'diffusion')
+TRAINED_DELAY = 'rtc_training_max_delay'  # Newer than 0.6.1.
 TASK = 'task'  # LeRobot's name for what the robot is told.
 _EMPTY_CAMERA = 'empty_camera'  # LeRobot lists cameras that are not there, and fills them itself.
 _WEIGHTS = 'model.safetensors'
@@ -64,8 +66,8 @@ class LeRobotCheckpoint:
         Refuse a checkpoint that LeRobot would not load, or would run without a word and wrongly.
 
         Raises:
-            CheckpointError: Its weights are elsewhere, it lacks statistics, or its numbers
-                contradict each other.
+            CheckpointError: Its weights are elsewhere, its processors may run programs, it lacks
+                statistics, or its numbers contradict each other.
         """
         for name, reason in _NOT_WHOLE.items():
             if (self.path / name).exists():
@@ -77,6 +79,7 @@ class LeRobotCheckpoint:
         if played > planned:
             msg = f'{self.path / "config.json"}: n_action_steps {played} is more than {rows} '
             raise CheckpointError(f'{msg}{planned}; LeRobot refuses it. Lower n_action_steps')
+        check_steps(self.path)
         check_statistics(self.path, self.config)
 
     @property
@@ -93,8 +96,15 @@ class LeRobotCheckpoint:
 
     @property
     def offers(self) -> frozenset[str]:
-        """Velocity and gradients, if it is a flow."""
-        return frozenset({'velocity', 'gradients'} if self.type in FLOWS else ())
+        """Velocity with gradients and a time for each row, if it is a flow; see `delays`."""
+        flow = {'velocity', 'gradients', 'per_token_time'} if self.type in FLOWS else set()
+        return frozenset(flow | set(self.delays))
+
+    @property
+    def delays(self) -> dict[str, tuple[int, int]]:
+        """What LeRobot's own training-time RTC knew; see `PolicySource`."""
+        longest = self.config.get(TRAINED_DELAY) or 0
+        return {'recipe:tt_rtc': (0, int(longest))} if longest else {}
 
     @property
     def expects(self) -> dict[str, tuple[int, ...]]:

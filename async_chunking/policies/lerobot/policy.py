@@ -10,7 +10,10 @@ all that they kept. So encoding is their own code, run as far as that call.
 from __future__ import annotations
 
 import copy
+import json
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,8 +29,10 @@ from async_chunking.policies.base import (
     repeat_each,
 )
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
-from async_chunking.policies.lerobot.checkpoint import FLOWS, LeRobotCheckpoint
+from async_chunking.policies.lerobot.checkpoint import FLOWS, TRAINED_DELAY, LeRobotCheckpoint
 from async_chunking.policies.lerobot.processors import Processors
+from async_chunking.policies.lerobot.row_times import RowTimes
+from async_chunking.policies.lerobot.steps import check_steps
 from async_chunking.policies.reversed import Reversed
 
 
@@ -45,6 +50,7 @@ class LeRobotFlow(FlowPolicy):
         self._policy = policy
         self._processors = processors
         self._width = policy.config.max_action_dim
+        self._times = RowTimes(policy.model)
         self.horizon = source.horizon
         self.action_dim = source.action_dim
         self.num_steps = source.num_steps
@@ -57,7 +63,8 @@ class LeRobotFlow(FlowPolicy):
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Return the velocity from actions to noise [B, H, D'] of one denoising step."""
-        return self._policy.model.denoise_step(x_t=actions, timestep=flow_time, **encoding)
+        with self._times.given(flow_time) as timestep:
+            return self._policy.model.denoise_step(x_t=actions, timestep=timestep, **encoding)
 
     def normalize(self, actions: Tensor, observation: Observation) -> Tensor:
         """Return actions [B, R, D] with zeros in the columns that the network has to spare."""
@@ -127,6 +134,7 @@ def load(
     Raises:
         CheckpointError: There is no lerobot here, or the checkpoint is not complete.
     """
+    check_steps(source.path)  # Before LeRobot builds what the files name.
     try:
         import lerobot.policies.factory  # noqa: F401
     except ImportError as error:
@@ -158,7 +166,7 @@ def _load(source: LeRobotCheckpoint, device: str) -> tuple[Any, Any, Any]:
     from lerobot.configs.policies import PreTrainedConfig
     from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 
-    config = PreTrainedConfig.from_pretrained(source.path)
+    config = _config(PreTrainedConfig, source)
     config.device = device
     config.pretrained_path = source.path
     for key, value in _OURS.items():
@@ -175,6 +183,20 @@ def _load(source: LeRobotCheckpoint, device: str) -> tuple[Any, Any, Any]:
     return policy, *processors
 
 
+def _config(known: Any, source: LeRobotCheckpoint) -> Any:
+    """Return LeRobot's configuration, without what only training needs and this release lacks."""
+    from lerobot.policies.factory import make_policy_config
+
+    if TRAINED_DELAY not in source.config or hasattr(
+        make_policy_config(str(source.type)), TRAINED_DELAY
+    ):
+        return known.from_pretrained(source.path)
+    kept = {key: value for key, value in source.config.items() if key != TRAINED_DELAY}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / 'config.json').write_text(json.dumps(kept), encoding='utf-8')
+        return known.from_pretrained(folder)
+
+
 # What the policy node does itself, or what must not be fetched while a robot waits.
 _OURS = {
     'rtc_config': None,
@@ -189,10 +211,14 @@ def _check_loaded(policy: Any, source: LeRobotCheckpoint) -> None:
     from safetensors import safe_open
 
     with safe_open(source.path / 'model.safetensors', 'pt') as file:
-        saved = {
-            name.removeprefix('model.'): tuple(file.get_slice(name).get_shape())
+        sizes = {
+            name: torch.empty(file.get_slice(name).get_shape(), device='meta')
             for name in file.keys()  # noqa: SIM118
         }
+    # Official checkpoints name some weights otherwise, or leave out one of two that are the same.
+    if hasattr(policy, '_fix_pytorch_state_dict_keys'):
+        sizes = policy._fix_pytorch_state_dict_keys(sizes, policy.config)
+    saved = {name.removeprefix('model.'): tuple(each.shape) for name, each in sizes.items()}
     state = policy.state_dict(keep_vars=True)
     loaded = {
         values.data_ptr()

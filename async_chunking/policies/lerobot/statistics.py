@@ -49,7 +49,7 @@ def check_statistics(folder: Path, config: Mapping[str, Any]) -> None:
                 '0.4 saved it with the weights; convert the checkpoint with a newer LeRobot'
             )
             raise CheckpointError(msg)
-        steps = [step for step in _steps(file) if step.get('registry_name') == kind]
+        steps = [step for step in steps_of(file) if step.get('registry_name') == kind]
         if not steps:
             msg = f'{file} has no step {kind}, so {features} would not be normalised'
             raise CheckpointError(msg)
@@ -81,7 +81,13 @@ def _check_step(
             raise CheckpointError(msg)
 
 
-def _steps(file: Path) -> list[Mapping[str, Any]]:
+def steps_of(file: Path) -> list[Mapping[str, Any]]:
+    """
+    Return the steps of a processor.
+
+    Raises:
+        CheckpointError: The file is missing, or describes none.
+    """
     try:
         return list(json.loads(file.read_text(encoding='utf-8'))['steps'])
     except (OSError, ValueError, KeyError, TypeError) as error:
