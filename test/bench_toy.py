@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from async_chunking.bench.rollout import Player, Seed, Server, play
+from async_chunking.bench.rollout import ClosedLoopRun, SamplingServer, Seed, play
 from async_chunking.bench.rows import Row, row_of
 from async_chunking.bench.sweep import BATCH, Unit
 from async_chunking.correctors import Corrector
@@ -93,14 +93,14 @@ def play_unit(unit: Unit) -> list[Row]:
     cell = unit.cell
     strategy = resolve(cell.strategy)
     behaviour = Behaviour(strategy.name, MERGERS[strategy.merger](), Corrector())
-    players = []
+    loops = []
     for rollout in range(unit.start, unit.start + BATCH):
         seed = Seed(cell.seed, rollout)
         delays = cell.delay.draws(HORIZON, cell.execution_horizon, seed.rng(1))
-        player = Player(Chase(), config(cell.execution_horizon), behaviour, delays, seed)
-        players.append(player)
-    runs = play(players, Server(Towards(), Plain()))
+        loop = ClosedLoopRun(Chase(), config(cell.execution_horizon), behaviour, delays, seed)
+        loops.append(loop)
+    runs = play(loops, SamplingServer(Towards(), Plain()))
     return [
-        row_of(cell, player.seed.rollout, run, player.calls)
-        for player, run in zip(players, runs, strict=True)
+        row_of(cell, loop.seed.rollout, run, loop.calls)
+        for loop, run in zip(loops, runs, strict=True)
     ]

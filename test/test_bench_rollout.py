@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from async_chunking.bench.delays import DelayModel
-from async_chunking.bench.rollout import Player, Seed, Server, play
+from async_chunking.bench.rollout import ClosedLoopRun, SamplingServer, Seed, play
 from async_chunking.chunk import Boundary
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, Phase
@@ -30,16 +30,16 @@ def rollouts(
     merger: str = 'switch',
     corrector: Corrector | None = None,
     **changes: object,
-) -> tuple[list[Run], list[Player]]:
+) -> tuple[list[Run], list[ClosedLoopRun]]:
     config = bench_toy.config(execution_horizon, **changes)
     behaviour = Behaviour('toy', MERGERS[merger](), corrector or Corrector())
-    players = []
+    loops = []
     for number in seeds:
         seed = Seed(3, number)
         delays = delay.draws(config.horizon, execution_horizon, seed.rng(1))
-        players.append(Player(bench_toy.Chase(), config, behaviour, delays, seed))
-    server = Server(bench_toy.Towards(), sampler or Plain())
-    return play(players, server), players
+        loops.append(ClosedLoopRun(bench_toy.Chase(), config, behaviour, delays, seed))
+    server = SamplingServer(bench_toy.Towards(), sampler or Plain())
+    return play(loops, server), loops
 
 
 def published_protocol(number: int, delay: int, execution_horizon: int) -> np.ndarray:
@@ -112,9 +112,9 @@ def test_sync_may_ask_while_the_first_chunk_is_blended_in() -> None:
 
 
 def test_counts_the_velocity_evaluations_of_each_chunk() -> None:
-    runs, players = rollouts([0, 1, 2], DelayModel(2), 4)
-    for run, player in zip(runs, players, strict=True):
-        assert player.calls == 3 * len(run.exchanges)
+    runs, loops = rollouts([0, 1, 2], DelayModel(2), 4)
+    for run, loop in zip(runs, loops, strict=True):
+        assert loop.calls == 3 * len(run.exchanges)
 
 
 def test_runs_summarize() -> None:
@@ -185,8 +185,8 @@ def test_limits_of_the_robot_hold() -> None:
     config = replace(bench_toy.config(4), limits=slow)
     behaviour = Behaviour('toy', MERGERS['switch'](), Corrector())
     seed = Seed(0, 0)
-    player = Player(
+    loop = ClosedLoopRun(
         bench_toy.Chase(), config, behaviour, DelayModel(2).draws(16, 4, seed.rng(1)), seed
     )
-    (run,) = play([player], Server(bench_toy.Towards(), Plain()))
+    (run,) = play([loop], SamplingServer(bench_toy.Towards(), Plain()))
     assert np.abs(np.diff(run.command, axis=0)).max() <= 0.5 * 0.02 + 1e-9

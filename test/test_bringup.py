@@ -13,6 +13,8 @@ from async_chunking.bringup.describe import Arguments, describe, parse
 from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.parameters import PARAMETERS
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.fit import Facts
+from async_chunking.policies.strategy_fit import Timing, first_served
 from async_chunking.settings import validated
 from async_chunking.sim.franka_catch import STEP_SECONDS
 
@@ -233,3 +235,29 @@ def test_a_robot_waits_to_be_activated_unless_it_is_simulated_or_told() -> None:
 
 def test_every_argument_is_described() -> None:
     assert all(field.description for field in Arguments.model_fields.values())
+
+
+def test_the_default_strategy_is_the_best_that_the_policy_can_serve() -> None:
+    assert nodes()['executor'].parameters['strategy'] == 'rtc'
+    described = describe('viperx', {})
+    assert described.arguments.strategy == 'rtc'  # What is shown is what runs.
+    policy = next(node for node in described.nodes if node.name == 'policy')
+    assert policy.parameters['strategy'] == 'rtc'
+
+
+@pytest.mark.parametrize(
+    ('offers', 'chosen'),
+    [({'velocity', 'gradients'}, 'rtc'), ({'velocity'}, 'paint'), (set(), 'sync')],
+)
+def test_the_default_falls_back_by_name(offers: set[str], chosen: str) -> None:
+    robot = describe('viperx', {}).robot
+    policy = Facts('policy', 16, 7, frozenset(offers))
+    timing = Timing(execution_horizon=8, delay_s=0.12, policy_rate_hz=50.0)
+    assert first_served(policy, robot.action_modes, timing).name == chosen
+
+
+def test_a_delay_beyond_the_horizon_leaves_resting_alone() -> None:
+    robot = describe('viperx', {}).robot
+    policy = Facts('policy', 16, 7, frozenset({'velocity', 'gradients'}))
+    timing = Timing(execution_horizon=8, delay_s=0.4, policy_rate_hz=50.0)
+    assert first_served(policy, robot.action_modes, timing).name == 'sync'

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import threading
 import time
 from collections.abc import Iterator
 
@@ -16,8 +17,8 @@ from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, ExecutorConfig, Phase, Step
 from async_chunking.mergers.ensemble import Ensemble
 from async_chunking.mergers.switch import Switch
-from async_chunking.nodes.command_loop import CommandLoop, Inputs
-from async_chunking.nodes.pacing import Due, Pace, SimPace, SteadyPace, prepare_thread
+from async_chunking.nodes.command_loop import CommandLoop
+from async_chunking.nodes.pacing import Due, Pace, SimPace, SteadyPace, prepare
 from async_chunking.safety import Limits
 
 PERIOD = 20_000_000
@@ -32,6 +33,8 @@ class HandPace(Pace):
         super().__init__(PERIOD)
         self.due: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.now = 0
+        self.late = 0  # Of the next command [ns].
+        self.jumped = False  # Before the next tick.
 
     def now_ns(self) -> int:
         return self.now
@@ -41,8 +44,12 @@ class HandPace(Pace):
             missed = self.due.get(timeout=timeout)
         except queue.Empty:
             return None
+        jumped, self.jumped = self.jumped, False
         self.now += PERIOD * (1 + missed)
-        return Due(self.now, missed)
+        return Due(self.now, missed, jumped)
+
+    def hold(self, deadline_ns: int) -> None:
+        self.now, self.late = deadline_ns + self.late, 0
 
 
 class Bench:
@@ -54,20 +61,40 @@ class Bench:
             limits, ('a', 'b'), 16, 8, hold_timeout_s=hold_timeout_s, request_timeout_s=0.4
         )
         self.pace = HandPace()
-        self.inputs = Inputs(None, None, Behaviour('naive', Switch(), Corrector()))
-        self.loop = CommandLoop(config, self.pace, self.inputs, self)
+        self.orders: queue.SimpleQueue = queue.SimpleQueue()
+        naive = Behaviour('naive', Switch(), Corrector())
+        self.loop = CommandLoop(config, naive, self.pace, self, self.listen)
+        self.thread = threading.Thread(target=self.loop.run, daemon=True)
         self.commands: list[np.ndarray] = []
         self.reports: list[tuple[int, Step, int]] = []
         self.requests: list[ChunkRequest] = []
         self.broken: Exception | None = None
+
+    def listen(self) -> None:
+        while not self.orders.empty():
+            self.orders.get()()
+
+    def know(self, **facts) -> None:
+        self.orders.put(lambda: setattr(self.loop, 'known', self.loop.known._replace(**facts)))
+
+    def begin(self, displaced: np.ndarray) -> None:
+        """Begin a new run, and wait until it has."""
+        before = self.loop.executor
+        self.orders.put(lambda: self.loop.begin(displaced))
+        self.until(lambda: self.loop.executor is not before)
+
+    def stop(self) -> None:
+        self.orders.put(self.loop.rest)
+        self.thread.join(timeout=20.0)
+        assert not self.thread.is_alive()
 
     def command(self, step: Step) -> None:
         if self.broken:
             raise self.broken
         self.commands.append(step.command)
 
-    def report(self, step, deadline_ns, emitted_ns, executor) -> None:
-        self.reports.append((executor.run_id, step, deadline_ns))
+    def report(self, step, deadline_ns, emitted_ns, loop) -> None:
+        self.reports.append((loop.executor.run_id, step, deadline_ns))
 
     def ask(self, request: ChunkRequest) -> None:
         self.requests.append(request)
@@ -89,29 +116,31 @@ class Bench:
     def answer(self, actions: np.ndarray) -> None:
         request = self.requests[-1]
         chunk = ActionChunk(request.run_id, request.request_id, request.tick, actions)
-        self.loop.deliver(chunk)
+        self.deliver(chunk)
+
+    def deliver(self, chunk: ActionChunk) -> None:
+        self.orders.put(lambda: self.loop.deliver(chunk))
 
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     bench = Bench()
-    bench.loop.start()
-    bench.inputs.measured = HOME
+    bench.know(pose=HOME)
+    bench.thread.start()
     yield bench
     bench.loop._halted = True
-    bench.loop._thread.join(timeout=10.0)
+    bench.thread.join(timeout=10.0)
 
 
 def test_nothing_is_sent_before_a_pose_was_measured():
     bench = Bench()
-    bench.loop.start()
+    bench.thread.start()
     for _ in range(3):
         bench.pace.due.put(0)
     bench.until(bench.pace.due.empty)
     assert bench.loop.executor is None
-    bench.loop.stop()
+    bench.stop()
     assert (bench.commands, bench.reports) == ([], [])
-    assert not bench.loop._thread.is_alive()
 
 
 def test_every_tick_has_one_command_and_one_report_on_the_grid(bench):
@@ -136,7 +165,7 @@ def test_a_missed_tick_is_reported_but_not_sent_afterwards(bench):
 def test_a_chunk_takes_over_and_a_strategy_changes_with_the_next(bench):
     bench.tick(2)
     bench.answer(np.tile(HOME + 0.1, (16, 1)))
-    bench.inputs.behaviour = Behaviour('ensemble', Ensemble(), Corrector())
+    bench.loop.behaviour = Behaviour('ensemble', Ensemble(), Corrector())
     bench.tick()
     assert bench.reports[-1][1].took_over
     assert bench.loop.executor.behaviour.name == 'naive'
@@ -151,7 +180,7 @@ def test_a_chunk_takes_over_and_a_strategy_changes_with_the_next(bench):
 def test_the_delay_estimate_conditions_the_next_request(bench):
     bench.tick()
     bench.answer(np.tile(HOME, (16, 1)))
-    bench.inputs.delay = 5
+    bench.know(delay=5)
     bench.tick(9)
     assert bench.requests[-1].boundary.delay == 5
 
@@ -162,10 +191,11 @@ def test_a_reset_goes_on_from_the_last_command(bench):
     bench.tick(40)
     last = bench.commands[-1]
     assert bench.reports[-1][1].phase is Phase.STOPPED
-    bench.inputs.measured = last + 0.04  # Sagging, but near.
+    bench.know(pose=last + 0.04)  # Sagging, but near.
     first_run = bench.loop.executor.run_id
-    run_id = bench.loop.reset(NEAR)
-    assert run_id not in (None, first_run)
+    bench.begin(NEAR)
+    run_id = bench.loop.executor.run_id
+    assert run_id != first_run
     bench.tick()
     np.testing.assert_array_equal(bench.commands[-1], last)
     assert bench.reports[-1][0] == run_id
@@ -176,8 +206,8 @@ def test_a_reset_goes_on_from_the_last_command(bench):
 def test_a_reset_of_a_robot_that_was_moved_begins_where_it_is(bench):
     bench.tick()
     moved = HOME + np.array([0.0, 0.3])
-    bench.inputs.measured = moved
-    assert bench.loop.reset(NEAR) is not None
+    bench.know(pose=moved)
+    bench.begin(NEAR)
     bench.tick()
     np.testing.assert_array_equal(bench.commands[-1], moved)
 
@@ -185,8 +215,8 @@ def test_a_reset_of_a_robot_that_was_moved_begins_where_it_is(bench):
 def test_a_chunk_of_the_run_before_is_turned_away(bench):
     bench.tick()
     late = bench.requests[-1]
-    bench.loop.reset(NEAR)
-    bench.loop.deliver(ActionChunk(late.run_id, 1, late.tick, np.tile(HOME, (16, 1))))
+    bench.begin(NEAR)
+    bench.deliver(ActionChunk(late.run_id, 1, late.tick, np.tile(HOME, (16, 1))))
     bench.tick()
     assert bench.loop.counters['wrong_run'] == 1
     assert not bench.reports[-1][1].took_over
@@ -196,7 +226,7 @@ def test_a_flood_of_chunks_does_not_hold_a_tick_up(bench):
     bench.tick()
     request = bench.requests[-1]
     for _ in range(100):
-        bench.loop.deliver(ActionChunk(request.run_id, 77, request.tick, np.tile(HOME, (16, 1))))
+        bench.deliver(ActionChunk(request.run_id, 77, request.tick, np.tile(HOME, (16, 1))))
     bench.tick()
     assert 0 < bench.loop.counters['unrequested'] < 100
     bench.tick(10)
@@ -211,10 +241,54 @@ def move(bench: Bench) -> None:
     assert np.abs(np.diff(bench.commands, axis=0)[-1]).max() > 0.01
 
 
+def steps_of(bench: Bench) -> np.ndarray:
+    """Return how far the command moves with each step: [n, D] [rad]."""
+    return np.diff(bench.commands, axis=0)
+
+
+def test_after_a_silence_the_robot_is_not_taken_to_be_moving_still(bench):
+    move(bench)
+    speed = np.abs(steps_of(bench)[-1])
+    bench.tick(missed=30)
+    assert (np.abs(steps_of(bench)[-1]) <= 10.0 * 0.02**2 + 1e-12).all()
+    assert (speed > 10.0 * 0.02**2).any()
+
+
+def test_what_was_computed_before_a_pause_is_not_sent_after_it(bench):
+    move(bench)
+    sent, last = len(bench.commands), bench.commands[-1]
+    bench.pace.late = 30 * PERIOD
+    bench.tick()
+    assert len(bench.commands) == sent
+    assert bench.reports[-1][1].missed
+    np.testing.assert_array_equal(bench.reports[-1][1].command, last)
+    bench.tick(missed=29)
+    assert (np.abs(bench.commands[-1] - last) <= 10.0 * 0.02**2 + 1e-12).all()
+
+
+def test_a_clock_that_jumps_drops_the_plan_and_asks_again(bench):
+    move(bench)
+    asked, last = len(bench.requests), bench.commands[-1]
+    bench.pace.jumped = True
+    bench.tick()
+    assert bench.reports[-1][1].phase is Phase.WAITING_FIRST
+    assert len(bench.requests) == asked + 1
+    np.testing.assert_array_equal(bench.commands[-1], last)
+    assert bench.loop.counters['missed_ticks'] == 0
+
+
+def test_a_clock_that_jumps_does_not_leave_a_safe_stop(bench):
+    move(bench)
+    bench.orders.put(bench.loop.brake)
+    bench.pace.jumped = True
+    bench.tick(2)
+    assert bench.reports[-1][1].phase is Phase.STOPPED
+
+
 def test_a_reset_in_motion_stays_within_the_limits(bench):
     move(bench)
-    bench.inputs.measured = bench.commands[-1] + 1.0  # Far off, but moving: not believed.
-    assert bench.loop.reset(NEAR) is not None
+    bench.know(pose=bench.commands[-1] + 1.0)  # Far off, but moving: not believed.
+    bench.begin(NEAR)
     bench.tick(30)
     motion = np.diff(bench.commands, axis=0)
     assert (motion[-1] == 0.0).all()
@@ -225,28 +299,27 @@ def test_an_order_to_brake_is_not_kept_waiting_by_chunks_or_a_reset(bench):
     bench.tick()
     late = ActionChunk(1, 77, 0, np.tile(HOME, (16, 1)))
     for _ in range(300):
-        bench.loop.deliver(late)
-    bench.loop._orders.append(lambda: bench.loop._begin(NEAR))
-    bench.loop.brake()
+        bench.deliver(late)
+    bench.orders.put(lambda: bench.loop.begin(NEAR))
+    bench.orders.put(bench.loop.brake)
     bench.tick()
     assert bench.reports[-1][1].phase is Phase.STOPPED
     assert bench.loop.counters['flood'] == 300 - 256
 
 
 def test_stop_at_a_slow_rate_brakes_too():
+    bench = Bench()
     limits = Limits([-1.0], [1.0], [2.0], [10.0])
     config = ExecutorConfig(limits, ('a',), 16, 8, control_rate_hz=5.0, policy_rate_hz=5.0)
-    bench = Bench()
-    inputs = Inputs(np.zeros(1), None, Behaviour('naive', Switch(), Corrector()))
-    loop = CommandLoop(config, SteadyPace(200_000_000), inputs, bench)
-    loop.start()
+    naive = Behaviour('naive', Switch(), Corrector())
+    bench.loop = CommandLoop(config, naive, SteadyPace(200_000_000), bench, bench.listen)
+    bench.thread = threading.Thread(target=bench.loop.run, daemon=True)
+    bench.know(pose=np.zeros(1))
+    bench.thread.start()
     bench.until(lambda: bench.requests)
-    request = bench.requests[-1]
-    rows = np.minimum(0.1 * np.arange(16), 0.9)[:, None]
-    loop.deliver(ActionChunk(request.run_id, request.request_id, request.tick, rows))
+    bench.answer(np.minimum(0.1 * np.arange(16), 0.9)[:, None])
     bench.until(lambda: len(bench.commands) > 3 and bench.commands[-1][0] > 0.1)
-    loop.stop()
-    assert not loop._thread.is_alive()
+    bench.stop()
     np.testing.assert_array_equal(bench.commands[-1], bench.commands[-2])
 
 
@@ -257,18 +330,16 @@ def test_stop_brings_a_moving_robot_to_rest_within_its_limits(bench):
     assert np.abs(np.diff(bench.commands, axis=0)[-1]).max() > 0.01
     for _ in range(100):
         bench.pace.due.put(0)
-    bench.loop.stop()
+    bench.stop()
     motion = np.diff(bench.commands, axis=0)
     assert (motion[-1] == 0.0).all()
     assert np.abs(np.diff(motion, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
-    assert not bench.loop._thread.is_alive()
 
 
 def test_stop_ends_though_the_clock_stands_still(bench):
     bench.tick(3)
     begin = time.monotonic()
-    bench.loop.stop()
-    assert not bench.loop._thread.is_alive()
+    bench.stop()
     assert time.monotonic() - begin < 8.0
 
 
@@ -292,7 +363,7 @@ def test_a_robot_in_motion_is_brought_to_rest_after_an_error(bench):
     before = len(bench.commands)
     for _ in range(100):
         bench.pace.due.put(0)
-    bench.until(lambda: not bench.loop._thread.is_alive())
+    bench.until(lambda: not bench.thread.is_alive())
     assert str(bench.loop.error) == 'a bug'
     motion = np.diff(bench.commands, axis=0)
     assert len(bench.commands) > before
@@ -308,6 +379,7 @@ def test_steady_deadlines_do_not_drift_and_a_late_one_skips_whole_periods():
         time.sleep(0.001)
         last = pace.wait(1.0)
         assert (last.deadline_ns - first) % 2_000_000 == 0
+        pace.hold(last.deadline_ns)
         assert pace.now_ns() >= last.deadline_ns
     time.sleep(0.011)
     late = pace.wait(1.0)
@@ -321,20 +393,32 @@ def test_a_steady_pace_comes_back_before_a_deadline_that_is_far():
     assert pace.wait(0.01) is None
 
 
+def sim_pace(*times: int, period: int = 20) -> tuple[SimPace, list[Due | None]]:
+    """Return a pace after it saw these times, and what it said."""
+    coming = iter((*times, None))
+    pace = SimPace(period, lambda timeout: next(coming))
+    return pace, [pace.wait(1.0) for _ in times]
+
+
 def test_a_simulated_clock_sets_the_pace_and_may_be_set_back():
-    pace = SimPace(20)
-    seen = []
-    for now in (100, 110, 120, 140, 205, 220, 7, 27, 47):
-        pace.feed(now)
-        seen.append(pace.wait(1.0))
-        assert pace.now_ns() == now
+    pace, seen = sim_pace(100, 110, 120, 140, 205, 220, 7, 27, 47)
     assert seen == [
-        None, None, Due(120, 0), Due(140, 0), Due(200, 2), Due(220, 0), None, Due(27, 0),
-        Due(47, 0),
+        None, None, Due(120, 0), Due(140, 0), Due(200, 2), Due(220, 0), None,
+        Due(27, 0, jumped=True), Due(47, 0),
     ]  # fmt: skip
+    assert pace.now_ns() == 47
     assert pace.wait(0.01) is None
 
 
+@pytest.mark.parametrize('leap', [3600, 1_795_000_000])
+def test_a_clock_that_is_set_forward_misses_no_tick(leap):
+    period, there = PERIOD, leap * 1_000_000_000
+    _, seen = sim_pace(100, 100 + period, there, there + period, period=period)
+    assert seen == [
+        None, Due(100 + period, 0), Due(there, 0, jumped=True), Due(there + period, 0),
+    ]  # fmt: skip
+
+
 def test_who_wishes_nothing_is_denied_nothing():
-    denied = prepare_thread(0, lock_memory=False)
+    denied = prepare(0, lock_memory=False)
     assert denied == []

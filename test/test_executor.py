@@ -415,6 +415,24 @@ def test_a_missed_tick_repeats_and_does_not_jump() -> None:
     assert core.counters['missed_ticks'] == 3
 
 
+def test_a_robot_slower_than_its_plan_turns_when_that_has_passed_it() -> None:
+    """A plan that goes to and fro at three times the top speed is met on its way, not expected."""
+    limits = Limits([-9.0] * 2, [9.0] * 2, [1.0] * 2, [5.0] * 2, [100.0] * 2)
+    core = executor(replace(CONFIG, limits=limits, horizon=300, execution_horizon=300))
+    request = core.poll()
+    assert request is not None
+    time = 0.02 * np.arange(300)
+    plan = np.abs((3.0 * time + 2.0) % 4.0 - 2.0)[:, None] * np.ones(2)
+    core.push(answer(request, actions=plan))
+    steps = [core.step() for _ in range(290)]
+    command = np.array([step.command[0] for step in steps])
+    ahead = np.array([step.planned[0] for step in steps]) - command
+    way = np.diff(command)
+    turns = np.flatnonzero(way[1:] * way[:-1] < 0.0)
+    assert len(turns) >= 6
+    assert (np.sign(way[turns]) * ahead[turns + 1] <= 0.0).all()
+
+
 def test_a_correction_that_is_not_finite_is_not_sent() -> None:
     class Broken(Corrector):
         def correct(self, action, row, horizon, observation):

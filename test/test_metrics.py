@@ -88,6 +88,9 @@ def test_delay_splits_into_its_causes():
     assert figures['over_conditioned'] == 1.0
     assert figures['delay_ms']['inference'] == pytest.approx(30.0)
     assert figures['delay_steps'] == {'p50': 3.0, 'max': 3.0}
+    # It took the three steps that it was told: in time.
+    told = replace(found, conditioned_delay=3)
+    assert metrics.summarize(make_run(exchanges={2: told}))['over_conditioned'] == 0.0
 
 
 def test_jerk_of_a_cubic_is_its_third_derivative():

@@ -31,7 +31,7 @@ from async_chunking.samplers.plain import Plain
 from async_chunking.settings import SettingsError
 from async_chunking.storage import StorageError
 from async_chunking.training import command, loop
-from async_chunking.training.recipe import Inputs, Recipe, TrainingError
+from async_chunking.training.recipe import Recipe, TrainingError, TrainingInputs
 
 without_peft = pytest.mark.skipif(find_spec('peft') is None, reason='needs peft')
 EVERY = [
@@ -60,7 +60,7 @@ def make(name: str, data, folder: Path, *settings: str) -> Recipe:
     fitting = ['max_delay=3'] * (not name.startswith('a2c2')) if entry.base else ['horizon=6']
     config = command.make_config(name, [*fitting, *settings], debug=True)
     start = folder / entry.base if entry.base else None
-    inputs = Inputs(data, 'sines', 'toy', ('left', 'right'), start)
+    inputs = TrainingInputs(data, 'sines', 'toy', ('left', 'right'), start)
     return entry.load('recipe')(config, inputs)
 
 
@@ -195,7 +195,7 @@ def test_a_recipe_that_needs_a_base_says_so(name, data):
     config = command.make_config(name, [], debug=True)
     with pytest.raises(TrainingError, match='name its checkpoint with --base'):
         command.RECIPES[name].load('recipe')(
-            config, Inputs(data, 'sines', 'toy', ('left', 'right'))
+            config, TrainingInputs(data, 'sines', 'toy', ('left', 'right'))
         )
 
 
@@ -211,7 +211,7 @@ def test_a_base_for_other_data_is_refused(data, base, tmp_path):
 
 def test_a_base_of_the_wrong_kind_is_refused(data, base, tmp_path):
     config = command.make_config('remac_act', ['max_delay=3'], debug=True)
-    inputs = Inputs(data, 'sines', 'toy', ('left', 'right'), base / 'flow')
+    inputs = TrainingInputs(data, 'sines', 'toy', ('left', 'right'), base / 'flow')
     with pytest.raises(TrainingError, match='is no ACT-style policy; train one with'):
         command.RECIPES['remac_act'].load('recipe')(config, inputs)
 

@@ -25,18 +25,18 @@ from async_chunking.training.a2c2 import A2C2Config, A2C2Recipe, head_inputs
 from async_chunking.training.act import divergence
 from async_chunking.training.flow import Flow, FlowConfig
 from async_chunking.training.flow_recipe import interpolate, postfix
-from async_chunking.training.recipe import Inputs, Recipe
+from async_chunking.training.recipe import Recipe, TrainingInputs
 from async_chunking.training.remac import (
     SCHEDULES,
-    Remac,
     RemacFlowConfig,
+    RemacRecipe,
     mask_loss,
     merged,
     residual_loss,
     with_adapters,
 )
-from async_chunking.training.tt_rtc import TtRtc, TtRtcConfig, draw_delays, postfix_loss
-from async_chunking.training.vlash import Vlash, VlashConfig
+from async_chunking.training.tt_rtc import TtRtcConfig, TtRtcRecipe, draw_delays, postfix_loss
+from async_chunking.training.vlash import VlashConfig, VlashRecipe
 
 needs_peft = pytest.mark.skipif(find_spec('peft') is None, reason='needs peft')
 
@@ -72,8 +72,8 @@ def bases(data, tmp_path_factory) -> dict[str, Path]:
     return paths
 
 
-def inputs(data, base: Path | None = None) -> Inputs:
-    return Inputs(data, 'sines', 'toy', ('left', 'right'), base)
+def inputs(data, base: Path | None = None) -> TrainingInputs:
+    return TrainingInputs(data, 'sines', 'toy', ('left', 'right'), base)
 
 
 def draw(recipe: Recipe, count: int = 8, progress: float = 0.5) -> dict[str, torch.Tensor]:
@@ -126,7 +126,7 @@ def test_the_postfix_loss_by_hand():
 
 
 def test_the_prefix_is_clean_at_flow_time_1_and_does_not_count(data, bases):
-    recipe = TtRtc(TtRtcConfig(max_delay=3).debug(), inputs(data, bases['mixer']))
+    recipe = TtRtcRecipe(TtRtcConfig(max_delay=3).debug(), inputs(data, bases['mixer']))
     draws, spy = draw(recipe), Spy(0.5)
     losses = recipe.losses(spy, recipe.train, draws)
     actions, _ = recipe.example(recipe.train, draws['frame'])
@@ -185,14 +185,14 @@ def test_every_schedule_is_a_share_that_never_rises(name):
 
 @needs_peft
 def test_remac_draws_its_delay_from_an_interval_that_grows_downwards(data, bases):
-    recipe = Remac(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
     for progress, allowed in ((0.0, {4}), (0.5, {2, 3, 4}), (1.0, {0, 1, 2, 3, 4})):
         assert set(draw(recipe, 200, progress)['delay'].tolist()) == allowed
 
 
 @needs_peft
 def test_remac_mixes_the_base_into_the_input_and_never_into_the_target(data, bases):
-    recipe = Remac(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
     draws, spy = draw(recipe), Spy(0.5)
     draws['demonstrated'] = torch.tensor([True, False] * 4)
     losses = recipe.losses(spy, recipe.train, draws)
@@ -209,7 +209,7 @@ def test_remac_mixes_the_base_into_the_input_and_never_into_the_target(data, bas
 
 @needs_peft
 def test_adapters_leave_flow_time_alone_and_merge_without_a_trace(data, bases):
-    recipe = Remac(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
     trained = {n for n, p in recipe.network.named_parameters() if p.requires_grad}
     assert trained
     assert not [n for n in trained if 'lora_' not in n or 'time' in n or 'modulation' in n]
@@ -230,7 +230,7 @@ def test_adapters_leave_flow_time_alone_and_merge_without_a_trace(data, bases):
 
 
 def test_vlash_sees_now_and_starts_later(data, bases):
-    recipe = Vlash(VlashConfig(max_delay=3).debug(), inputs(data, bases['mixer']))
+    recipe = VlashRecipe(VlashConfig(max_delay=3).debug(), inputs(data, bases['mixer']))
     policy = recipe.policy
     offsets = torch.tensor([[0, 2, 3]])
     actions, encoding = recipe.later_example(recipe.train, torch.tensor([10]), offsets)
@@ -251,7 +251,7 @@ def test_vlash_sees_now_and_starts_later(data, bases):
 
 def test_branches_over_one_observation_are_the_same_as_apart(data, bases):
     config = VlashConfig(max_delay=3, shared=True).debug()
-    recipe = Vlash(config, inputs(data, bases['transformer']))
+    recipe = VlashRecipe(config, inputs(data, bases['transformer']))
     draws = draw(recipe, 5)
     actions, encoding = recipe.later_example(recipe.train, draws['frame'], draws['offset'])
     together = recipe.network(actions, draws['flow_time'], encoding)

@@ -19,7 +19,7 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from async_chunking.bench.delays import DelayModel
-from async_chunking.bench.rollout import Player, Seed, Server, play
+from async_chunking.bench.rollout import ClosedLoopRun, SamplingServer, Seed, play
 from async_chunking.correctors import Corrector
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour, ExecutorConfig
@@ -54,8 +54,8 @@ class Film:
     solved: bool = False
 
 
-class FilmedPlayer(Player):
-    """A player whose environment is painted every few ticks."""
+class FilmedRun(ClosedLoopRun):
+    """A loop whose environment is painted every few ticks."""
 
     def __init__(self, painter: Painter | None, film: Film, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -113,7 +113,7 @@ def play_one(task_name: str, strategy_name: str, delay: int, rollout: int, paint
         raise AsyncChunkingError(f'{directory.path} has no flow policy')
     weak = directory.weak_policy() if 'weak_policy' in strategy.needs else None
     seed, film = Seed(0, rollout), Film()
-    player = FilmedPlayer(
+    loop = FilmedRun(
         Painter(task, *SIZE, shadows=False) if paint else None,
         film,
         task,
@@ -122,7 +122,7 @@ def play_one(task_name: str, strategy_name: str, delay: int, rollout: int, paint
         DelayModel(delay).draws(HORIZON, EXECUTION_HORIZON, seed.rng(1)),
         seed,
     )
-    play([player], Server(policy, strategy.load_sampler(), weak))
+    play([loop], SamplingServer(policy, strategy.load_sampler(), weak))
     return film
 
 

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from async_chunking.bags.compare import StrategyReport
 from async_chunking.bags.figure import CHUNKS, INK, MISMATCH, joint_label, title, value_range
 from async_chunking.bags.summary import PERIOD_BINS, RunReport
-from async_chunking.bags.window import Boundary, Window
+from async_chunking.bags.window import Window, WindowChunk
 from async_chunking.metrics.seams import Seam
 
 PALETTE = ('#4f7cac', '#d1495b', '#2a9d8f', '#e9a13b', '#7a5195', '#6b705c')
@@ -64,7 +64,7 @@ def headline(windows: Sequence[Window], joints: Sequence[int]) -> go.Figure:
     return _styled(figure, 120 + 190 * len(joints))
 
 
-def _chunk(boundary: Boundary, joint: int, color: str, named: bool) -> list[go.Scatter]:
+def _chunk(boundary: WindowChunk, joint: int, color: str, named: bool) -> list[go.Scatter]:
     times, values = boundary.times, boundary.actions[:, joint]
     count = min(len(boundary.old), len(values))
     around = np.concatenate((times[:count], times[:count][::-1]))

@@ -29,7 +29,7 @@ _TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class MessageGroup:
     """
     Messages of one layout.
 
@@ -57,7 +57,7 @@ class Group:
             raise BagError(msg) from None
 
 
-def column(group: Group, field: str, defaults: Mapping[str, Any]) -> np.ndarray:
+def column(group: MessageGroup, field: str, defaults: Mapping[str, Any]) -> np.ndarray:
     """
     Return the array of a field, or its default [n] where the messages have no such field.
 
@@ -77,7 +77,7 @@ class Layout(NamedTuple):
     texts: Mapping[str, Any]
 
 
-def decode(messages: Sequence[bytes], types: Definitions, name: str) -> Iterator[Group]:
+def decode(messages: Sequence[bytes], types: Definitions, name: str) -> Iterator[MessageGroup]:
     """
     Yield serialized messages of type `name` as groups of one layout.
 
@@ -95,13 +95,13 @@ def decode(messages: Sequence[bytes], types: Definitions, name: str) -> Iterator
         alike = (raw[:, layout.fixed] == raw[0, layout.fixed]).all(axis=1)
         table = raw[alike].view(layout.dtype)[:, 0]
         arrays = {field: table[field] for field in layout.dtype.names or ()}
-        yield Group(same[alike], arrays, layout.texts)
+        yield MessageGroup(same[alike], arrays, layout.texts)
         waiting = np.setdiff1d(waiting, same[alike], assume_unique=True)
 
 
 def decode_each(
     messages: Sequence[bytes], types: Definitions, name: str, problems: list[str]
-) -> list[Group]:
+) -> list[MessageGroup]:
     """
     Return the groups of all messages that can be decoded; one problem names those that cannot.
 

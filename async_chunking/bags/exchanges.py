@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from async_chunking.bags.columns import Group, column
+from async_chunking.bags.columns import MessageGroup, column
 from async_chunking.chunk import Plan
 from async_chunking.metrics.record import Exchange
 
@@ -57,7 +57,7 @@ class Exchanges:
         self._requests: dict[int, dict[int, _Request]] = defaultdict(dict)
         self._answered: dict[int, dict[int, list[Exchange]]] = defaultdict(dict)
 
-    def add_requests(self, group: Group) -> None:
+    def add_requests(self, group: MessageGroup) -> None:
         """
         Remember requests.
 
@@ -74,7 +74,7 @@ class Exchanges:
             )
             self.rates[run_id] = Rates(float(control[i]), float(policy[i]))
 
-    def add_chunks(self, group: Group) -> None:
+    def add_chunks(self, group: MessageGroup) -> None:
         """
         Remember chunks that answer a known request and that an executor could take.
 
@@ -117,7 +117,7 @@ class Exchanges:
                 del known[number]
 
 
-def _fit(request: _Request, group: Group, index: int, actions: np.ndarray) -> bool:
+def _fit(request: _Request, group: MessageGroup, index: int, actions: np.ndarray) -> bool:
     """Return whether a chunk answers a request, as far as ids, names and numbers say."""
     columns = request.previous.shape[1] or actions.shape[1]
     named = group.texts.get('joint_names')
@@ -147,7 +147,7 @@ def _played(answers: list[Exchange], number: int, ticks: Mapping[str, np.ndarray
     return min(answers, key=distance)
 
 
-def _matrices(group: Group, name: str) -> list[np.ndarray]:
+def _matrices(group: MessageGroup, name: str) -> list[np.ndarray]:
     """Return a matrix field of each message, [rows, columns]; no rows if the sizes disagree."""
     values = group.arrays.get(name, np.empty((len(group.index), 0), np.float32))
     shapes = zip(group['rows'].tolist(), group['columns'].tolist(), strict=True)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from async_chunking.bags.window import Boundary, Window
+from async_chunking.bags.window import Window, WindowChunk
 
 INK = '#1b1f24'
 MISMATCH = '#d1495b'
@@ -88,7 +88,7 @@ def panel(axes: Axes, window: Window, joint: int) -> None:
     axes.set_xlim(times[0], times[-1])
 
 
-def _chunk(axes: Axes, boundary: Boundary, joint: int, color: str) -> None:
+def _chunk(axes: Axes, boundary: WindowChunk, joint: int, color: str) -> None:
     times, values = boundary.times, boundary.actions[:, joint]
     axes.axvspan(boundary.asked, boundary.taken, color='#f3f5f7', lw=0, zorder=0)
     axes.axvline(boundary.taken, color='#b8bec6', lw=0.8, zorder=1)

@@ -56,7 +56,7 @@ class Message(NamedTuple):
 Report = Callable[[str], None]
 
 
-class Stream(Protocol):
+class ByteStream(Protocol):
     """A file, compressed or not."""
 
     def read(self, size: int, /) -> bytes:
@@ -78,7 +78,7 @@ class Scan:
     """
 
     def __init__(
-        self, stream: Stream, size: float, wanted: Callable[[Topic], bool], report: Report
+        self, stream: ByteStream, size: float, wanted: Callable[[Topic], bool], report: Report
     ) -> None:
         self._stream = stream
         self._size = size

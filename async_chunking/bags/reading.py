@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from async_chunking.bags.columns import Group, decode, decode_each
+from async_chunking.bags.columns import MessageGroup, decode, decode_each
 from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
 from async_chunking.bags.exchanges import CHUNK_DEFAULTS, REQUEST_DEFAULTS, Exchanges, Rates
 from async_chunking.bags.files import Bag
@@ -128,7 +128,7 @@ class RunReader:
             else:
                 self.exchanges.add_chunks(group)
 
-    def _say_defaults(self, topic: Topic, groups: Sequence[Group]) -> None:
+    def _say_defaults(self, topic: Topic, groups: Sequence[MessageGroup]) -> None:
         """Name the numbers that are assumed since messages of that version have none."""
         for field, value in _DEFAULTS[topic.type].items():
             if groups and field not in groups[0].arrays and not np.isnan(value):
@@ -136,9 +136,9 @@ class RunReader:
                 if (known := f'{self.bag.path}: {sentence}') not in self.bag.problems:
                     self.bag.problems.append(known)
 
-    def _split(self, topic: Topic, groups: Sequence[Group]) -> Iterator[Piece]:
+    def _split(self, topic: Topic, groups: Sequence[MessageGroup]) -> Iterator[Piece]:
         """Join what belongs to one run."""
-        parts: dict[RunKey, list[tuple[Group, np.ndarray]]] = defaultdict(list)
+        parts: dict[RunKey, list[tuple[MessageGroup, np.ndarray]]] = defaultdict(list)
         for group in groups:
             for run_id in np.unique(group['run_id']).tolist():
                 key = RunKey(topic.name, run_id, group.texts['strategy'])
@@ -194,7 +194,7 @@ class RunReader:
 _DEFAULTS = {STEP: STEP_DEFAULTS, REQUEST: REQUEST_DEFAULTS, CHUNK: CHUNK_DEFAULTS}
 
 
-def _newest(topic: Topic, groups: Sequence[Group]) -> RunKey:
+def _newest(topic: Topic, groups: Sequence[MessageGroup]) -> RunKey:
     """Return the run that the last of some ticks belongs to."""
     group = max(groups, key=lambda group: group.index[-1])
     return RunKey(topic.name, int(group['run_id'][-1]), group.texts['strategy'])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from async_chunking.bags.columns import Group, column
+from async_chunking.bags.columns import MessageGroup, column
 from async_chunking.bags.exchanges import Rates
 from async_chunking.metrics.record import Exchange, Run
 
@@ -57,7 +57,7 @@ class Ticks:
         self._before: dict[str, int] = {}
         self._counters: dict[str, int] = {}
 
-    def take(self, parts: Sequence[tuple[Group, np.ndarray]]) -> Columns | None:
+    def take(self, parts: Sequence[tuple[MessageGroup, np.ndarray]]) -> Columns | None:
         """
         Return the next ticks in order; None if there is no new one.
 
@@ -150,11 +150,11 @@ class Ticks:
         return found
 
 
-def _column(group: Group, name: str) -> np.ndarray:
+def _column(group: MessageGroup, name: str) -> np.ndarray:
     if name in ('planned', 'measured') and name not in group.arrays:
         return np.full(group['command'].shape, np.nan)
     return column(group, name, STEP_DEFAULTS)
 
 
-def _width(group: Group, name: str) -> int:
+def _width(group: MessageGroup, name: str) -> int:
     return _column(group, name).shape[1]

@@ -18,7 +18,7 @@ BOUNDARIES = 4  # In one window.
 
 
 @dataclass(frozen=True)
-class Boundary:
+class WindowChunk:
     """
     A chunk in a window; times in seconds since the run began.
 
@@ -47,7 +47,7 @@ class Window:
 
     report: RunReport
     run: Run
-    boundaries: Sequence[Boundary]
+    boundaries: Sequence[WindowChunk]
 
     @property
     def times(self) -> np.ndarray:
@@ -151,7 +151,7 @@ def _joined(parts: Sequence[Run]) -> Run:
     return replace(parts[0], **columns)
 
 
-def _boundaries(run: Run) -> list[Boundary]:
+def _boundaries(run: Run) -> list[WindowChunk]:
     period, step = run.control_period, run.control_period * run.stride
     taken = np.flatnonzero(run.took_over)
     ends = [*run.tick[taken][1:], run.tick[-1] + 1]
@@ -162,7 +162,7 @@ def _boundaries(run: Run) -> list[Boundary]:
             continue
         old = exchange.previous[: int(run.delay[index]) + 1]
         asked = exchange.tick * period
-        found.append(Boundary(
+        found.append(WindowChunk(
             asked=asked,
             taken=run.tick[index] * period,
             left=end * period,

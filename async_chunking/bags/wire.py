@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from async_chunking.bags.columns import Group, decode_each
+from async_chunking.bags.columns import MessageGroup, decode_each
 from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message, Topic
@@ -157,7 +157,7 @@ def _pieces(
 
 
 def _parts(
-    groups: Sequence[Group], what: Wanted, problems: list[str]
+    groups: Sequence[MessageGroup], what: Wanted, problems: list[str]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return places and numbers [n, k] of each group that has any, of as many as the first."""
     parts, strange = [], []
@@ -211,35 +211,35 @@ def _named(positions: np.ndarray, found: Sequence[str], names: Sequence[str]) ->
     return extended[:, [places.get(name, -1) for name in names]]
 
 
-def _joint_state(group: Group, what: Wanted) -> np.ndarray:
+def _joint_state(group: MessageGroup, what: Wanted) -> np.ndarray:
     return _named(group['position'], group.texts['name'], what.names)
 
 
-def _step(group: Group, what: Wanted) -> np.ndarray:
+def _step(group: MessageGroup, what: Wanted) -> np.ndarray:
     return _named(group['command'], group.texts['joint_names'], what.names)
 
 
-def _times(group: Group, what: Wanted) -> np.ndarray:
+def _times(group: MessageGroup, what: Wanted) -> np.ndarray:
     del what  # Of all joints.
     return np.stack([group['emitted_ns'], group['run_id'].astype(np.int64)], axis=1)
 
 
-def _last_point(group: Group, what: Wanted) -> np.ndarray:
+def _last_point(group: MessageGroup, what: Wanted) -> np.ndarray:
     points = sum(field.endswith('].positions') for field in group.arrays)
     positions = group[f'points[{points - 1}].positions']
     return _named(positions, group.texts['joint_names'], what.names)
 
 
-def _array(field: str) -> Callable[[Group, Wanted], np.ndarray]:
+def _array(field: str) -> Callable[[MessageGroup, Wanted], np.ndarray]:
     return lambda group, _: group[field].reshape(len(group.index), -1).astype(np.float64)
 
 
 def _addressed(
-    read_array: Callable[[Group, Wanted], np.ndarray], name: Callable[[Wanted], str]
-) -> Callable[[Group, Wanted], np.ndarray]:
+    read_array: Callable[[MessageGroup, Wanted], np.ndarray], name: Callable[[Wanted], str]
+) -> Callable[[MessageGroup, Wanted], np.ndarray]:
     """Return what reads messages that say for whom they are."""
 
-    def read_addressed(group: Group, what: Wanted) -> np.ndarray:
+    def read_addressed(group: MessageGroup, what: Wanted) -> np.ndarray:
         if name(what) not in ('', group.texts['name']):
             msg = f'is for {group.texts["name"]!r}, not for {name(what)!r}'
             raise _OfOthers(msg)
@@ -248,21 +248,21 @@ def _addressed(
     return read_addressed
 
 
-def _motors(field: str) -> Callable[[Group, Wanted], np.ndarray]:
-    def read_motors(group: Group, what: Wanted) -> np.ndarray:
+def _motors(field: str) -> Callable[[MessageGroup, Wanted], np.ndarray]:
+    def read_motors(group: MessageGroup, what: Wanted) -> np.ndarray:
         return np.stack([group[f'{field}[{motor}].q'] for motor in what.motors], 1).astype(float)
 
     return read_motors
 
 
-def _hand(group: Group, what: Wanted) -> np.ndarray:
+def _hand(group: MessageGroup, what: Wanted) -> np.ndarray:
     """Read a hand's command: one entry for each of its motors, by their number."""
     ranks = tuple(np.argsort(np.argsort(what.motors)).tolist())
     return _motors('motor_cmd')(group, what._replace(motors=ranks))
 
 
 # Kind of stream, source or sink, and the executor's own -> (type of message, its numbers [n, k]).
-KINDS: dict[str, tuple[str, Callable[[Group, Wanted], np.ndarray]]] = {
+KINDS: dict[str, tuple[str, Callable[[MessageGroup, Wanted], np.ndarray]]] = {
     'joint_state': ('sensor_msgs/msg/JointState', _joint_state),
     'float64_multi_array': ('std_msgs/msg/Float64MultiArray', _array('data')),
     'joint_trajectory': ('trajectory_msgs/msg/JointTrajectory', _last_point),

@@ -38,7 +38,9 @@ def write(place: Path, out: Path) -> Path:
     found = rows.read(place)
     parts = [HEAD.format(source=place.as_posix())]
     for family in sorted({_family(row['task']) for row in found}):
-        section = Section([row for row in found if _family(row['task']) == family], out, family)
+        section = TaskSection(
+            [row for row in found if _family(row['task']) == family], out, family
+        )
         parts += section.parts()
     discussion = (place if place.is_dir() else place.parent) / 'discussion.md'
     if discussion.exists():
@@ -69,7 +71,7 @@ def _cell(row: Row) -> tuple:
 
 
 @dataclass(frozen=True)
-class Section:
+class TaskSection:
     """One family of tasks.
 
     Attributes:

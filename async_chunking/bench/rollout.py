@@ -67,7 +67,7 @@ class Seed(NamedTuple):
 class Question:
     """A request on its way through the policy."""
 
-    player: Player
+    loop: ClosedLoopRun
     request: ChunkRequest
     true_delay: int
     state: Any
@@ -80,7 +80,7 @@ class Question:
         return boundary.rows, boundary.delay, boundary.execution_horizon, stateless
 
 
-class Player:
+class ClosedLoopRun:
     """One environment with its executor, and the record of what they did.
 
     Args:
@@ -92,7 +92,7 @@ class Player:
 
     Attributes:
         done: The episode is over.
-        calls: Velocity evaluations spent on this player's chunks.
+        calls: Velocity evaluations spent on this run's chunks.
     """
 
     def __init__(
@@ -193,8 +193,8 @@ class Player:
         )
 
 
-class Server:
-    """Draws the chunks of many players with one policy and one sampler.
+class SamplingServer:
+    """Draws the chunks of many runs with one policy and one sampler.
 
     Args:
         policy: Of the strategy.
@@ -228,17 +228,17 @@ class Server:
             np.stack([q.request.boundary.previous for q in group]), dtype=torch.float32
         )
         boundary = Boundary(previous, first.delay, first.execution_horizon)
-        noise = [q.player.seed.noise(q.request.request_id) for q in group]
+        noise = [q.loop.seed.noise(q.request.request_id) for q in group]
         state = _joined([q.state for q in group])
         drawn = sample_chunk(self._policy, self._sampler, _batch(group), boundary, noise, state)
         actions = drawn.actions.double().cpu().numpy()
         calls = (self._samples - before) // len(group)
         for index, question in enumerate(group):
-            question.player.take(question, actions[index], _one(drawn.state, index), calls)
+            question.loop.take(question, actions[index], _one(drawn.state, index), calls)
 
 
 def _batch(group: Sequence[Question]) -> dict[str, torch.Tensor]:
-    observations = [question.player.observation for question in group]
+    observations = [question.loop.observation for question in group]
     return {
         name: torch.as_tensor(np.stack([o[name] for o in observations]), dtype=torch.float32)
         for name in observations[0]
@@ -260,13 +260,13 @@ def _one(state: Any, index: int) -> Any:
     )
 
 
-def play(players: Sequence[Player], server: Server) -> list[Run]:
+def play(loops: Sequence[ClosedLoopRun], server: SamplingServer) -> list[Run]:
     """Play all episodes to their end; environments that finish early leave the batch."""
-    active = list(players)
+    active = list(loops)
     while active:
-        asked = [player.ask() for player in active]
+        asked = [loop.ask() for loop in active]
         server.answer([question for question in asked if question is not None])
-        for player in active:
-            player.act()
-        active = [player for player in active if not player.done]
-    return [player.run() for player in players]
+        for loop in active:
+            loop.act()
+        active = [loop for loop in active if not loop.done]
+    return [loop.run() for loop in loops]

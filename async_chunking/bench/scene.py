@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from async_chunking.bench.rollout import Player, Seed, Server, play
+from async_chunking.bench.rollout import ClosedLoopRun, SamplingServer, Seed, play
 from async_chunking.bench.rows import Row, row_of
 from async_chunking.bench.sweep import BATCH, Cell, Unit
 from async_chunking.correctors import Corrector
@@ -93,7 +93,7 @@ class Scene:
         place = Path(folder) / task if folder else policy_directory(task)
         self.directory = PolicyDirectory(place)
         self._robot = embodiment.load(self._tasks[0].embodiment)
-        self._servers: dict[str, tuple[Server, Behaviour]] = {}
+        self._servers: dict[str, tuple[SamplingServer, Behaviour]] = {}
         for name, sidecar in self.directory.sidecars.items():
             if sidecar.task != task:
                 raise CheckpointError(
@@ -119,15 +119,15 @@ class Scene:
         config = self._config(unit.cell)
         while len(self._tasks) < BATCH:
             self._tasks.append(make_task(unit.cell.task))
-        players = []
+        loops = []
         for index, task in enumerate(self._tasks):
             seed = Seed(unit.cell.seed, unit.start + index)
             delays = unit.cell.delay.draws(config.horizon, config.execution_horizon, seed.rng(1))
-            players.append(Player(task, config, behaviour, delays, seed))
-        runs = play(players, server)
+            loops.append(ClosedLoopRun(task, config, behaviour, delays, seed))
+        runs = play(loops, server)
         return [
-            row_of(unit.cell, player.seed.rollout, run, player.calls, task.failure)
-            for player, run, task in zip(players, runs, self._tasks, strict=True)
+            row_of(unit.cell, loop.seed.rollout, run, loop.calls, task.failure)
+            for loop, run, task in zip(loops, runs, self._tasks, strict=True)
         ]
 
     def _config(self, cell: Cell) -> ExecutorConfig:
@@ -142,7 +142,7 @@ class Scene:
             continuous=self._robot.continuous,
         )
 
-    def _serve(self, name: str) -> tuple[Server, Behaviour]:
+    def _serve(self, name: str) -> tuple[SamplingServer, Behaviour]:
         """Return what answers the requests of a strategy, and what its executor does."""
         if name not in self._servers:
             strategy = resolve(name)
@@ -150,7 +150,7 @@ class Scene:
             if not isinstance(policy, FlowPolicy):
                 raise CheckpointError(f'{self.directory.path} has no flow policy to bench')
             weak = self.directory.weak_policy() if 'weak_policy' in strategy.needs else None
-            server = Server(policy, strategy.load_sampler(), weak)
+            server = SamplingServer(policy, strategy.load_sampler(), weak)
             corrector = Corrector()
             if strategy.corrector != 'none':
                 corrector = self.directory.corrector(strategy.corrector)

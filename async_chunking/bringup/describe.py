@@ -29,10 +29,10 @@ from async_chunking.policies.fit import (
 )
 from async_chunking.policies.options import OWN_KIND, InferenceOptions
 from async_chunking.policies.source import PolicySpec
-from async_chunking.policies.strategy_fit import Timing, check_strategy
+from async_chunking.policies.strategy_fit import Timing, check_strategy, first_served
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.settings import validated
-from async_chunking.strategies import resolve
+from async_chunking.strategies import AUTO, resolve
 
 
 class Arguments(InferenceOptions):
@@ -145,10 +145,14 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     check_instruction(read_streams(policy, description), arguments.instruction)
     interval = arguments.execution_horizon or description.policy.execution_horizon
     delay_s = parse_latency(arguments.delay_ms).typical
-    strategy = resolve(arguments.strategy)
-    strategy.check_constants()
     timing = Timing(interval, delay_s, description.policy.policy_rate_hz)
-    check_strategy(strategy, policy, description.action_modes, timing)
+    if arguments.strategy == AUTO:
+        strategy = first_served(policy, description.action_modes, timing)
+        arguments = arguments.model_copy(update={'strategy': strategy.name})
+    else:
+        strategy = resolve(arguments.strategy)
+        strategy.check_constants()
+        check_strategy(strategy, policy, description.action_modes, timing)
     nodes = _nodes(robot, arguments, description, policy, interval)
     nodes = overridden(nodes, arguments.namespace, arguments.params_file)
     here = tuple(node for node in nodes if arguments.only in ('', _side(node)))

@@ -26,7 +26,7 @@ _ALIKE = 0.8  # A node's name that is this near to one of ours is a slip, not an
 
 
 @dataclass(frozen=True)
-class Section:
+class ParameterSection:
     """One node, or several, of a parameter file.
 
     Attributes:
@@ -73,7 +73,7 @@ def overridden(nodes: Sequence[NodeSpec], namespace: str, path: str) -> tuple[No
     return tuple(_changed(node, namespace, sections, path) for node in nodes)
 
 
-def read(path: Path) -> list[Section]:
+def read(path: Path) -> list[ParameterSection]:
     """Return the sections of a parameter file, in its order.
 
     Raises:
@@ -86,14 +86,14 @@ def read(path: Path) -> list[Section]:
     return list(_sections(path, '', content))
 
 
-def _sections(path: Path, name: str, content: Mapping[Any, Any]) -> Iterator[Section]:
+def _sections(path: Path, name: str, content: Mapping[Any, Any]) -> Iterator[ParameterSection]:
     for key, body in content.items():
         if not isinstance(body, dict):
             place = f'{name}/{key}' if name else key
             msg = f'{path}: {place} = {body!r}: expected {_VALUES} with parameters below it'
             raise AsyncChunkingError(msg)
         if key == _VALUES:
-            yield Section(name, dict(_flat('', body)))
+            yield ParameterSection(name, dict(_flat('', body)))
         else:
             yield from _sections(
                 path, f'{name}/{str(key).lstrip("/")}' if name else str(key), body
@@ -108,13 +108,15 @@ def _flat(prefix: str, content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield f'{prefix}{key}', value
 
 
-def _refuse_slip(section: Section, path: str) -> None:
+def _refuse_slip(section: ParameterSection, path: str) -> None:
     name = section.name.rsplit('/', 1)[-1]
     if name not in _NAMES and difflib.get_close_matches(name, _NAMES, 1, _ALIKE):
         raise AsyncChunkingError(f'{path}: {unknown("node", name, _NAMES)}')
 
 
-def _changed(node: NodeSpec, namespace: str, sections: Sequence[Section], path: str) -> NodeSpec:
+def _changed(
+    node: NodeSpec, namespace: str, sections: Sequence[ParameterSection], path: str
+) -> NodeSpec:
     """Return a node with what is meant for it; its own name stands above patterns."""
     model = PARAMETERS[node.executable]
     known = model.model_fields

@@ -64,6 +64,9 @@ class ExecutorParameters(NodeParameters):
 class PolicyParameters(NodeParameters, InferenceOptions):
     """Parameters of the policy node."""
 
+    strategy: str = Field(
+        'naive', description='Of the requests that it answers to itself before it is active'
+    )
     execution_horizon: int = Field(
         0, ge=0, description="Rows between two requests [steps], 0 for the robot's own"
     )

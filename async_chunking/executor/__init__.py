@@ -18,10 +18,11 @@ over at the row that belongs to now, and the past is never replayed.
 from async_chunking.executor.config import Behaviour, ExecutorConfig
 from async_chunking.executor.content import REJECTIONS, Outcome
 from async_chunking.executor.core import Executor, Phase, Step
-from async_chunking.executor.requests import Admitted
+from async_chunking.executor.requests import Admission, Admitted
 
 __all__ = [
     'REJECTIONS',
+    'Admission',
     'Admitted',
     'Behaviour',
     'Executor',

@@ -79,6 +79,11 @@ class ExecutorConfig:
         return len(self.limits)
 
     @property
+    def most_rows(self) -> int:
+        """Rows of a chunk at most: some samplers put the committed prefix in front (VLASH)."""
+        return 2 * self.horizon
+
+    @property
     def endless(self) -> np.ndarray:
         """Whether each joint turns without end [D]."""
         return np.array(self.continuous or [False] * len(self.limits))

@@ -54,12 +54,11 @@ class ContentCheck:
 
     def judge(self, chunk: ActionChunk) -> tuple[Outcome, str]:
         """Return what becomes of a chunk, and joint, row, value and limits if it is rejected."""
-        names, most = self._config.joint_names, 2 * self._config.horizon
+        names, most = self._config.joint_names, self._config.most_rows
         values = chunk.actions
         rows, columns = values.shape
         if chunk.refusal:
             return Outcome.REFUSED, ''
-        # A sampler may answer with the committed prefix in front of a whole chunk (VLASH).
         if columns != len(names) or not 1 <= rows <= most:
             reason = f'{rows} x {columns} numbers, 1 to {most} x {len(names)} allowed'
             return Outcome.WRONG_SIZE, reason

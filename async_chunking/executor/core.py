@@ -20,6 +20,7 @@ from async_chunking.executor.turns import moved, smooth
 from async_chunking.gate import Gate
 
 _NEIGHBOURS = np.array([-1.0, 0.0, 1.0])
+_ENDLESS = 1 << 30  # Ticks after which every robot rests.
 
 
 class Phase(enum.IntEnum):
@@ -65,8 +66,6 @@ class Step:
 class Executor:
     """
     One command per tick, whatever arrives or fails to arrive.
-
-    `admit` may run in another thread; everything else belongs to the command thread.
 
     Args:
         config: Robot, rates and time limits.
@@ -149,7 +148,7 @@ class Executor:
         return self._book.ask(self.tick, previous, self.delay)
 
     def admit(self, chunk: ActionChunk) -> Admitted:
-        """Check a chunk's content and refine it; thread-safe, and as slow as the merger likes."""
+        """Check a chunk's content and refine it; as slow as the merger likes."""
         return self._book.admit(chunk)
 
     def push(self, chunk: ActionChunk | Admitted) -> Outcome:
@@ -259,6 +258,17 @@ class Executor:
             tick, self.phase, self.gate.position, self._nothing, 0, math.nan,
             took_over=False, delay=-1, limited=False, missed=True,
         )  # fmt: skip
+
+    def withdraw(self) -> None:
+        """Account for a command that was not sent after all: its tick was missed."""
+        self.counters['missed_ticks'] += 1
+        self.gate.lost()
+
+    def lose_time(self) -> None:
+        """Account for a clock that was set, or a long silence: no plan holds, the robot rests."""
+        self.gate.silence(_ENDLESS)
+        if self.phase is not Phase.STOPPED:
+            self.reset()
 
     def _emit(
         self, command: np.ndarray, planned: np.ndarray, request_id: int, row: float, limited: bool

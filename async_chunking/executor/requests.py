@@ -25,19 +25,41 @@ _MAX_OPEN = 64  # Unanswered requests that are remembered; older ones count as n
 @dataclass(frozen=True)
 class Admitted:
     """
-    A chunk whose content was checked and refined, off the command thread.
+    A chunk whose content was checked and refined, away from the stream of commands.
 
     Attributes:
         chunk: As it came.
         rows: [H, D] refined [rad, m].
         outcome: Accepted as far as its content goes, or not.
         reason: Joint, row, value and limits if not; empty if it is.
+        strategy: Whose merger refined it; None if it answers no request that is known.
     """
 
     chunk: ActionChunk
     rows: np.ndarray
     outcome: Outcome
     reason: str = ''
+    strategy: str | None = None
+
+
+class Admission:
+    """
+    Checks and refines chunks; thread-safe, and as slow as a merger likes.
+
+    Args:
+        config: Joints, horizon, limits and the tolerance at them.
+    """
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        self._content = ContentCheck(config)
+
+    def admit(self, chunk: ActionChunk, behaviour: Behaviour | None) -> Admitted:
+        """Return a chunk with what is to be executed of it; `behaviour` asked for it."""
+        outcome, reason = self._content.judge(chunk)
+        rows = chunk.actions
+        if outcome is Outcome.ACCEPTED and behaviour is not None:
+            rows = behaviour.merger.prepare(rows)
+        return Admitted(chunk, rows, outcome, reason, behaviour.name if behaviour else None)
 
 
 @dataclass(frozen=True)
@@ -76,8 +98,6 @@ class RequestBook:
     """
     What was asked, what may still answer it, and whether it is time to ask.
 
-    `admit` may run in another thread; everything else belongs to the command thread.
-
     Args:
         config: Robot, rates and time limits.
         behaviour: To ask with at first.
@@ -93,7 +113,7 @@ class RequestBook:
         self._run_id = run_id
         self._request_id = 0
         self._accepted_id = 0
-        self._content = ContentCheck(config)
+        self._admission = Admission(config)
         self._timeout = config.request_timeout_s * config.control_rate_hz
         # How old an answer to a robot at rest may be [ticks].
         self._oldest = max(config.hold_timeout_s * config.control_rate_hz, self._timeout)
@@ -163,17 +183,13 @@ class RequestBook:
     # --- answers --------------------------------------------------------------------------------
 
     def admit(self, chunk: ActionChunk) -> Admitted:
-        """Check a chunk's content and refine it; thread-safe, and as slow as the merger likes."""
-        outcome, reason = self._content.judge(chunk)
-        rows = chunk.actions
+        """Check a chunk's content, and refine it as the request that it answers wants it."""
         issued = self._issued.get(chunk.request_id)
-        if outcome is Outcome.ACCEPTED and issued is not None:
-            rows = issued.behaviour.merger.prepare(rows)
-        return Admitted(chunk, rows, outcome, reason)
+        return self._admission.admit(chunk, issued.behaviour if issued else None)
 
     def answer(self, admitted: Admitted, tick: int) -> tuple[Outcome, Takeover | None]:
         """Place a chunk that is here at `tick`: what becomes of it, and what it changes."""
-        outcome = self._place(admitted.chunk, tick)
+        outcome = self._place(admitted, tick)
         if outcome is Outcome.ACCEPTED:
             outcome = admitted.outcome
         if outcome is not Outcome.ACCEPTED:
@@ -186,8 +202,9 @@ class RequestBook:
         self._settle(admitted.chunk.request_id, issued, tick)
         return Outcome.ACCEPTED, takeover
 
-    def _place(self, chunk: ActionChunk, tick: int) -> Outcome:
+    def _place(self, admitted: Admitted, tick: int) -> Outcome:
         """Decide by ids and ticks alone whether this chunk answers an open request."""
+        chunk = admitted.chunk
         if chunk.run_id != self._run_id:
             return Outcome.WRONG_RUN
         if self._closed:
@@ -201,7 +218,9 @@ class RequestBook:
             if chunk.request_id < self._accepted_id:
                 return Outcome.OUT_OF_ORDER
             return Outcome.UNREQUESTED
-        return Outcome.ACCEPTED if issued.tick == chunk.tick else Outcome.UNREQUESTED
+        asked = issued.tick == chunk.tick
+        asked &= admitted.strategy in (None, issued.behaviour.name)
+        return Outcome.ACCEPTED if asked else Outcome.UNREQUESTED
 
     def _takeover(self, admitted: Admitted, issued: _Issued, tick: int) -> Takeover:
         chunk, stride = admitted.chunk, self._config.stride

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import make_lsq_spline
 
 from async_chunking.mergers.base import Merger
 
@@ -31,6 +30,8 @@ class BSpline(Merger):
 
     def prepare(self, rows: np.ndarray) -> np.ndarray:
         """Return the refitted rows [H, D]; chunks too short for the degree pass unchanged."""
+        from scipy.interpolate import make_lsq_spline  # Takes a third of a second to load.
+
         count = len(rows)
         points = min(self.control_points, count)
         if points <= self.degree:

@@ -85,10 +85,18 @@ class RobotNode(EntityNode):
         try:
             new = self._read(changed)
             if self._configured:
+                self._refuse_clock(changed)
                 self.check(new)
         except AsyncChunkingError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+    def _refuse_clock(self, changed: list[Parameter]) -> None:
+        """Refuse to change the clock under what runs by it."""
+        now = self.get_parameter('use_sim_time').value
+        if any(p.name == 'use_sim_time' and p.value != now for p in changed):
+            msg = 'use_sim_time cannot be changed after configure'
+            raise AsyncChunkingError(msg)
 
     def _on_changed(self, changed: list[Parameter]) -> None:
         if self._configured:

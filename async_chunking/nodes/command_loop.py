@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command thread: drives the core executor, one tick per deadline, and nothing else.
+"""The command loop: drives the core executor, one tick per deadline, and nothing else.
 
-Everything that may take long (deserialising, checking and refining chunks, logging) happens in
-other threads; what they have for this one comes through a queue and is taken between two ticks.
+It runs in a process that does nothing else either. What others have for it is taken between two
+ticks by `listen`, a bounded share each time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -27,11 +26,12 @@ from async_chunking.executor import (
     Step,
 )
 from async_chunking.executor.turns import apart
-from async_chunking.nodes.pacing import Garbage, Pace, prepare_thread
+from async_chunking.nodes.pacing import Due, Garbage, Pace
+from async_chunking.nodes.sender.values import Known
 
 _CHUNKS_PER_TICK = 16  # A flood of chunks must not delay the command,
 _CHUNKS = 256  # nor fill the memory.
-_WAIT = 0.1  # How often the thread looks whether it shall end [s].
+_WAIT = 0.1  # How often the loop looks whether it shall end [s].
 _REST_TICKS = 500  # Braking takes no longer than this.
 
 
@@ -41,111 +41,73 @@ class Output(Protocol):
     def command(self, step: Step) -> None:
         """Send the command."""
 
-    def report(self, step: Step, deadline_ns: int, emitted_ns: int, executor: Executor) -> None:
+    def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
         """Tell what was done."""
 
     def ask(self, request: ChunkRequest) -> None:
         """Put a request to the policy."""
 
 
-@dataclass
-class Inputs:
-    """What other threads know; the loop reads it, each field is replaced as a whole.
-
-    Attributes:
-        measured: [D] newest joint positions, None before the first [rad, m].
-        observation: Newest of every stream, for the corrector.
-        behaviour: Merger and corrector for the next chunk boundary.
-        delay: To condition the next request on [steps].
-    """
-
-    measured: np.ndarray | None
-    observation: Mapping[str, np.ndarray] | None
-    behaviour: Behaviour
-    delay: int = 0
-
-
 class CommandLoop:
-    """Owns the core executor and the thread that ticks it.
+    """Owns the core executor and ticks it.
 
     Args:
         config: Of the executor.
+        behaviour: Merger and corrector to begin with.
         pace: When ticks are due.
-        inputs: Shared with the threads that receive.
         output: Where commands and reports go.
-        priority: SCHED_FIFO priority, 0 for none.
-        lock_memory: Keep all memory in RAM.
+        listen: Takes what others have for the loop, and calls the methods below.
 
     Attributes:
-        denied: Wishes about scheduling and memory that the system did not grant.
-        error: What ended the thread, None while it runs or after it was stopped.
+        known: The newest that others know; `listen` replaces it.
+        behaviour: For the next chunk boundary; `listen` replaces it.
+        executor: The core of the current run; None until a pose is known.
+        last: [D] the last command that was sent [rad, m]; NaN before the first.
+        served: The last strategy of which a chunk took over.
+        error: What ended the loop, None if nothing did.
     """
 
     def __init__(
         self,
         config: ExecutorConfig,
+        behaviour: Behaviour,
         pace: Pace,
-        inputs: Inputs,
         output: Output,
-        priority: int = 0,
-        lock_memory: bool = False,
+        listen: Callable[[], None],
     ) -> None:
+        self.known = Known()
+        self.behaviour = behaviour
+        self.executor: Executor | None = None
+        self.last = np.full(config.action_dim, np.nan)
+        self.served = ''
+        self.error: BaseException | None = None
         self._config = config
         self._pace = pace
-        self._inputs = inputs
         self._output = output
-        self._wishes = (priority, lock_memory)
-        self._orders: deque[Callable[[], object]] = deque()
-        self._chunks: deque[Admitted] = deque()
-        # Longer than a tick, so that only a clock that stands still makes the thread look up.
+        self._listen = listen
+        self._chunks: deque[ActionChunk | Admitted] = deque()
+        # Longer than a tick, so that only a clock that stands still makes the loop look up.
         self._patience = max(_WAIT, 2.0 * config.control_period)
-        self._executor: Executor | None = None
-        self._last = np.full(config.action_dim, np.nan)
         self._past: Counter[str] = Counter()
+        self._sent_ns = 0  # When the last command was.
         self._halted = False
         self._resting = False
-        self.denied: list[str] = []
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._guarded, name='command', daemon=True)
-
-    # --- for other threads ----------------------------------------------------------------------
-
-    @property
-    def executor(self) -> Executor | None:
-        """The core of the current run; None until a pose was measured."""
-        return self._executor
 
     @property
     def counters(self) -> Counter[str]:
         """Counts of this run and those before it."""
-        executor = self._executor
-        return self._past + (executor.counters.copy() if executor else Counter())
+        return self._past + (self.executor.counters if self.executor else Counter())
 
-    def start(self) -> None:
-        """Begin to tick."""
-        self._thread.start()
+    # --- for `listen` ---------------------------------------------------------------------------
 
-    def stop(self) -> None:
-        """Bring the robot to rest within its limits, then end the thread."""
-        self._orders.append(self._rest)
-        self._thread.join(timeout=_REST_TICKS * self._config.control_period + 1.0)
-        self._halted = True
-        self._thread.join(timeout=2.0)
+    def deliver(self, chunk: ActionChunk | Admitted) -> None:
+        """Take a chunk at one of the next ticks."""
+        if len(self._chunks) >= _CHUNKS:
+            self._past[Outcome.FLOOD.name.lower()] += 1
+        else:
+            self._chunks.append(chunk)
 
-    def deliver(self, chunk: ActionChunk) -> None:
-        """Check and refine a chunk here, and let the command thread take it."""
-        executor = self._executor
-        if executor is not None:
-            if len(self._chunks) >= _CHUNKS:
-                executor.counters[Outcome.FLOOD.name.lower()] += 1
-            else:
-                self._chunks.append(executor.admit(chunk))
-
-    def brake(self) -> None:
-        """Bring the robot to rest within its limits, and keep it there until a reset."""
-        self._orders.append(self._brake)
-
-    def reset(self, displaced: np.ndarray, timeout: float = 2.0) -> int | None:
+    def begin(self, displaced: np.ndarray) -> None:
         """Begin a new run, and leave a safe stop if there is one.
 
         It goes on from the last command, so that the stream is continuous; a joint that is at rest
@@ -153,101 +115,102 @@ class CommandLoop:
 
         Args:
             displaced: [D] how far off that is [rad, m].
-            timeout: [s].
-
-        Returns:
-            The id of the new run, or None if the thread did not answer.
         """
-        done = threading.Event()
-        self._orders.append(lambda: (self._begin(displaced), done.set()))
-        return self._executor.run_id if done.wait(timeout) else None
+        pose, gate = self.known.pose, None
+        if self.executor is not None:
+            self._past += self.executor.counters
+            gate = self.executor.gate
+            off = np.abs(apart(pose, self.last, self._config.endless))
+            far = (gate.velocity == 0.0) & (off > displaced)
+            if far.any():
+                gate.start(np.where(far, pose, self.last))
+        self.executor = Executor(self._config, self.behaviour, secrets.randbits(63), pose, gate)
 
-    # --- the thread -----------------------------------------------------------------------------
+    def brake(self) -> None:
+        """Bring the robot to rest within its limits, and keep it there until a new run."""
+        if self.executor is not None:
+            self.executor.stop()
 
-    def _guarded(self) -> None:
+    def rest(self) -> None:
+        """Bring the robot to rest within its limits, then end."""
+        self.brake()
+        self._resting = True
+        self._halted |= self.executor is None  # Nothing to bring to rest.
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Tick until the robot was brought to rest; after an error, bring it to rest."""
         try:
-            self._run()
-        except BaseException as error:
+            with Garbage(every=round(self._config.control_rate_hz)) as garbage:
+                self._pace.restart()
+                while not self._halted:
+                    self._turn(garbage)
+        except Exception as error:
             self.error = error
             with contextlib.suppress(Exception):
                 self._come_to_rest()
 
-    def _run(self) -> None:
-        self.denied = prepare_thread(*self._wishes)
-        with Garbage(every=round(self._config.control_rate_hz)) as garbage:
-            self._pace.restart()
-            while not self._halted:
-                due = self._pace.wait(self._patience)
-                if not self._ready():
-                    continue
-                if due is None:  # The clock of a simulation stands still.
-                    self._run_errands()
-                    self._halted |= self._resting
-                    continue
-                self._tick(due.deadline_ns, due.missed)
-                garbage.tick()
+    def _turn(self, garbage: Garbage) -> None:
+        due = self._pace.wait(self._patience)
+        self._listen()
+        if self.executor is None and self.known.pose is not None and not self._halted:
+            self.begin(np.zeros(self._config.action_dim))
+        if self.executor is None:
+            return
+        if due is not None:
+            self._tick(due)
+            garbage.tick()
+        else:  # The clock of a simulation stands still.
+            self._take_chunks()
+            self._halted |= self._resting
 
-    def _ready(self) -> bool:
-        if self._executor is None and self._inputs.measured is not None:
-            self._begin(np.zeros(self._config.action_dim))
-        if self._executor is None and self._orders:  # Nothing to bring to rest.
-            self._halted = True
-        return self._executor is not None
-
-    def _begin(self, displaced: np.ndarray) -> None:
-        measured, gate = self._inputs.measured, None
-        if self._executor is not None:
-            self._past += self._executor.counters
-            gate = self._executor.gate
-            off = np.abs(apart(measured, self._last, self._config.endless))
-            far = (gate.velocity == 0.0) & (off > displaced)
-            if far.any():
-                gate.start(np.where(far, measured, self._last))
-        self._executor = Executor(
-            self._config, self._inputs.behaviour, secrets.randbits(63), measured, gate
-        )
-
-    def _tick(self, deadline_ns: int, missed: int) -> None:
-        skipping = self._executor
-        skipped = [skipping.skip() for _ in range(missed)]
-        self._run_errands()
-        executor = self._executor
-        executor.delay = self._inputs.delay
-        executor.set_behaviour(self._inputs.behaviour)
+    def _tick(self, due: Due) -> None:
+        executor = self.executor
+        skipped = [executor.skip() for _ in range(due.missed)]
+        self._take_chunks()
+        if due.jumped:
+            executor.lose_time()
+        executor.delay = self.known.delay
+        executor.set_behaviour(self.behaviour)
         request = executor.poll()
-        step = executor.step(self._inputs.observation)
-        self._output.command(step)
-        emitted_ns = self._pace.now_ns()
+        step = executor.step(self.known.observation)
+        step = self._send(step, due)
         for index, skip in enumerate(skipped):
-            due_ns = deadline_ns - (missed - index) * self._pace.period_ns
-            self._output.report(skip, due_ns, emitted_ns, skipping)
-        self._output.report(step, deadline_ns, emitted_ns, executor)
+            due_ns = due.deadline_ns - (due.missed - index) * self._pace.period_ns
+            self._output.report(skip, due_ns, self._sent_ns, self)
+        if step.took_over:
+            self.served = executor.behaviour.name
+        self._output.report(step, due.deadline_ns, self._sent_ns, self)
         if request is not None:
             self._output.ask(request)
-        if self._resting and np.array_equal(step.command, self._last):
+
+    def _send(self, step: Step, due: Due) -> Step:
+        """Send at the deadline; what was computed before a long pause is not sent after it."""
+        self._pace.hold(due.deadline_ns)
+        if self._pace.now_ns() - due.deadline_ns > self._pace.period_ns:
+            self.executor.withdraw()
+            return replace(step, command=self.last, missed=True)
+        self._output.command(step)
+        self._sent_ns = self._pace.now_ns()
+        if self._resting and np.array_equal(step.command, self.last):
             self._halted = True
-        self._last = step.command
+        self.last = step.command
+        return step
 
-    def _run_errands(self) -> None:
-        while self._orders:
-            self._orders.popleft()()
+    def _take_chunks(self) -> None:
         for _ in range(min(len(self._chunks), _CHUNKS_PER_TICK)):
-            self._executor.push(self._chunks.popleft())
-
-    def _brake(self) -> None:
-        self._executor.stop()
-
-    def _rest(self) -> None:
-        self._executor.stop()
-        self._resting = True
+            self.executor.push(self._chunks.popleft())
 
     def _come_to_rest(self) -> None:
         """Brake after an error, with the little that is needed for it."""
-        self._executor.stop()
+        self.executor.stop()
         for _ in range(_REST_TICKS):
-            if self._pace.wait(self._patience) is not None:
-                step = self._executor.step()
+            due = self._pace.wait(self._patience)
+            if due is not None:
+                step = self.executor.step()
+                self._pace.hold(due.deadline_ns)
                 self._output.command(step)
-                if np.array_equal(step.command, self._last):
+                if np.array_equal(step.command, self.last):
                     return
-                self._last = step.command
+                self.last = step.command

@@ -9,7 +9,7 @@ import numpy as np
 
 from async_chunking.executor import REJECTIONS, Executor, Step
 from async_chunking.msg import ControlStep
-from async_chunking.nodes.observations.streams import Sample
+from async_chunking.nodes.observations.sample import Sample
 
 
 class ControlStepWriter:

@@ -17,6 +17,8 @@ from async_chunking.msg import ChunkRequest as ChunkRequestMsg
 if TYPE_CHECKING:
     from async_chunking.policies.responder import Answer
 
+_FIRST, _LAST = -(1 << 31), (1 << 31) - 1  # Seconds; the last is in January 2038.
+
 
 def to_array(values: np.ndarray) -> array:
     """Return numbers as what a float32[] field takes."""
@@ -32,8 +34,9 @@ def to_matrix(data: array, rows: int, columns: int) -> np.ndarray:
 
 
 def set_time(message: Time, nanoseconds: int) -> None:
-    """Write a time into a message."""
-    message.sec, message.nanosec = divmod(nanoseconds, 1_000_000_000)
+    """Write a time into a message; one that it cannot hold becomes the nearest that it can."""
+    seconds, message.nanosec = divmod(nanoseconds, 1_000_000_000)
+    message.sec = min(max(seconds, _FIRST), _LAST)
 
 
 def request_message(

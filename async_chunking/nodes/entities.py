@@ -7,13 +7,14 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.timer import Timer
+
+from async_chunking.nodes.overriding import QosOverriding
 
 _KINDS = ('publisher', 'subscription', 'timer', 'service', 'client')
 
 
-class EntityNode(LifecycleNode):
+class EntityNode(QosOverriding, LifecycleNode):
     """A lifecycle node that can undo what it created since its constructor.
 
     Args:
@@ -32,27 +33,6 @@ class EntityNode(LifecycleNode):
         that clock back.
         """
         return super().create_timer(*arguments, **{'clock': self._steady, **options})
-
-    def create_publisher(self, kind: Any, topic: str, qos: Any, **options: Any) -> Any:
-        """Create a publisher whose QoS a parameter file may override."""
-        return super().create_publisher(
-            kind, topic, qos, **{**self._overriding(topic, 'publisher'), **options}
-        )
-
-    def create_subscription(
-        self, kind: Any, topic: str, callback: Any, qos: Any, **options: Any
-    ) -> Any:
-        """Create a subscription whose QoS a parameter file may override."""
-        return super().create_subscription(
-            kind, topic, callback, qos, **{**self._overriding(topic, 'subscription'), **options}
-        )
-
-    def _overriding(self, topic: str, entity: str) -> dict[str, Any]:
-        """Return options that let QoS be overridden, where that was asked for."""
-        asked = f'qos_overrides.{self.resolve_topic_name(topic)}.{entity}.'
-        if not any(key.startswith(asked) for key in self._parameter_overrides):
-            return {}  # Three parameters for every topic would hide the node's own.
-        return {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
 
     def _entities(self) -> list[Any]:
         return [*self.publishers, *self.subscriptions, *self.timers, *self.services, *self.clients]

@@ -1,34 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command thread waits on: absolute deadlines on a steady or a simulated clock."""
+"""What a command loop waits on: absolute deadlines on a steady or a simulated clock."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import os
-import queue
-import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-_SPIN_NS = 60_000  # The kernel wakes a sleeper this much late at best.
+_LEAD_NS = 500_000  # A tick takes a fifth of this; the rest is for being woken late [ns].
+_JUMP_NS = 1_000_000_000  # More than this that passed unseen is no lateness any more [ns].
 _MCL_CURRENT_AND_FUTURE = 3
 _PR_SET_TIMERSLACK = 29
-_SWITCH = 0.0005  # Python lets another thread run after this; 5 ms by default [s].
 
 
 class Due(NamedTuple):
     """A tick that is due.
 
     Attributes:
-        deadline_ns: When it was due.
+        deadline_ns: When it is due; at most `Pace.lead_ns` from now.
         missed: Ticks before it whose whole period passed unseen.
+        jumped: Whether the clock was set, or much time passed unseen, since the tick before; the
+            grid begins anew, and no tick is counted as missed.
     """
 
     deadline_ns: int
     missed: int
+    jumped: bool = False
 
 
 class Pace(ABC):
@@ -36,11 +38,16 @@ class Pace(ABC):
 
     Args:
         period_ns: [ns].
+
+    Attributes:
+        lead_ns: How long before its deadline a tick is given out, so that work comes first [ns].
     """
 
-    def __init__(self, period_ns: int) -> None:
+    def __init__(self, period_ns: int, lead_ns: int = 0) -> None:
         self.period_ns = period_ns
+        self.lead_ns = lead_ns
         self._next = 0
+        self._jumped = False
 
     @abstractmethod
     def now_ns(self) -> int:
@@ -49,6 +56,9 @@ class Pace(ABC):
     @abstractmethod
     def wait(self, timeout: float) -> Due | None:
         """Sleep until the next tick is due; None if it is not within `timeout` [s, wall time]."""
+
+    def hold(self, deadline_ns: int) -> None:  # noqa: B027
+        """Wait for the deadline of a tick that was given out."""
 
     def close(self) -> None:  # noqa: B027
         """Give back what the clock needs; most need nothing."""
@@ -59,13 +69,23 @@ class Pace(ABC):
 
     def _take(self, now: int) -> Due:
         missed = max(now - self._next, 0) // self.period_ns
+        if missed * self.period_ns > max(_JUMP_NS, 2 * self.period_ns):
+            self._next, self._jumped, missed = now, True, 0
         deadline = self._next + missed * self.period_ns
         self._next = deadline + self.period_ns
-        return Due(deadline, missed)
+        jumped, self._jumped = self._jumped, False
+        return Due(deadline, missed, jumped)
 
 
 class SteadyPace(Pace):
-    """The machine's monotonic clock: sleeps until shortly before the deadline, then spins."""
+    """The machine's monotonic clock.
+
+    It sleeps until shortly before the tick is given out, and spins from there to the deadline: by
+    then the work is done, and a sleeper that was woken late has made up for it.
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        super().__init__(period_ns, min(_LEAD_NS, period_ns // 8))
 
     def now_ns(self) -> int:
         """Return CLOCK_MONOTONIC [ns]."""
@@ -73,29 +93,33 @@ class SteadyPace(Pace):
 
     def wait(self, timeout: float) -> Due | None:
         """See `Pace.wait`."""
-        left = self._next - time.monotonic_ns()
+        left = self._next - self.lead_ns - time.monotonic_ns()
         if left > timeout * 1e9:
             time.sleep(timeout)
             return None
-        if left > _SPIN_NS:
-            time.sleep((left - _SPIN_NS) * 1e-9)
-        now = time.monotonic_ns()
-        while now < self._next:
-            now = time.monotonic_ns()
-        return self._take(now)
+        if left > 0:
+            time.sleep(left * 1e-9)
+        return self._take(time.monotonic_ns())
+
+    def hold(self, deadline_ns: int) -> None:
+        """See `Pace.hold`."""
+        while time.monotonic_ns() < deadline_ns:
+            pass
 
 
 class SimPace(Pace):
-    """The clock that a simulation publishes; `feed` is called from another thread."""
+    """The clock that a simulation publishes.
 
-    def __init__(self, period_ns: int) -> None:
+    Args:
+        period_ns: [ns].
+        next_time: Returns the next time of that clock [ns], None if none comes within so many
+            seconds of wall time.
+    """
+
+    def __init__(self, period_ns: int, next_time: Callable[[float], int | None]) -> None:
         super().__init__(period_ns)
         self._now = 0
-        self._clock: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def feed(self, now_ns: int) -> None:
-        """Tell what the simulation's clock shows [ns]."""
-        self._clock.put(now_ns)
+        self._next_time = next_time
 
     def now_ns(self) -> int:
         """Return the newest time that `wait` saw [ns]."""
@@ -103,17 +127,17 @@ class SimPace(Pace):
 
     def wait(self, timeout: float) -> Due | None:
         """See `Pace.wait`; a clock that jumps back restarts the grid."""
-        try:
-            now = self._clock.get(timeout=timeout)
-        except queue.Empty:
+        now = self._next_time(timeout)
+        if now is None:
             return None
-        jumped_back, self._now = now < self._now, now
-        if jumped_back or not self._next:
+        back, self._now = now < self._now, now
+        if back or not self._next:
+            self._jumped = back
             self.restart()
         return self._take(now) if now >= self._next else None
 
 
-def prepare_thread(priority: int, lock_memory: bool) -> list[str]:
+def prepare(priority: int, lock_memory: bool) -> list[str]:
     """Make the calling thread as punctual as the system permits.
 
     Args:
@@ -125,7 +149,6 @@ def prepare_thread(priority: int, lock_memory: bool) -> list[str]:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
-    sys.setswitchinterval(_SWITCH)
     denied = []
     if priority:
         try:
@@ -141,8 +164,8 @@ def prepare_thread(priority: int, lock_memory: bool) -> list[str]:
 def raise_all_threads(priority: int) -> None:
     """Give the threads that there are now a SCHED_FIFO priority, where the system permits.
 
-    Those that receive, and those of the middleware, hold locks that the command thread needs now
-    and then; preempted by other processes they would hold it up.
+    Those of the middleware hold locks that the command loop needs now and then; preempted by other
+    processes they would hold it up.
     """
     for thread in os.listdir('/proc/self/task'):
         with suppress(OSError):  # It ended, or must not; the command thread will tell.

@@ -19,7 +19,7 @@ from async_chunking.nodes import convert, diagnostics
 from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.observations.inputs import PolicyInputs, Samples
 from async_chunking.nodes.observations.robot import Observations
-from async_chunking.nodes.observations.streams import Sample
+from async_chunking.nodes.observations.sample import Sample
 from async_chunking.nodes.policy_setup import MEASURED, make_ready
 from async_chunking.nodes.process import run
 from async_chunking.nodes.worker import Worker

@@ -25,16 +25,17 @@ _PR_SET_PDEATHSIG = 1
 
 
 def run(make: Callable[[], RobotNode]) -> NoReturn:
-    """Run a node until SIGINT or SIGTERM, then end the process; with its status if it failed.
+    """Run a node until it is told to end, then end the process; with its status if it failed.
 
-    Signals do not shut ROS down at once, so that a robot can be brought to rest first.
+    SIGINT, SIGTERM and SIGHUP (the terminal is closed) do not shut ROS down at once, so that a
+    robot can be brought to rest first.
     """
     if PARENT_VARIABLE in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # It died before that.
             return 0
     stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: stopped.append(number))
     ros_environment.activate()  # Only this host finds it, unless the user says otherwise.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -21,7 +21,7 @@ from async_chunking.nodes.pacing import SteadyPace
 from async_chunking.nodes.process import run
 from async_chunking.nodes.simulated_robot import SimulatedRobot
 from async_chunking.sim import make_task
-from async_chunking.sim.stage import Act, Outcome, Stage
+from async_chunking.sim.episode_loop import EpisodeLoop, EpisodePhase, EpisodeResult
 from async_chunking.sim.task import Task
 
 _ENVIRONMENT = 'observation.environment_state'
@@ -64,7 +64,9 @@ class SimNode(RobotNode):
         rate = robot.control_rate_hz if self._simulated else parameters.rate_hz
         self._period_ns = round(1e9 / rate)
         self._task = task_at(robot.simulation.task, rate)
-        self._stage = Stage(self._task, parameters.seed, parameters.episodes, parameters.pause_s)
+        self._episode_loop = EpisodeLoop(
+            self._task, parameters.seed, parameters.episodes, parameters.pause_s
+        )
         self._arrived = threading.Event()
         self._robot = SimulatedRobot(self, robot, self._task, self._simulated, self._on_command)
         self._episodes = self.create_publisher(String, 'episode', _EPISODES)
@@ -77,7 +79,7 @@ class SimNode(RobotNode):
     def activate(self) -> None:
         """Begin to simulate; the first command begins the first episode."""
         if self._played:
-            self._stage.restart()
+            self._episode_loop.restart()
         self._active = self._played = True
         self._thread = threading.Thread(target=self._guarded, name='simulation', daemon=True)
         self._thread.start()
@@ -93,7 +95,7 @@ class SimNode(RobotNode):
         self._thread.join(timeout=5.0)
 
     def _on_command(self, command: np.ndarray) -> None:
-        self._stage.command(command)
+        self._episode_loop.command(command)
         self._arrived.set()
 
     # --- simulation thread ----------------------------------------------------------------------
@@ -123,53 +125,53 @@ class SimNode(RobotNode):
             for _ in range(passed):
                 now_ns += self._period_ns
                 self._step()
-                if self._stage.act is Act.SHOWING:
+                if self._episode_loop.phase is EpisodePhase.STANDING:
                     break  # Where the robot was put must be seen before a run begins there.
             # A command is waited for only if the tick before had one.
             waits = self._simulated and self.parameters.lock_step and self._arrived.is_set()
             self._arrived.clear()
-            self._robot.show(self._stage.observation[_ENVIRONMENT], now_ns)
+            self._robot.show(self._episode_loop.observation[_ENVIRONMENT], now_ns)
             if waits:
                 self._arrived.wait(_LOCK_STEP_PATIENCE)
 
     def _step(self) -> None:
-        outcome = self._stage.step()
-        if outcome is not None:
-            self._tell(outcome)
+        result = self._episode_loop.step()
+        if result is not None:
+            self._tell(result)
             self._stop.call_async(Trigger.Request())  # What follows is no part of the run.
-        if self._stage.act is Act.RESETTING:
+        if self._episode_loop.phase is EpisodePhase.RESETTING:
             self._ask_for_reset()
 
     def _ask_for_reset(self) -> None:
-        self._stage.asked()
+        self._episode_loop.reset_requested()
         self._reset.call_async(Trigger.Request()).add_done_callback(self._on_reset)
 
     def _on_reset(self, future: Any) -> None:
         response = future.result()
-        self._stage.answered(response.success)
+        self._episode_loop.reset_answered(response.success)
         if not response.success:
             sentence = f'no new run: {response.message}'
             self.get_logger().warning(sentence, throttle_duration_sec=5.0)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, result: EpisodeResult) -> None:
         self._counts['episodes'] += 1
-        self._counts['successes'] += outcome.success
+        self._counts['successes'] += result.success
         content = {
-            'episode': outcome.episode,
-            'seed': outcome.seed,
-            'success': outcome.success,
-            'duration_s': round(outcome.duration, 3),
-            'failure': outcome.failure,
+            'episode': result.episode,
+            'seed': result.seed,
+            'success': result.success,
+            'duration_s': round(result.duration_s, 3),
+            'failure': result.failure,
         }
         self._episodes.publish(String(data=json.dumps(content)))
-        ended = 'solved' if outcome.success else outcome.failure
+        ended = 'solved' if result.success else result.failure
         self.get_logger().info(
-            f'episode {outcome.episode}: {ended} after {outcome.duration:.2f} s'
+            f'episode {result.episode}: {ended} after {result.duration_s:.2f} s'
         )
 
     def _diagnose(self) -> None:
         values = {**self._counts, 'bad_commands': self._robot.bad_commands}
-        self._diagnostics.publish(diagnostics.OK, self._stage.act.value, values)
+        self._diagnostics.publish(diagnostics.OK, self._episode_loop.phase.value, values)
 
 
 def task_at(name: str, rate_hz: float) -> Task:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from async_chunking.latency import parse_latency
 from async_chunking.policies.kinds import check_kind
 from async_chunking.settings import Settings
+from async_chunking.strategies import AUTO, DEFAULTS
 
 RUNTIME: dict[str, Any] = {'runtime': True}
 """Mark of a parameter that may be changed while its node is active."""
@@ -43,7 +44,9 @@ class InferenceOptions(PolicyOptions):
     """Which policy, and how it is run, as `name:=value`."""
 
     strategy: str = Field(
-        'naive', description='How chunks are drawn and joined; parts joined by +'
+        AUTO,
+        description='How chunks are drawn and joined; parts joined by +. auto: the first of '
+        f'{", ".join(DEFAULTS)} that the policy can serve',
     )
     delay_ms: str = Field(
         '0',

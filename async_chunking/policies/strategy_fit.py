@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from async_chunking.errors import StrategyError
+from async_chunking.errors import AsyncChunkingError, StrategyError
 from async_chunking.policies.fit import Facts, FitError
 from async_chunking.robot.action_modes import ActionModes
-from async_chunking.strategies import NEEDS, RECIPES, STRATEGIES, Strategy
+from async_chunking.strategies import DEFAULTS, NEEDS, RECIPES, STRATEGIES, Strategy, resolve
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,25 @@ def check_strategy(
                 f'fewer than execution_horizon {timing.execution_horizon}'
             )
             raise FitError(msg)
+
+
+def first_served(policy: Facts, modes: ActionModes, timing: Timing) -> Strategy:
+    """
+    Return the first of `DEFAULTS` that can run.
+
+    Raises:
+        AsyncChunkingError: None can; says why of the last, which needs least.
+    """
+    for name in DEFAULTS[:-1]:
+        strategy = resolve(name)
+        try:
+            check_strategy(strategy, policy, modes, timing)
+        except AsyncChunkingError:
+            continue
+        return strategy
+    strategy = resolve(DEFAULTS[-1])
+    check_strategy(strategy, policy, modes, timing)
+    return strategy
 
 
 def _check_needs(strategy: Strategy, policy: Facts) -> None:

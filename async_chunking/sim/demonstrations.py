@@ -26,7 +26,7 @@ from async_chunking.dataset.writing import (
     write_json,
 )
 from async_chunking.sim import make_task
-from async_chunking.sim.episodes import Episode, record_many
+from async_chunking.sim.episodes import ExpertEpisode, record_many
 from async_chunking.sim.task import Task
 
 
@@ -89,7 +89,7 @@ def describe(task: Task) -> Description:
     return Description(task.embodiment, task.policy_rate_hz, task.instruction, features)
 
 
-def _demonstration(episode: Episode) -> Demonstration:
+def _demonstration(episode: ExpertEpisode) -> Demonstration:
     extra = {
         'attempt': episode.attempt,
         'mode': list(episode.mode),

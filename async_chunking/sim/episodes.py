@@ -20,7 +20,7 @@ NOISE_SECONDS = 0.15  # Correlation time of the disturbance.
 
 
 @dataclass(frozen=True)
-class Episode:
+class ExpertEpisode:
     """
     One demonstration.
 
@@ -39,7 +39,7 @@ class Episode:
     success_seconds: float
 
 
-def record(task: Task, seed: int, attempt: int, action_noise: float) -> Episode | None:
+def record(task: Task, seed: int, attempt: int, action_noise: float) -> ExpertEpisode | None:
     """
     Let the expert do one episode; None if it failed.
 
@@ -70,12 +70,14 @@ def record(task: Task, seed: int, attempt: int, action_noise: float) -> Episode 
     assert task.success_seconds is not None  # It was solved.
     every = round(task.control_rate_hz / task.policy_rate_hz)
     stacked = {name: np.array([o[name] for o in seen[::every]]) for name in observation}
-    return Episode(stacked, np.array(actions[::every]), attempt, expert.mode, task.success_seconds)
+    return ExpertEpisode(
+        stacked, np.array(actions[::every]), attempt, expert.mode, task.success_seconds
+    )
 
 
 def record_many(
     name: str, episodes: int, seed: int, action_noise: float, processes: int
-) -> Iterator[Episode]:
+) -> Iterator[ExpertEpisode]:
     """
     Yield the first successful episodes of a task, the same ones with any number of processes.
 
@@ -112,6 +114,6 @@ def _begin_worker(name: str, seed: int, action_noise: float) -> None:
     _worker['arguments'] = (make_task(name), seed, action_noise)
 
 
-def _record_in_worker(attempt: int) -> Episode | None:
+def _record_in_worker(attempt: int) -> ExpertEpisode | None:
     task, seed, action_noise = _worker['arguments']
     return record(task, seed, attempt, action_noise)

@@ -12,8 +12,10 @@ Numpy tier: samplers are named here and imported only where they run.
 from async_chunking.strategies.names import resolve
 from async_chunking.strategies.strategy import PLAIN, SamplerEntry, Strategy, constants
 from async_chunking.strategies.table import (
+    AUTO,
     COMBINATIONS,
     CORRECTORS,
+    DEFAULTS,
     NAMES,
     NEEDS,
     RECIPES,
@@ -22,6 +24,6 @@ from async_chunking.strategies.table import (
 )
 
 __all__ = [
-    'COMBINATIONS', 'CORRECTORS', 'NAMES', 'NEEDS', 'PLAIN', 'RECIPES', 'SAMPLERS', 'STRATEGIES',
-    'SamplerEntry', 'Strategy', 'constants', 'resolve',
+    'AUTO', 'COMBINATIONS', 'CORRECTORS', 'DEFAULTS', 'NAMES', 'NEEDS', 'PLAIN', 'RECIPES',
+    'SAMPLERS', 'STRATEGIES', 'SamplerEntry', 'Strategy', 'constants', 'resolve',
 ]  # fmt: skip

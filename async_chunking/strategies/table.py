@@ -104,3 +104,10 @@ SAMPLERS: dict[str, SamplerEntry] = {
 
 NAMES = (*STRATEGIES, *COMBINATIONS)
 """Every strategy, and the combinations that are samplers of their own."""
+
+AUTO = 'auto'
+"""Name that leaves the choice of a strategy to `policies.strategy_fit.first_served`."""
+
+DEFAULTS = ('rtc', 'paint', 'sync')
+"""Strategies that do not jump at the seam, the best first where nothing is known of the task: rtc
+needs gradients, paint the velocity, sync nothing but chunks, for which the robot rests."""

@@ -47,7 +47,7 @@ class ActConfig(TrainConfig):
         return self.shrunk(width=16, latent=2)
 
 
-class Act(FlowRecipe):
+class ActRecipe(FlowRecipe):
     """Train an ACT-style policy from nothing."""
 
     name = 'act'

@@ -13,7 +13,7 @@ import typer
 from async_chunking.dataset.reading import Demonstrations, check_robot, read_demonstrations
 from async_chunking.settings import SettingsError, unknown, validated
 from async_chunking.sim import TASKS, make_task
-from async_chunking.training.recipe import Inputs, Recipe, TrainConfig, TrainingError
+from async_chunking.training.recipe import Recipe, TrainConfig, TrainingError, TrainingInputs
 
 
 class Entry(NamedTuple):
@@ -39,14 +39,14 @@ class Entry(NamedTuple):
 
 RECIPES: dict[str, Entry] = {
     'flow': Entry('flow', 'Flow', 'FlowConfig'),
-    'tt_rtc': Entry('tt_rtc', 'TtRtc', 'TtRtcConfig', base='flow'),
-    'remac': Entry('remac', 'Remac', 'RemacFlowConfig', base='flow'),
-    'remac_paired': Entry('remac', 'RemacPaired', 'RemacPairedConfig', base='flow'),
-    'vlash': Entry('vlash', 'Vlash', 'VlashConfig', base='flow'),
+    'tt_rtc': Entry('tt_rtc', 'TtRtcRecipe', 'TtRtcConfig', base='flow'),
+    'remac': Entry('remac', 'RemacRecipe', 'RemacFlowConfig', base='flow'),
+    'remac_paired': Entry('remac', 'RemacPairedRecipe', 'RemacPairedConfig', base='flow'),
+    'vlash': Entry('vlash', 'VlashRecipe', 'VlashConfig', base='flow'),
     'a2c2': Entry('a2c2', 'A2C2Recipe', 'A2C2Config', base='flow'),
     'a2c2_paired': Entry('a2c2', 'A2C2PairedRecipe', 'A2C2PairedConfig', base='flow'),
-    'act': Entry('act', 'Act', 'ActConfig'),
-    'remac_act': Entry('remac_act', 'RemacAct', 'RemacConfig', base='act'),
+    'act': Entry('act', 'ActRecipe', 'ActConfig'),
+    'remac_act': Entry('remac_act', 'RemacActRecipe', 'RemacConfig', base='act'),
 }
 
 
@@ -86,7 +86,7 @@ def train(
     demonstrations = read_demonstrations(data or _made(task, out, debug))
     robot, joints = _robot(task, demonstrations)
     start = (base or out / entry.base) if entry.base else None
-    inputs = Inputs(demonstrations, task, robot, joints, start)
+    inputs = TrainingInputs(demonstrations, task, robot, joints, start)
     if device == 'cuda' and 'LOCAL_RANK' in os.environ:  # Of torchrun: a GPU for each process.
         device = f'cuda:{os.environ["LOCAL_RANK"]}'
     chosen: Recipe = entry.load('recipe')(config, inputs, device)

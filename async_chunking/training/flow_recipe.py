@@ -15,7 +15,7 @@ from async_chunking.policies.checkpoint.sidecar import read_sidecar
 from async_chunking.policies.checkpoint.weights import load_policy, save_policy
 from async_chunking.policies.networks.network import NetworkPolicy
 from async_chunking.samplers.base import field, integrate
-from async_chunking.training.recipe import Draws, Inputs, Recipe, TrainingError
+from async_chunking.training.recipe import Draws, Recipe, TrainingError, TrainingInputs
 from async_chunking.training.windows import Windows
 
 
@@ -76,12 +76,12 @@ class FlowRecipe(Recipe):
         return {**super().identity, 'base': base_identity(self.inputs)}
 
 
-def base_identity(inputs: Inputs) -> str | None:
+def base_identity(inputs: TrainingInputs) -> str | None:
     """Return the digest of the base's weights, None without a base."""
     return read_sidecar(inputs.base).weights_sha256 if inputs.base is not None else None
 
 
-def load_base(inputs: Inputs, device: torch.device) -> NetworkPolicy:
+def load_base(inputs: TrainingInputs, device: torch.device) -> NetworkPolicy:
     """
     Load the checkpoint that a recipe starts from.
 

@@ -70,7 +70,7 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainingInputs:
     """
     What a recipe is given beside its configuration.
 
@@ -116,7 +116,7 @@ class Recipe(ABC):
     config: TrainConfig
     network: nn.Module
 
-    def __init__(self, config: TrainConfig, inputs: Inputs, device: str = 'cpu') -> None:
+    def __init__(self, config: TrainConfig, inputs: TrainingInputs, device: str = 'cpu') -> None:
         self.config = config
         self.inputs = inputs
         self.device = torch.device(device)

@@ -95,7 +95,7 @@ class RemacPairedConfig(RemacFlowConfig):
     start: float = Field(default=0.5, ge=0.0, lt=1.0)
 
 
-class Remac(FlowRecipe):
+class RemacRecipe(FlowRecipe):
     """Adapt a flow policy to rows that it will not execute."""
 
     name = 'remac'
@@ -159,7 +159,7 @@ class Remac(FlowRecipe):
         return (self.config.min_delay, self.config.max_delay)
 
 
-class RemacPaired(Remac):
+class RemacPairedRecipe(RemacRecipe):
     """Adapt it with chunks that go the way of the demonstration; a variant of this package."""
 
     name = 'remac_paired'

@@ -25,7 +25,7 @@ from async_chunking.training.remac import RemacConfig, draw_curriculum, merged, 
 from async_chunking.training.windows import Windows
 
 
-class RemacAct(FlowRecipe):
+class RemacActRecipe(FlowRecipe):
     """Adapt an ACT-style policy to rows that it will not execute."""
 
     name = 'remac_act'

@@ -35,7 +35,7 @@ class TtRtcConfig(TrainConfig):
     delays: Literal['uniform', 'exponential'] = 'uniform'
 
 
-class TtRtc(FlowRecipe):
+class TtRtcRecipe(FlowRecipe):
     """Fine-tune a flow policy behind clean prefixes."""
 
     name = 'tt_rtc'

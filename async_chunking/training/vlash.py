@@ -38,7 +38,7 @@ class VlashConfig(TrainConfig):
     shared: bool = False
 
 
-class Vlash(FlowRecipe):
+class VlashRecipe(FlowRecipe):
     """Fine-tune a flow policy from future states."""
 
     name = 'vlash'

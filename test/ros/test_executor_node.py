@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import pytest
 rclpy = pytest.importorskip('rclpy')
 
 from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.serialization import serialize_message  # noqa: E402
+from rclpy.qos import ReliabilityPolicy  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from async_chunking.bringup.parameters import DelayMonitorParameters  # noqa: E402
@@ -22,6 +24,9 @@ from async_chunking.msg import ActionChunk, DelayEstimate  # noqa: E402
 from async_chunking.nodes import diagnostics  # noqa: E402
 from async_chunking.nodes.descriptors import descriptor  # noqa: E402
 from async_chunking.nodes.executor_node import ExecutorNode  # noqa: E402
+from async_chunking.nodes.observations.sample import Sample  # noqa: E402
+
+HOME, MOVED = np.full(7, 0.03), np.full(7, 0.05)
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -41,41 +46,83 @@ def node(ros_domain_id) -> Iterator[ExecutorNode]:
     rclpy.shutdown()
 
 
-def test_a_shutdown_of_an_active_node_ends_the_stream(node: ExecutorNode) -> None:
+def measure(node: ExecutorNode, pose: np.ndarray, count: int = 3) -> None:
+    """Let joint positions be measured, and the sender know."""
+    for _ in range(count):
+        node._intake._on_sample('measured', pose)
+    node._intake.poll()
+
+
+def run(node: ExecutorNode, pose: np.ndarray = HOME) -> None:
+    """Let a run begin at a pose."""
     node.trigger_activate()
-    node._inputs.measured = np.full(7, 0.03)
-    loop = node._loop
-    until(lambda: loop.executor is not None and loop.executor.tick > 3)
+    measure(node, pose)
+    until(lambda: node._sender.status.run_id and node._sender.status.tick > 3)
+
+
+def test_a_shutdown_of_an_active_node_ends_the_stream(node: ExecutorNode) -> None:
+    run(node)
     node.trigger_shutdown()
-    assert not loop._thread.is_alive()
+    assert not node._sender.status.active
+    tick = node._sender.status.tick
+    time.sleep(0.1)
+    assert node._sender.status.tick == tick
+
+
+def test_the_stream_may_begin_again_and_again(node: ExecutorNode) -> None:
+    runs = set()
+    for _ in range(3):
+        run(node)
+        runs.add(node._sender.status.run_id)
+        node.trigger_deactivate()
+    assert len(runs) == 3
+    node.trigger_cleanup()
+    node.trigger_configure()
+    run(node)
+
+
+def test_the_sender_ends_with_the_node_however_that_ends(node: ExecutorNode) -> None:
+    run(node)
+    node._sender._link._orders.shutdown(socket.SHUT_RDWR)  # As when the node is killed.
+    assert node._sender._process.wait(timeout=20.0) == 0
+
+
+def test_the_sender_minds_no_signal_of_the_terminal(node: ExecutorNode) -> None:
+    run(node)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(node._sender.pid, number)
+    tick = node._sender.status.tick
+    until(lambda: node._sender.status.tick > tick + 10)
+
+
+def test_a_sender_that_dies_ends_the_node_with_its_reason(node: ExecutorNode) -> None:
+    run(node)
+    os.kill(node._sender.pid, signal.SIGKILL)
+    until(lambda: node._sender.ended)
+    node._diagnose()
+    assert node.failure == 'the sender ended'
 
 
 def test_a_pose_from_before_the_activation_is_not_believed(node: ExecutorNode) -> None:
-    node._inputs.measured = np.full(7, 0.03)
-    node._inputs.observation = {'observation.state': np.full(7, 0.03)}
+    measure(node, HOME)
+    node._intake._on_sample('observation.state', HOME)
     node.trigger_activate()
     time.sleep(0.2)
-    assert node._loop.executor is None
-    assert node._inputs.observation is None
+    assert not node._sender.status.run_id
+    assert not node._intake._observation
 
 
 def test_one_wrong_pose_moves_no_robot_that_rests(node: ExecutorNode) -> None:
-    node.trigger_activate()
-    home = np.full(7, 0.03)
-    for _ in range(3):
-        node._on_sample('measured', home)
-    loop = node._loop
-    until(lambda: loop.executor is not None and loop.executor.tick > 3)
+    run(node)
     displaced = 0.01 * np.ones(7)
-    node._on_sample('measured', home + 1.0)
-    assert loop.reset(displaced) is not None
-    until(lambda: loop.executor.tick > 3)
-    np.testing.assert_array_equal(loop._last, home)
-    for _ in range(2):  # It was moved indeed.
-        node._on_sample('measured', home + 1.0)
-    assert loop.reset(displaced) is not None
-    until(lambda: loop.executor.tick > 3)
-    np.testing.assert_array_equal(loop._last, home + 1.0)
+    measure(node, MOVED, count=1)
+    assert node._sender.begin(displaced) is not None
+    until(lambda: node._sender.status.tick > 3)
+    np.testing.assert_array_equal(node._sender.status.command, HOME)
+    measure(node, MOVED, count=2)  # It was moved indeed.
+    assert node._sender.begin(displaced) is not None
+    until(lambda: node._sender.status.tick > 3)
+    np.testing.assert_array_equal(node._sender.status.command, MOVED)
 
 
 def test_parameters_are_described_with_range_choices_and_whether_they_may_change(node) -> None:
@@ -121,33 +168,31 @@ def test_diagnostics_say_where_nothing_comes_from_and_also_while_inactive(
 def test_a_robot_that_is_left_stopped_is_warned_of(
     node: ExecutorNode, diagnosed: list[tuple[bytes, str]]
 ) -> None:
-    node.trigger_activate()
-    for _ in range(3):
-        node._on_sample('measured', np.full(7, 0.03))
-    until(lambda: node._loop.executor is not None and node._loop.executor.tick > 3)
+    run(node)
     assert node._on_stop(Trigger.Request(), Trigger.Response()).success
-    until(lambda: node._loop.executor.phase is Phase.STOPPED)
-    monkey_age = node._measured_age
-    node._measured_age = lambda: 0.0
+    until(lambda: node._sender.status.phase == Phase.STOPPED)
+    measure(node, HOME)
     node._diagnose()
-    node._stopped_ns -= int(6e9)
+    node._stopped_at -= 6.0
+    measure(node, HOME)
     node._diagnose()
-    node._measured_age = monkey_age
     levels = [level for level, _ in diagnosed]
     assert levels == [diagnostics.OK, diagnostics.WARN]
     assert diagnosed[1][1] == 'stopped by /executor/stop; call /executor/reset'
 
 
 def test_a_parameter_file_overrides_the_qos_of_a_topic(ros_domain_id) -> None:
-    override = 'qos_overrides./control_step.publisher.depth:=5'
+    override = 'qos_overrides./control_step.publisher.reliability:=best_effort'
     rclpy.init(args=['--ros-args', '-p', override])
     node = ExecutorNode()
     try:
         for _ in range(2):  # Also when it is configured anew.
             node.trigger_configure()
-            depth = next(p for p in node.publishers if p.topic_name == '/control_step')
-            assert depth.qos_profile.depth == 5
+            until(lambda: node.count_publishers('/control_step'))
+            (info,) = node.get_publishers_info_by_topic('/control_step')
+            assert info.qos_profile.reliability is ReliabilityPolicy.BEST_EFFORT
             node.trigger_cleanup()
+            until(lambda: not node.count_publishers('/control_step'))
         assert not any('chunk_request' in name for name in node.get_parameters_by_prefix('qos_o'))
     finally:
         node.end()
@@ -155,71 +200,87 @@ def test_a_parameter_file_overrides_the_qos_of_a_topic(ros_domain_id) -> None:
 
 
 def test_a_strategy_with_a_wrong_constant_is_refused_and_changes_nothing(node) -> None:
-    node.trigger_activate()
+    run(node)
     (result,) = node.set_parameters([Parameter('strategy', value='ensemble:decay=abc')])
     assert not result.successful
     assert 'decay' in result.reason
     (result,) = node.set_parameters([Parameter('strategy', value='naive:foo=1')])
     assert result.reason.startswith("strategy 'naive:foo=1' has no constant 'foo'")
     assert node.get_parameter('strategy').value == 'naive'
-    assert node._inputs.behaviour.name == 'naive'
+    assert list(node._intake._behaviours) == ['naive']
 
 
-def test_a_strategy_that_is_refused_twice_gives_way_to_the_last_that_was_served(node) -> None:
-    node.trigger_activate()
-    for _ in range(3):
-        node._on_sample('measured', np.full(7, 0.03))
-    until(lambda: node._loop.executor is not None)
-    node._served = 'naive'
+def test_the_clock_of_a_configured_node_cannot_be_changed(node: ExecutorNode) -> None:
+    (result,) = node.set_parameters([Parameter('use_sim_time', value=True)])
+    assert not result.successful
+    assert 'use_sim_time' in result.reason
+    (same,) = node.set_parameters([Parameter('use_sim_time', value=False)])
+    assert same.successful
+
+
+def test_a_strategy_that_is_refused_twice_gives_way_to_the_last_that_was_served(
+    node: ExecutorNode, monkeypatch
+) -> None:
+    run(node)
+    run_id = node._sender.status.run_id
     node.set_parameters([Parameter('strategy', value='ensemble')])
-    node._loop.reset(np.ones(7))  # An episode ended: the new run has executed nothing yet.
-    run_id = node._loop.executor.run_id
+    served = node._sender.status._replace(served='naive')  # In a run before this one.
+    monkeypatch.setattr(type(node._sender), 'status', served)
     no = ActionChunk(run_id=run_id, strategy='ensemble', refusal='no such constant')
-    node._refused(ActionChunk(run_id=run_id + 1, strategy='ensemble', refusal='another run'))
-    node._refused(no)
+    node._on_chunk(ActionChunk(run_id=run_id + 1, strategy='ensemble', refusal='another run'))
+    node._on_chunk(no)
     assert node.get_parameter('strategy').value == 'ensemble'  # It may pass.
-    node._refused(no)
+    node._on_chunk(no)
     assert node.get_parameter('strategy').value == 'naive'
-    assert node._inputs.behaviour.name == 'naive'
+    monkeypatch.undo()
 
 
-def test_a_stream_that_went_silent_corrects_nothing(node: ExecutorNode) -> None:
+def test_an_answer_between_two_refusals_lets_a_strategy_stay(
+    node: ExecutorNode, monkeypatch
+) -> None:
+    run(node)
+    run_id = node._sender.status.run_id
+    node.set_parameters([Parameter('strategy', value='ensemble')])
+    served = node._sender.status._replace(served='naive')
+    monkeypatch.setattr(type(node._sender), 'status', served)
+    no = ActionChunk(run_id=run_id, strategy='ensemble', refusal='the camera is late')
+    node._on_chunk(no)
+    node._on_chunk(ActionChunk(run_id=run_id, strategy='ensemble'))
+    node._on_chunk(no)
+    assert node.get_parameter('strategy').value == 'ensemble'
+    monkeypatch.undo()
+
+
+def test_a_stream_that_went_silent_corrects_nothing(node: ExecutorNode, monkeypatch) -> None:
     """The corrector of a robot is given what its streams say, while they say it."""
-    now = {'ns': 0}
-    sample = SimpleNamespace(received_ns=0)
-    node._pace = SimpleNamespace(now_ns=lambda: now['ns'], close=node._pace.close)
-    node._observations = SimpleNamespace(latest=lambda name: sample)
-    seen = {'observation.state': np.zeros(7)}
-    node._inputs.observation = seen
+    intake, now = node._intake, {'ns': 0}
+    sample = Sample(0, np.zeros(7))
+    monkeypatch.setattr(intake.observations, 'latest', lambda name: sample)
+    monkeypatch.setattr(intake, '_now_ns', lambda: now['ns'])
+    intake._on_sample('observation.state', sample.values)
     now['ns'] = round(node.parameters.stale_s * 1e9)
-    node._forget_stale()
-    assert node._inputs.observation is seen  # As old as allowed.
+    intake._forget_stale()
+    assert intake._observation  # As old as allowed.
     now['ns'] += 1_000_000
-    node._forget_stale()
-    assert node._inputs.observation is None
+    intake._forget_stale()
+    assert not intake._observation
 
 
 def test_poses_from_before_a_silence_do_not_count_with_those_after(node: ExecutorNode) -> None:
-    home, moved = np.full(7, 0.03), np.full(7, 0.05)
-    for _ in range(3):
-        node._on_sample('measured', home)
-    assert node._inputs.measured.tolist() == home.tolist()
-    node._pose_ns -= round(2e9 * node.parameters.stale_s)  # The driver was gone meanwhile.
-    node._on_sample('measured', moved)
-    node._on_sample('measured', moved)
-    assert node._inputs.measured.tolist() == home.tolist()  # Two are not enough to believe.
-    node._on_sample('measured', moved)
-    assert node._inputs.measured.tolist() == moved.tolist()
+    intake, moved = node._intake, np.full(7, 0.05)
+    measure(node, HOME)
+    assert intake._pose.tolist() == HOME.tolist()
+    intake._pose_ns -= round(2e9 * node.parameters.stale_s)  # The driver was gone meanwhile.
+    measure(node, moved, count=2)
+    assert intake._pose.tolist() == HOME.tolist()  # Two are not enough to believe.
+    measure(node, moved, count=1)
+    assert intake._pose.tolist() == moved.tolist()
 
 
-def test_a_reset_waits_for_a_driver_that_is_up(node: ExecutorNode) -> None:
-    node.trigger_activate()
-    for _ in range(3):
-        node._on_sample('measured', np.full(7, 0.03))
-    until(lambda: node._loop.executor is not None)
-    age = {'s': 0.0}
-    node._measured_age = lambda: age['s']
-    age['s'] = node.parameters.stale_s + 0.01
+def test_a_reset_waits_for_a_driver_that_is_up(node: ExecutorNode, monkeypatch) -> None:
+    run(node)
+    age = {'s': node.parameters.stale_s + 0.01}
+    monkeypatch.setattr(type(node._intake), 'age', property(lambda _: age['s']))
     answer = node._on_reset(Trigger.Request(), Trigger.Response())
     assert not answer.success
     assert 'is the driver up?' in answer.message
@@ -229,21 +290,6 @@ def test_a_reset_waits_for_a_driver_that_is_up(node: ExecutorNode) -> None:
     assert node._on_reset(Trigger.Request(), Trigger.Response()).success
 
 
-def test_an_answer_between_two_refusals_lets_a_strategy_stay(node: ExecutorNode) -> None:
-    node.trigger_activate()
-    for _ in range(3):
-        node._on_sample('measured', np.full(7, 0.03))
-    until(lambda: node._loop.executor is not None)
-    node._served = 'naive'
-    node.set_parameters([Parameter('strategy', value='ensemble')])
-    run_id = node._loop.executor.run_id
-    no = ActionChunk(run_id=run_id, strategy='ensemble', refusal='the camera is late')
-    node._on_chunk(serialize_message(no))
-    node._on_chunk(serialize_message(ActionChunk(run_id=run_id, strategy='ensemble')))
-    node._on_chunk(serialize_message(no))
-    assert node.get_parameter('strategy').value == 'ensemble'
-
-
 def test_a_delay_beyond_the_horizon_is_cut_to_it(node: ExecutorNode) -> None:
-    node._on_delay(DelayEstimate(delay=2**31))
-    assert node._inputs.delay == node._config.horizon
+    node._intake._take_delay(DelayEstimate(delay=2**31))
+    assert node._intake.delay == node.parameters.horizon

@@ -37,7 +37,7 @@ from async_chunking.nodes.observations.errors import StreamError
 from async_chunking.nodes.observations.pictures import compressed_reader, image_reader
 from async_chunking.nodes.observations.resizing import RESIZINGS
 from async_chunking.nodes.observations.robot import Observations
-from async_chunking.nodes.observations.streams import Sample
+from async_chunking.nodes.observations.sample import Sample
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.robot.wiring import Stream
 

@@ -13,7 +13,7 @@ pytest.importorskip('rclpy')
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes.observations.inputs import PolicyInputs
 from async_chunking.nodes.observations.robot import Observations
-from async_chunking.nodes.observations.streams import Sample
+from async_chunking.nodes.observations.sample import Sample
 from async_chunking.robot.embodiment import Stream, load
 
 MS = 1_000_000

@@ -50,10 +50,10 @@ def foreign(monkeypatch):
 
 
 class FakeNode:
-    """Keeps what is published, as receivers get it, and who subscribes."""
+    """Keeps what is published, as receivers get it."""
 
     def __init__(self):
-        self.sent, self.raw, self.topics, self.subscribed = [], {}, [], {}
+        self.sent, self.raw, self.topics = [], {}, []
         self.warnings: list[str] = []
 
     def create_publisher(self, message_type, topic, qos):
@@ -64,9 +64,6 @@ class FakeNode:
             self.raw[topic] = packed(message)
 
         return SimpleNamespace(publish=publish)
-
-    def create_subscription(self, message_type, topic, callback, qos):
-        self.subscribed[topic] = callback
 
     def get_logger(self):
         return SimpleNamespace(warning=self.warnings.append)
@@ -238,7 +235,10 @@ def test_unitree_arm_ramps_in_and_out(foreign, monkeypatch):
     command = np.array([0.5, -0.5, 0.0])
     sink.send(command, 0)
     assert not node.sent  # It is not known yet which machine it is.
-    node.subscribed['lowstate'](CLASSES['unitree_hg/msg/LowState'](mode_machine=5))
+    topic = sink.listens(Command(topic='t', sink='unitree_arm_sdk', joints=JOINTS[:2],
+                                 motors=(22, 28), options=options))  # fmt: skip
+    assert topic.name == 'lowstate'
+    sink.hear(topic.read(topic.kind(mode_machine=5)))
     for _ in range(7):
         sink.send(command, 0)
     assert weights() == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0]
@@ -297,7 +297,7 @@ def test_drivers_of_packaged_robots_are_told_the_command(foreign, monkeypatch, n
             node, command, robot.joint_names, 1.0 / robot.control_rate_hz
         )
         if command.sink == 'unitree_arm_sdk':
-            node.subscribed['lowstate'](CLASSES['unitree_hg/msg/LowState'](mode_machine=5))
+            sink.hear(5.0)
         sink.send(sent, 1)
         if command.sink == 'gripper_command':
             assert [goal.command.position for goal in client.goals] == [0.04]

@@ -14,7 +14,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from async_chunking.policies.checkpoint.sidecar import DataSource, Normalization, Scale, Sidecar
+from async_chunking.policies.checkpoint.sidecar import (
+    DataSource,
+    FeatureScale,
+    Normalization,
+    Sidecar,
+)
 from async_chunking.policies.checkpoint.weights import describe, save_weights
 from async_chunking.policies.networks.mixer import MixerArchitecture
 from async_chunking.policies.networks.network import NetworkPolicy
@@ -149,8 +154,8 @@ def scales(observations: np.ndarray) -> Normalization:
     offset, scale = observations.mean(0), np.maximum(observations.std(0), 0.05)
     zeros, ones = (0.0,) * ACTION_DIM, (1.0,) * ACTION_DIM
     features = {
-        OBSERVATION: Scale(offset=tuple(offset.tolist()), scale=tuple(scale.tolist())),
-        'action': Scale(offset=zeros, scale=ones),
+        OBSERVATION: FeatureScale(offset=tuple(offset.tolist()), scale=tuple(scale.tolist())),
+        'action': FeatureScale(offset=zeros, scale=ones),
     }
     return Normalization(kind='mean_std', actions='absolute', features=features)
 

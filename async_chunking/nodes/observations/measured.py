@@ -14,6 +14,8 @@ from async_chunking.nodes.observations.errors import StreamError
 from async_chunking.nodes.observations.streams import JointReader
 from async_chunking.robot.embodiment import Source
 
+MOST_BYTES = 1 << 16  # Of a message; a driver may tell more than the joints of the robot [bytes].
+
 # Kind -> message type, and the field that holds one entry a motor.
 _MOTORS: dict[str, tuple[str, str]] = {
     'unitree_low_state': ('unitree_hg/msg/LowState', 'motor_state'),

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 
+from async_chunking.nodes.bounded import Bounded
 from async_chunking.nodes.observations import measured, streams
 from async_chunking.nodes.observations.errors import StreamError
-from async_chunking.nodes.observations.streams import History, Sample
+from async_chunking.nodes.observations.sample import Sample
+from async_chunking.nodes.observations.streams import History
 from async_chunking.robot.embodiment import Embodiment, Stream
 
 # A description's `qos` -> what is asked of publishers.
@@ -30,7 +31,8 @@ class Observations:
 
     Best effort unless the description says otherwise: so reliable and best-effort drivers are both
     heard. Streams of measured
-    joints share their subscriptions, and so do streams that are the same but for their name.
+    joints share their subscriptions, and so do streams that are the same but for their name. What
+    is too large for its stream is refused before it is deserialised.
 
     Args:
         node: Subscribes; its thread fills the histories.
@@ -38,6 +40,7 @@ class Observations:
         robot: Whose joints are measured.
         now_ns: This host's clock.
         on_sample: Called with name and values of every sample.
+        polled: Read the newest message of each topic when `poll` is called, instead of every one.
 
     Attributes:
         faults: Stream -> messages that could not be used.
@@ -51,6 +54,7 @@ class Observations:
         robot: Embodiment,
         now_ns: Callable[[], int],
         on_sample: Callable[[str, Any], None] | None = None,
+        polled: bool = False,
     ) -> None:
         self._node = node
         self._topics = {
@@ -58,6 +62,8 @@ class Observations:
             if stream.kind == 'measured' else [stream.topic] if stream.topic else []
             for name, stream in wanted.items()
         }  # fmt: skip
+        self._polled = polled
+        self._listeners: list[Bounded] = []
         self._now_ns = now_ns
         self._on_sample = on_sample
         self._histories = {name: History(stream) for name, stream in wanted.items()}
@@ -71,33 +77,56 @@ class Observations:
         for names in shared.values():
             stream = wanted[names[0]]
             if stream.kind == 'measured':
-                self._subscribe_measured(node, robot, names)
+                self._subscribe_measured(robot, names)
             elif stream.topic:
-                self._subscribe(node, robot, stream, names)
+                self._subscribe(robot, stream, names)
 
-    def _subscribe(self, node: Node, robot: Embodiment, stream: Stream, names: list[str]) -> None:
+    def _subscribe(self, robot: Embodiment, stream: Stream, names: list[str]) -> None:
         reader = streams.make_reader(stream, robot.joint_names)
-        callback = partial(self._receive, names, lambda message, _: reader(message))
-        kind = streams.message_type(stream.kind)
-        if stream.kind != 'text':
-            node.create_subscription(kind, stream.topic, callback, PROFILES[stream.qos])
-            return
-        # Said once and kept by its publisher, or said again and again: each is heard. That one of
-        # the two does not match a publisher is meant, and nothing to warn of.
-        for durability in (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL):
-            profile = QoSProfile(depth=1, durability=durability)
-            node.create_subscription(
-                kind, stream.topic, callback, profile,
-                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-            )  # fmt: skip
+        kind, limit = streams.message_type(stream.kind), streams.most_bytes(stream)
+        profiles = [PROFILES[stream.qos]]
+        if stream.kind == 'text':
+            # Said once and kept by its publisher, or said again and again: each is heard.
+            kept = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
+            profiles = [QoSProfile(depth=1, durability=durability) for durability in kept]
+        for profile in profiles:
+            self._listen(kind, stream.topic, limit, names, lambda m, _: reader(m), profile)
 
-    def _subscribe_measured(self, node: Node, robot: Embodiment, names: list[str]) -> None:
+    def _subscribe_measured(self, robot: Embodiment, names: list[str]) -> None:
         joints = measured.Measured(robot.sources, robot.joint_names)
-        for number, source in enumerate(robot.sources):
-            callback = partial(self._receive, names, partial(joints.read, number))
-            node.create_subscription(
-                measured.message_type(source), source.topic, callback, PROFILES[source.qos]
+        # The first source comes last, since it makes a measurement of what the others said.
+        for number, source in reversed(list(enumerate(robot.sources))):
+            read = partial(joints.read, number)
+            kind, profile = measured.message_type(source), PROFILES[source.qos]
+            self._listen(kind, source.topic, measured.MOST_BYTES, names, read, profile)
+
+    def _listen(
+        self,
+        kind: type,
+        topic: str,
+        limit: int,
+        names: list[str],
+        read: Callable[[Any, int], Any],
+        profile: QoSProfile,
+    ) -> None:
+        if self._polled:
+            profile = QoSProfile(
+                depth=1, reliability=profile.reliability, durability=profile.durability
             )
+        receive = partial(self._receive, names, read)
+
+        def refuse(reason: str) -> None:
+            for name in names:
+                self._refuse(name, StreamError(reason))
+
+        self._listeners.append(
+            Bounded(self._node, kind, topic, limit, receive, refuse, profile, self._polled)
+        )
+
+    def poll(self) -> None:
+        """Read the newest message of each topic."""
+        for listener in self._listeners:
+            listener.poll()
 
     def _receive(self, names: list[str], read: Callable[[Any, int], Any], message: Any) -> None:
         received_ns = self._now_ns()

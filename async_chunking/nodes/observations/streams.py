@@ -5,26 +5,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from async_chunking.nodes.observations.errors import StreamError
+from async_chunking.nodes.observations.sample import Sample
 from async_chunking.robot.embodiment import Stream
 
 _SAMPLES, _PICTURES = 256, 16  # That are remembered of a stream.
-
-
-class Sample(NamedTuple):
-    """One reading, and when it was received on this host's clock [ns].
-
-    `values` is an array, a text, or a `pictures.Picture`.
-    """
-
-    received_ns: int
-    values: Any
+_SMALL = 1 << 16  # Names, labels and texts of a message take no more [bytes].
 
 
 class JointReader:
@@ -87,6 +79,14 @@ def message_type(kind: str) -> type:
         'joint_state': JointState, 'float64_multi_array': Float64MultiArray, 'text': String,
         'image': Image, 'compressed_image': CompressedImage,
     }[kind]  # fmt: skip
+
+
+def most_bytes(stream: Stream) -> int:
+    """Return how large a message of a stream may be; what is larger is not even deserialised."""
+    if not stream.is_image:
+        return _SMALL + 8 * (stream.size or 0)
+    pixels = (stream.height or 0) * (stream.width or 0)
+    return _SMALL + 4 * pixels  # Four channels; a compressed picture is smaller.
 
 
 def make_reader(stream: Stream, joint_names: tuple[str, ...]) -> Callable[[Any], Any]:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
@@ -12,6 +13,14 @@ from rclpy.qos import QoSProfile
 
 from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings, validated
+
+
+class Topic(NamedTuple):
+    """A topic of a driver, and the one number that is read from its messages."""
+
+    name: str
+    kind: type
+    read: Callable[[Any], float]
 
 
 class Sink(ABC):
@@ -34,6 +43,7 @@ class Sink(ABC):
         """What can be set for this kind of sink."""
 
     message_type: ClassVar[type]
+    asks: ClassVar[bool] = False  # It waits for answers, so it runs in the node, on changes only.
     qos: ClassVar[QoSProfile] = QoSProfile(depth=1)
 
     def __init__(
@@ -59,9 +69,18 @@ class Sink(ABC):
         values += self._bias
         return values
 
+    @classmethod
+    def listens(cls, command: Command) -> Topic | None:
+        """Return what must be heard of the driver; the node listens, the sender is told."""
+        del command  # Unused.
+        return None
+
     @abstractmethod
     def send(self, command: np.ndarray, stamp_ns: int) -> None:
-        """Publish the command [D] [rad, m]; runs in the command thread, so no waste here."""
+        """Publish the command [D] [rad, m]; runs in the sender, so no waste here."""
+
+    def hear(self, value: float) -> None:  # noqa: B027
+        """Take what the driver tells on the topic of `listens`."""
 
     def release(self) -> None:  # noqa: B027
         """Let go of the robot, which is at rest; called once, after the last command."""

@@ -40,6 +40,7 @@ class GripperCommandSink(OneWaySink):
         close_below: float = 0.015
         max_effort: float = Field(20.0, gt=0.0)
 
+    asks = True
     message_type = message_class('control_msgs/action/GripperCommand')
 
     def _open(self, node: Node, command: Command) -> None:

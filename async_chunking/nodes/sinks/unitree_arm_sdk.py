@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
 
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.nodes.sinks.base import OneWaySink, Topic
 from async_chunking.nodes.sinks.unitree_crc import checksum
 from async_chunking.robot.embodiment import Command
-from async_chunking.settings import Settings
+from async_chunking.settings import Settings, validated
 
 _WEIGHT = 29  # This motor's q is the share of our commands, 0 to 1.
 
@@ -57,13 +55,17 @@ class UnitreeArmSink(OneWaySink):
             motor.mode = 1
         self._ramp = round(self.options.ramp_s / self._period_s)  # Ticks.
         self._taken, self._known = 0, False
-        state = message_class('unitree_hg/msg/LowState')
-        node.create_subscription(
-            state, self.options.state_topic, self._on_state, qos_profile_sensor_data
-        )
 
-    def _on_state(self, state: Any) -> None:
-        self._message.mode_machine = state.mode_machine
+    @classmethod
+    def listens(cls, command: Command) -> Topic:
+        """See `Sink.listens`."""
+        options = validated(cls.Options, command.options, f'options of command {command.topic}')
+        state = message_class('unitree_hg/msg/LowState')
+        return Topic(options.state_topic, state, lambda message: float(message.mode_machine))
+
+    def hear(self, value: float) -> None:
+        """See `Sink.hear`."""
+        self._message.mode_machine = int(value)
         self._known = True
 
     def send(self, command: np.ndarray, stamp_ns: int) -> None:

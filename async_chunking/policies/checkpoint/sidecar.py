@@ -26,7 +26,7 @@ class CheckpointError(AsyncChunkingError):
     """A checkpoint is missing, torn, of another make, or does not fit what is asked of it."""
 
 
-class Scale(Settings):
+class FeatureScale(Settings):
     """
     One feature's affine normalisation: network value = (value - offset) / scale, per dimension.
 
@@ -39,7 +39,7 @@ class Scale(Settings):
     scale: tuple[float, ...]
 
     @model_validator(mode='after')
-    def _invertible(self) -> Scale:
+    def _invertible(self) -> FeatureScale:
         if len(self.offset) != len(self.scale) or not all(value > 0.0 for value in self.scale):
             msg = 'offset and scale must be of equal length and every scale above 0'
             raise ValueError(msg)
@@ -58,7 +58,7 @@ class Normalization(Settings):
 
     kind: Literal['mean_std', 'min_max']
     actions: Literal['absolute', 'relative']
-    features: dict[str, Scale]
+    features: dict[str, FeatureScale]
 
 
 class DataSource(Settings):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from async_chunking.policies.base import Observation
-from async_chunking.policies.checkpoint.sidecar import Normalization, Scale
+from async_chunking.policies.checkpoint.sidecar import FeatureScale, Normalization
 
 ACTION = 'action'
 STATE = 'observation.state'
@@ -80,7 +80,7 @@ def measure(
     return Normalization(kind=kind, actions=action_space, features=scales)
 
 
-def _scale(values: Tensor, kind: str) -> Scale:
+def _scale(values: Tensor, kind: str) -> FeatureScale:
     values = values.double()
     if kind == 'mean_std':
         offset, scale = values.mean(0), values.std(0, correction=0)
@@ -89,4 +89,4 @@ def _scale(values: Tensor, kind: str) -> Scale:
         offset, scale = (low + high) / 2.0, (high - low) / 2.0
     largest = scale.max().item()
     scale = scale.clamp(min=_SMALLEST * largest) if largest > 0.0 else torch.ones_like(scale)
-    return Scale(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
+    return FeatureScale(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))

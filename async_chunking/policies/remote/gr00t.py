@@ -12,12 +12,12 @@ import numpy as np
 import zmq
 
 from async_chunking.policies.remote.server import (
+    AnswerWait,
     GivenUp,
     NoAnswer,
-    Server,
+    PolicyServer,
     ServerError,
     Unreachable,
-    Wait,
     last_line,
     matrix,
 )
@@ -30,7 +30,7 @@ _GROUPS = ('video', 'state', 'language')
 _MARKERS = {'__ModalityConfig_class__': 'numpy_file', '__ModalityConfig__': 'msgpack_numpy'}
 
 
-class Gr00tServer(Server):
+class Gr00tServer(PolicyServer):
     """
     A client of GR00T's server.
 
@@ -54,8 +54,8 @@ class Gr00tServer(Server):
         self._flat = False
         self.counters = Counter(connections=0, unreachable=0)
 
-    def chunk(self, observation: Mapping[str, Any], wait: Wait) -> np.ndarray:
-        """See `Server`."""
+    def chunk(self, observation: Mapping[str, Any], wait: AnswerWait) -> np.ndarray:
+        """See `PolicyServer`."""
         try:
             if self._socket is None:
                 self._connect(observation, wait)
@@ -75,7 +75,7 @@ class Gr00tServer(Server):
             raise ServerError(f'the answer is {actions!r:.100}, not actions by group')
         return self._joined({key.removeprefix('action.'): v for key, v in actions.items()})
 
-    def _connect(self, observation: Mapping[str, Any], wait: Wait) -> None:
+    def _connect(self, observation: Mapping[str, Any], wait: AnswerWait) -> None:
         self._socket = self._context.socket(zmq.REQ)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(self._address)
@@ -102,7 +102,7 @@ class Gr00tServer(Server):
             given = ', '.join(observation)
             raise ServerError(f"the server reads '{missing[0]}', the robot has only {given}")
 
-    def _call(self, question: dict, wait: Wait) -> Any:
+    def _call(self, question: dict, wait: AnswerWait) -> Any:
         assert self._socket is not None
         self._socket.send(pack({**question, **self._token}, self._form))
         while not self._socket.poll(round(wait.slice() * 1e3)):
@@ -143,7 +143,7 @@ class Gr00tServer(Server):
             self._socket = None
 
     def close(self) -> None:
-        """See `Server`."""
+        """See `PolicyServer`."""
         self._forget()
         self._context.term()
 

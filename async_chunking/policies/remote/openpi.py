@@ -13,12 +13,12 @@ import websockets.asyncio.client
 import websockets.exceptions
 
 from async_chunking.policies.remote.server import (
+    AnswerWait,
     GivenUp,
     NoAnswer,
-    Server,
+    PolicyServer,
     ServerError,
     Unreachable,
-    Wait,
     last_line,
     matrix,
 )
@@ -27,7 +27,7 @@ from async_chunking.policies.remote.wire import WireError, pack, unpack
 _CONNECT = 10.0  # For a connection to be made [s].
 
 
-class OpenpiServer(Server):
+class OpenpiServer(PolicyServer):
     """
     A client of openpi's server.
 
@@ -47,8 +47,8 @@ class OpenpiServer(Server):
         self._socket: websockets.asyncio.client.ClientConnection | None = None
         self.counters = Counter(connections=0, unreachable=0)
 
-    def chunk(self, observation: Mapping[str, Any], wait: Wait) -> np.ndarray:
-        """See `Server`."""
+    def chunk(self, observation: Mapping[str, Any], wait: AnswerWait) -> np.ndarray:
+        """See `PolicyServer`."""
         question = pack(grouped(observation), 'openpi')
         try:
             answer = self._loop.run_until_complete(_bounded(self._ask(question), wait))
@@ -108,7 +108,7 @@ class OpenpiServer(Server):
             self._socket = None
 
     def close(self) -> None:
-        """See `Server`."""
+        """See `PolicyServer`."""
         self._forget()
         if not self._loop.is_closed():
             # Lets what belonged to the connection end.
@@ -140,7 +140,7 @@ def grouped(observation: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-async def _bounded(job: Coroutine, wait: Wait) -> Any:
+async def _bounded(job: Coroutine, wait: AnswerWait) -> Any:
     """Return what a job returns, unless the wait is over first; then the job is cancelled."""
     task = asyncio.ensure_future(job)
     try:

@@ -32,7 +32,7 @@ class GivenUp(AsyncChunkingError):
     """Nobody wants the answer any more; no fault of the server."""
 
 
-class Wait:
+class AnswerWait:
     """How long to wait for one answer, and whether anybody still wants it.
 
     Args:
@@ -62,13 +62,13 @@ class Wait:
             raise NoAnswer(msg)
         return min(left, _SLICE)
 
-    def at_most(self, seconds: float) -> Wait:
+    def at_most(self, seconds: float) -> AnswerWait:
         """Return a wait that ends with this one, or in some seconds if that is earlier."""
         left = self._deadline - time.monotonic()
-        return Wait(min(left, seconds), self._give_up)
+        return AnswerWait(min(left, seconds), self._give_up)
 
 
-class Server(ABC):
+class PolicyServer(ABC):
     """
     A policy behind a socket.
 
@@ -79,7 +79,7 @@ class Server(ABC):
     counters: Counter[str]
 
     @abstractmethod
-    def chunk(self, observation: Mapping[str, Any], wait: Wait) -> np.ndarray:
+    def chunk(self, observation: Mapping[str, Any], wait: AnswerWait) -> np.ndarray:
         """
         Return actions [H, D].
 

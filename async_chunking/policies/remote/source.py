@@ -26,12 +26,12 @@ from async_chunking.policies.fit import made_up
 from async_chunking.policies.remote.gr00t import Gr00tServer
 from async_chunking.policies.remote.openpi import OpenpiServer
 from async_chunking.policies.remote.server import (
+    AnswerWait,
     GivenUp,
     NoAnswer,
-    Server,
+    PolicyServer,
     ServerError,
     Unreachable,
-    Wait,
 )
 from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.strategies import Strategy
@@ -41,7 +41,7 @@ _FIRST_S = 180.0  # For the first answer of all [s].
 _BACK_OFF_S = 0.5  # From a connection that failed to the next try [s].
 
 # Scheme of an address -> its server.
-SERVERS: dict[str, Callable[[PolicySpec, str], Server]] = {
+SERVERS: dict[str, Callable[[PolicySpec, str], PolicyServer]] = {
     'ws': lambda spec, token: OpenpiServer(spec.options.policy_url, token),
     'wss': lambda spec, token: OpenpiServer(spec.options.policy_url, token),
     'gr00t': lambda spec, token: Gr00tServer(spec.options.policy_url, spec.robot, token),
@@ -100,7 +100,7 @@ class RemoteSource(PolicySource):
         Raises:
             RemoteError: There is none in time; the next call tries again, on a new connection.
         """
-        wait = Wait(seconds or self._spec.options.policy_timeout_s, self._spec.give_up)
+        wait = AnswerWait(seconds or self._spec.options.policy_timeout_s, self._spec.give_up)
         try:
             while (left := self._not_before - time.monotonic()) > 0.0:
                 time.sleep(min(left, wait.slice()))

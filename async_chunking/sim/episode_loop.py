@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A task on stage: episode after episode, whoever commands. Knows no ROS and no clock."""
+"""Episode after episode, whoever commands. Knows no ROS and no clock."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from async_chunking.sim.task import Observation, Task
 
-_SHOW = 0.2  # A new scene stands still this long, so that its joint positions are known [s].
+_STAND = 0.2  # A new scene stands still this long, so that its joint positions are known [s].
 _PATIENCE = 3.0  # The executor is asked again after this [s].
 _STILL = 1e-6  # Commands that differ by less do not move the robot [rad, m].
 _DISCARD = 0.04  # Commands that were meant for the last scene may arrive this late [s].
 
 
-class Act(enum.Enum):
-    """What happens on stage."""
+class EpisodePhase(enum.Enum):
+    """What an episode loop is doing."""
 
-    SHOWING = 'a new scene stands still'
+    STANDING = 'a new scene stands still'
     RESETTING = 'a new run is due'
     AWAITING = 'the executor was asked to begin a new run'
     CLEARING = 'late commands are thrown away'
@@ -30,17 +30,17 @@ class Act(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EpisodeResult:
     """How an episode ended."""
 
     episode: int
     seed: int
     success: bool
-    duration: float
+    duration_s: float
     failure: str
 
 
-class Stage:
+class EpisodeLoop:
     """Steps a task at its control rate.
 
     Args:
@@ -50,7 +50,7 @@ class Stage:
         pause_s: Between two [s].
 
     Attributes:
-        act: What happens now.
+        phase: What it is doing.
         observation: What is observed now.
     """
 
@@ -62,39 +62,39 @@ class Stage:
         self._episode = 0
         self._command: np.ndarray | None = None
         self._held: np.ndarray | None = None
-        self._set_scene(Act.READY)
+        self._set_scene(EpisodePhase.READY)
 
     def restart(self) -> None:
         """Show the scene anew, for an executor that may be in the middle of a run."""
-        self._set_scene(Act.SHOWING)
+        self._set_scene(EpisodePhase.STANDING)
 
     def command(self, values: np.ndarray) -> None:
         """Take a command [D]; what the servos hold until the next one."""
         self._command = values
 
-    def asked(self) -> None:
+    def reset_requested(self) -> None:
         """Tell that the executor was asked to begin a new run."""
-        self._enter(Act.AWAITING)
+        self._enter(EpisodePhase.AWAITING)
 
-    def answered(self, reset: bool) -> None:
+    def reset_answered(self, reset: bool) -> None:
         """Tell whether the executor began a new run; if not, it is asked again."""
-        if self.act is Act.AWAITING:
-            self._enter(Act.CLEARING if reset else Act.SHOWING)
+        if self.phase is EpisodePhase.AWAITING:
+            self._enter(EpisodePhase.CLEARING if reset else EpisodePhase.STANDING)
 
-    def step(self) -> Outcome | None:
-        """Let one control period pass; return the outcome if an episode ended in it."""
+    def step(self) -> EpisodeResult | None:
+        """Let one control period pass; return the result if an episode ended in it."""
         self._left -= 1
-        if self.act is Act.READY and self._moves():
-            self.act = Act.RUNNING
-        elif self.act in (Act.SHOWING, Act.AWAITING) and self._left <= 0:
-            self.act = Act.RESETTING
-        elif self.act is Act.CLEARING and self._left <= 0:
+        if self.phase is EpisodePhase.READY and self._moves():
+            self.phase = EpisodePhase.RUNNING
+        elif self.phase in (EpisodePhase.STANDING, EpisodePhase.AWAITING) and self._left <= 0:
+            self.phase = EpisodePhase.RESETTING
+        elif self.phase is EpisodePhase.CLEARING and self._left <= 0:
             self._command = self._held = None
-            self.act = Act.READY
-        elif self.act is Act.PAUSING and self._left <= 0:
+            self.phase = EpisodePhase.READY
+        elif self.phase is EpisodePhase.PAUSING and self._left <= 0:
             self._next()
-        if self.act in (Act.RUNNING, Act.PAUSING, Act.FINISHED):
-            return self._play()
+        if self.phase in (EpisodePhase.RUNNING, EpisodePhase.PAUSING, EpisodePhase.FINISHED):
+            return self._advance()
         return None
 
     def _moves(self) -> bool:
@@ -105,34 +105,34 @@ class Stage:
             self._held = self._command
         return bool(np.abs(self._command - self._held).max() > _STILL)
 
-    def _play(self) -> Outcome | None:
+    def _advance(self) -> EpisodeResult | None:
         self.observation, over, solved = self._task.step(self._command)
-        if self.act is not Act.RUNNING or not over:
+        if self.phase is not EpisodePhase.RUNNING or not over:
             return None
-        duration = self._task.success_seconds if solved else self._task.seconds
-        outcome = Outcome(self._episode, self._seed, solved, duration, self._task.failure)
+        duration_s = self._task.success_seconds if solved else self._task.seconds
+        result = EpisodeResult(self._episode, self._seed, solved, duration_s, self._task.failure)
         self._episode += 1
-        self._enter(Act.PAUSING)
-        return outcome
+        self._enter(EpisodePhase.PAUSING)
+        return result
 
     def _next(self) -> None:
         if self._episodes and self._episode >= self._episodes:
-            self.act = Act.FINISHED
+            self.phase = EpisodePhase.FINISHED
         else:
-            self._set_scene(Act.SHOWING)
+            self._set_scene(EpisodePhase.STANDING)
 
-    def _set_scene(self, act: Act) -> None:
+    def _set_scene(self, phase: EpisodePhase) -> None:
         rng = np.random.default_rng([self._seed, self._episode])
         self.observation: Observation = self._task.reset(rng)
         self._command = self._held = None
-        self._enter(act)
+        self._enter(phase)
 
-    def _enter(self, act: Act) -> None:
-        self.act = act
+    def _enter(self, phase: EpisodePhase) -> None:
+        self.phase = phase
         seconds = {
-            Act.SHOWING: _SHOW,
-            Act.AWAITING: _PATIENCE,
-            Act.CLEARING: _DISCARD,
-            Act.PAUSING: self._pause_s,
+            EpisodePhase.STANDING: _STAND,
+            EpisodePhase.AWAITING: _PATIENCE,
+            EpisodePhase.CLEARING: _DISCARD,
+            EpisodePhase.PAUSING: self._pause_s,
         }
-        self._left = round(seconds.get(act, 0.0) * self._task.control_rate_hz)
+        self._left = round(seconds.get(phase, 0.0) * self._task.control_rate_hz)

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip('mujoco', reason='the simulated robots need mujoco')
 
-from async_chunking.sim.stage import Act, Stage
+from async_chunking.sim.episode_loop import EpisodeLoop, EpisodePhase
 
 
 class Task:
@@ -45,84 +45,84 @@ def task() -> Task:
     return Task()
 
 
-def play(stage: Stage, until: Act, limit: int = 500) -> list:
+def play(loop: EpisodeLoop, until: EpisodePhase, limit: int = 500) -> list:
     """Step until an act begins; return the outcomes on the way."""
     found = []
     for _ in range(limit):
-        found.append(stage.step())
-        if stage.act is until:
-            return [outcome for outcome in found if outcome]
-    raise AssertionError(f'{until} did not come; now {stage.act}')
+        found.append(loop.step())
+        if loop.phase is until:
+            return [result for result in found if result]
+    raise AssertionError(f'{until} did not come; now {loop.phase}')
 
 
-def move(stage: Stage, position: float) -> None:
+def move(loop: EpisodeLoop, position: float) -> None:
     """Hold still as an executor without a plan does, then move."""
-    stage.command(np.array([position - 0.1]))
-    stage.step()
-    stage.command(np.array([position]))
+    loop.command(np.array([position - 0.1]))
+    loop.step()
+    loop.command(np.array([position]))
 
 
 def test_the_first_command_that_moves_the_robot_begins_the_episode(task):
-    stage = Stage(task, seed=7, episodes=0, pause_s=0.1)
+    loop = EpisodeLoop(task, seed=7, episodes=0, pause_s=0.1)
     for _ in range(50):
-        assert stage.step() is None
-    stage.command(np.array([0.4]))  # Waits for its policy.
+        assert loop.step() is None
+    loop.command(np.array([0.4]))  # Waits for its policy.
     for _ in range(50):
-        assert stage.step() is None
+        assert loop.step() is None
     assert task.commands == []
-    stage.command(np.array([0.5]))
-    (outcome,) = play(stage, Act.PAUSING)
-    assert (outcome.episode, outcome.seed, outcome.success) == (0, 7, True)
-    assert outcome.duration == 0.06
+    loop.command(np.array([0.5]))
+    (result,) = play(loop, EpisodePhase.PAUSING)
+    assert (result.episode, result.seed, result.success) == (0, 7, True)
+    assert result.duration_s == 0.06
     assert task.commands == [0.5] * 3
 
 
 def test_a_new_scene_waits_for_a_new_run_and_for_its_first_command(task):
-    stage = Stage(task, seed=0, episodes=0, pause_s=0.1)
-    move(stage, 1.0)
-    play(stage, Act.RESETTING)
-    assert (task.resets, stage.observation) == (2, {'scene': 2})
-    stage.asked()
-    stage.command(np.array([2.0]))  # Meant for the scene before.
-    stage.answered(reset=True)
+    loop = EpisodeLoop(task, seed=0, episodes=0, pause_s=0.1)
+    move(loop, 1.0)
+    play(loop, EpisodePhase.RESETTING)
+    assert (task.resets, loop.observation) == (2, {'scene': 2})
+    loop.reset_requested()
+    loop.command(np.array([2.0]))  # Meant for the scene before.
+    loop.reset_answered(reset=True)
     played = len(task.commands)
-    play(stage, Act.READY)
+    play(loop, EpisodePhase.READY)
     for _ in range(10):
-        stage.step()
-    assert (stage.act, len(task.commands)) == (Act.READY, played)
-    move(stage, 3.0)
-    (outcome,) = play(stage, Act.PAUSING)
+        loop.step()
+    assert (loop.phase, len(task.commands)) == (EpisodePhase.READY, played)
+    move(loop, 3.0)
+    (result,) = play(loop, EpisodePhase.PAUSING)
     assert task.commands[played:] == [3.0] * 4
-    assert (outcome.episode, outcome.success, outcome.failure) == (1, False, 'too slow')
-    assert outcome.duration == 0.08
+    assert (result.episode, result.success, result.failure) == (1, False, 'too slow')
+    assert result.duration_s == 0.08
 
 
 @pytest.mark.parametrize('refused', [True, False])
 def test_a_run_that_is_refused_or_never_answered_is_asked_for_again(task, refused):
-    stage = Stage(task, seed=0, episodes=0, pause_s=0.0)
-    move(stage, 1.0)
-    play(stage, Act.RESETTING)
-    stage.asked()
+    loop = EpisodeLoop(task, seed=0, episodes=0, pause_s=0.0)
+    move(loop, 1.0)
+    play(loop, EpisodePhase.RESETTING)
+    loop.reset_requested()
     if refused:
-        stage.answered(reset=False)
-    play(stage, Act.RESETTING)
+        loop.reset_answered(reset=False)
+    play(loop, EpisodePhase.RESETTING)
     assert task.resets == 2
 
 
 def test_after_the_last_episode_the_scene_stays(task):
-    stage = Stage(task, seed=0, episodes=1, pause_s=0.1)
-    move(stage, 1.0)
-    assert len(play(stage, Act.FINISHED)) == 1
-    assert all(stage.step() is None for _ in range(100))
+    loop = EpisodeLoop(task, seed=0, episodes=1, pause_s=0.1)
+    move(loop, 1.0)
+    assert len(play(loop, EpisodePhase.FINISHED)) == 1
+    assert all(loop.step() is None for _ in range(100))
     assert task.resets == 1
 
 
 def test_a_seed_fixes_every_scene(task):
     def draws(seed: int) -> list[float]:
-        stage = Stage(task, seed, episodes=0, pause_s=0.0)
+        loop = EpisodeLoop(task, seed, episodes=0, pause_s=0.0)
         found = [task.draw]
-        move(stage, 1.0)
-        play(stage, Act.RESETTING)
+        move(loop, 1.0)
+        play(loop, EpisodePhase.RESETTING)
         return [*found, task.draw]
 
     assert draws(3) == draws(3)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the parameters of the executor node to what its core needs; refuses what does not fit."""
+
+from __future__ import annotations
+
+from async_chunking.bringup.parameters import ExecutorParameters
+from async_chunking.correctors import Corrector
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.executor import Behaviour, ExecutorConfig
+from async_chunking.policies import strategy_fit
+from async_chunking.policies.checkpoint.directory import load_corrector
+from async_chunking.policies.fit import Facts
+from async_chunking.robot.embodiment import Embodiment
+from async_chunking.strategies import resolve
+
+
+def behaviour(parameters: ExecutorParameters) -> Behaviour:
+    """Return merger and corrector of a strategy; only a trained corrector reads the policy."""
+    point = resolve(parameters.strategy)
+    corrector = Corrector()
+    if point.corrector != 'none':
+        corrector = load_corrector(parameters.policy_path, point.corrector)
+    return Behaviour(point.name, point.load_merger(), corrector)
+
+
+def make_config(parameters: ExecutorParameters, robot: Embodiment) -> ExecutorConfig:
+    """Return the configuration of the core.
+
+    Raises:
+        ValueError: Numbers do not fit together.
+    """
+    return ExecutorConfig(
+        limits=robot.limits,
+        joint_names=robot.joint_names,
+        control_rate_hz=robot.control_rate_hz,
+        continuous=robot.continuous,
+        **parameters.model_dump(
+            include={
+                'horizon', 'execution_horizon', 'policy_rate_hz', 'request_timeout_s',
+                'hold_timeout_s', 'blend_s', 'limit_tolerance',
+            }
+        ),
+    )  # fmt: skip
+
+
+def check_strategy(parameters: ExecutorParameters, robot: Embodiment, where: str) -> None:
+    """Refuse what cannot work.
+
+    Args:
+        parameters: Of the node.
+        robot: That it commands.
+        where: Begins the message.
+
+    Raises:
+        AsyncChunkingError: The policy cannot serve the strategy, or numbers do not fit together.
+    """
+    strategy = resolve(parameters.strategy)
+    strategy.check_constants()
+    offers = frozenset(parameters.offers.split())
+    policy = Facts(parameters.policy_path, parameters.horizon, len(robot.joints), offers)
+    strategy_fit.check_strategy(strategy, policy, robot.action_modes)
+    _check_corrector(behaviour(parameters).corrector, robot, where)
+    try:
+        make_config(parameters, robot)
+    except ValueError as error:
+        msg = f'{where}: {error}'
+        raise AsyncChunkingError(msg) from None
+
+
+def _check_corrector(corrector: Corrector, robot: Embodiment, where: str) -> None:
+    """Refuse a corrector that reads what the robot does not say."""
+    for name, size in corrector.reads():
+        stream = robot.observations.get(name)
+        if stream is None or stream.size != size:
+            there = 'none' if stream is None else f'{stream.size} numbers'
+            msg = (
+                f"{where}: the corrector reads {size} numbers of '{name}', {robot.name} has "
+                f'{there}; train it for this robot'
+            )
+            raise AsyncChunkingError(msg)
