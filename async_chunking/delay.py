@@ -102,7 +102,7 @@ class Ewma(DelayEstimator):
     Exponentially weighted moving average plus a multiple of the same average's deviation.
 
     Args:
-        weight: Of the newest sample, in (0, 1].
+        weight: Weight of the newest sample, in (0, 1].
         deviations: Standard deviations added on top.
     """
 

@@ -22,10 +22,10 @@ class Measurement:
     """One chunk's way from request to takeover, all in [s] except the ids.
 
     Attributes:
-        run_id: Of the request.
-        request_id: Of the request.
+        run_id: Run of the request.
+        request_id: Number of the request.
         total: Request to takeover.
-        observation_age: When inference started; not part of the total.
+        observation_age: Age when inference started; not part of the total.
         waiting: For inference to start.
         inference: Latency on purpose included.
         transport: The rest: both ways, and until the next tick.

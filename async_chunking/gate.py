@@ -37,7 +37,7 @@ class Gate:
     be used up and taken back within it, a lower one is kept.
 
     Args:
-        limits: Of the robot, D joints.
+        limits: Limits of the robot, D joints.
         period: Control period [s].
 
     Attributes:

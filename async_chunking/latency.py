@@ -28,8 +28,8 @@ class Latency:
     """A distribution of response times: uniform base, normal noise, rare spikes.
 
     Attributes:
-        low: Of the base [s].
-        high: Of the base, at least `low` [s].
+        low: Least base [s].
+        high: Largest base, at least `low` [s].
         deviation: Standard deviation of the noise [s].
         spike: Response time of a spike [s].
         spike_share: Share of the chunks that are spikes, 0 to 1.

@@ -45,7 +45,8 @@ def report(
     ] = '',
     runs: Annotated[bool, typer.Option('--runs', help='List every run.')] = False,
     namespace: Annotated[
-        str | None, typer.Option(help='Of the robot; the runs of all others are left out.')
+        str | None,
+        typer.Option(help='Namespace of the robot; the runs of all others are left out.'),
     ] = None,
     workers: Annotated[int, typer.Option(help='Processes; 0 for one per processor.')] = 0,
 ) -> None:

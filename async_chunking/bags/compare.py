@@ -35,7 +35,7 @@ class StrategyReport:
     All runs of one strategy.
 
     Attributes:
-        strategy: Its name.
+        strategy: Name of the strategy.
         runs: Those that count: with known outcomes if any has one.
         cut_off: Further runs, which ended before their outcome was known.
         success_rate: With the Wilson interval.

@@ -32,7 +32,7 @@ def parse(text: str, name: str, form: str = 'ros2msg') -> Definitions:
 
     Args:
         text: As embedded in a bag, with everything that it refers to.
-        name: Of the message, 'package/msg/Name'.
+        name: Type of the message, 'package/msg/Name'.
         form: 'ros2msg' or 'ros2idl'.
 
     Raises:

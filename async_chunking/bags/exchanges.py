@@ -102,8 +102,8 @@ class Exchanges:
         Return the exchanges whose chunk took over in these ticks of a run.
 
         Args:
-            run_id: Of the run.
-            ticks: Of its ControlSteps `request_id` [T], `took_over` [T], `row` [T] and
+            run_id: Number of the run.
+            ticks: Columns of its ControlSteps: `request_id` [T], `took_over` [T], `row` [T] and
                 `planned` [T, D].
         """
         answered = self._answered[run_id]

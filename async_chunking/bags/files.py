@@ -32,7 +32,7 @@ class Bag:
 
     Attributes:
         path: The folder or the file.
-        files: Its splits, in order.
+        files: Splits of the recording, in order.
         problems: What was found wrong so far, a sentence each, with the file's name.
     """
 

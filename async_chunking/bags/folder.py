@@ -24,7 +24,7 @@ def read_all(
 
     Args:
         bags: The recordings.
-        limits: Of the robot, instead of those that were recorded.
+        limits: Limits of the robot, instead of those that were recorded.
         workers: Processes; as many as there are processors if not given.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), len(bags))

@@ -44,7 +44,7 @@ def robot_namespace(bag: Bag, names: Collection[str], given: str | None = None) 
 
     Args:
         bag: The recording.
-        names: Of topics, relative to the robot's namespace.
+        names: Names of topics, relative to the robot's namespace.
         given: What the user said.
 
     Raises:

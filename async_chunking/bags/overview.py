@@ -23,9 +23,9 @@ def overview(path: Path, robot: Embodiment, namespace: str | None = None) -> dic
     from what the drivers were told, not from what the executor says of it.
 
     Args:
-        path: Of the recording.
+        path: File or folder of the recording.
         robot: With the topics that were recorded.
-        namespace: Of the robot; None where only one is in the recording.
+        namespace: Namespace of the robot; None where only one is in the recording.
 
     Raises:
         BagError: It cannot be read, or several robots could be meant.

@@ -45,7 +45,7 @@ class RunKey(NamedTuple):
 
     @property
     def namespace(self) -> str:
-        """Of the robot, as topics have it: '/left', or ''."""
+        """Namespace of the robot, as topics have it: '/left', or ''."""
         return namespace_of(self.topic)
 
 

@@ -61,7 +61,7 @@ class Recording:
         Announce a topic.
 
         Args:
-            topic: Its name.
+            topic: Name of the topic.
             kind: Type of its messages, 'package/msg/Name'.
             qos: What its publishers offer, for those who play the recording.
 

@@ -27,7 +27,7 @@ class RunReport:
     One run of a recording, small enough to keep a thousand.
 
     Attributes:
-        path: Of the recording.
+        path: File or folder of the recording.
         key: Which run of it.
         figures: As `metrics.summarize` names them.
         episodes: Attempts at the task.
@@ -82,7 +82,7 @@ def summarize_bag(bag: Bag, limits: Limits | None = None) -> BagReport:
 
     Args:
         bag: The recording.
-        limits: Of the robot, instead of those that were recorded.
+        limits: Limits of the robot, instead of those that were recorded.
     """
     reader = RunReader(bag)
     tallies: dict[RunKey, Tally] = {}

@@ -37,7 +37,7 @@ class Ticks:
     One run so far, of which only what the next piece needs is kept.
 
     Attributes:
-        joint_names: Of the columns [D].
+        joint_names: Joint of each column [D].
         first: First recorded tick.
         last: Last recorded tick.
         lost: Ticks in between that are not recorded.

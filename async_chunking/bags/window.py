@@ -23,9 +23,9 @@ class WindowChunk:
     A chunk in a window; times in seconds since the run began.
 
     Attributes:
-        asked: When it was requested.
-        taken: When it took over.
-        left: When the next one took over, or the window ends.
+        asked: Time of its request.
+        taken: Time of its takeover.
+        left: Time at which the next one took over, or the window ends.
         times: [H] of its rows.
         actions: [H, D] [rad, m].
         old_times: [R] of the plan before it, while the chunk was computed.
@@ -51,7 +51,7 @@ class Window:
 
     @property
     def times(self) -> np.ndarray:
-        """When each command was due since the run began [T] [s]."""
+        """Time at which each command was due, since the run began [T] [s]."""
         return self.run.tick * self.run.control_period
 
 

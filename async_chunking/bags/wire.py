@@ -30,7 +30,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         topic: Relative to the robot's namespace.
-        kind: Of stream, source or sink, or `STEPS`.
+        kind: Kind of stream, source or sink, or `STEPS`.
         names: The driver's names of the joints, for messages that name them.
         motors: Places in the message, for those that count motors.
         group: The driver's name of the joints together; '' for any.
@@ -100,7 +100,7 @@ def read(
     Args:
         bag: The recording.
         wanted: By any key, which is what comes back.
-        namespace: Of the robot; see `robot_namespace` for None.
+        namespace: Namespace of the robot; see `robot_namespace` for None.
 
     Raises:
         KeyError: A kind is not in `KINDS`.

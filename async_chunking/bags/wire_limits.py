@@ -67,7 +67,7 @@ def wire_use(bag: Bag, robot: Embodiment, namespace: str | None = None) -> WireU
     Args:
         bag: The recording; its `problems` grow.
         robot: Described with the topics that were recorded.
-        namespace: Of the robot; None where only one is in the recording.
+        namespace: Namespace of the robot; None where only one is in the recording.
 
     Raises:
         BagError: Several robots could be meant.
@@ -107,7 +107,7 @@ class _Track:
     The commands of one joint; few of them are kept.
 
     Attributes:
-        use: Of its limits, as arrays of one.
+        use: Use of its limits, as arrays of one.
         unknown: The same if there is no command.
         count: Commands.
         jumps: From rest, by more than a joint can go in its first period.

@@ -29,11 +29,11 @@ def draw(
     """Write a PNG with a line for each strategy; colours and markers belong to the strategy.
 
     Args:
-        path: Of the file.
+        path: File to write.
         points: At most one per strategy and x.
-        x: Of a point.
-        y: Of a point, with its interval; points without are left out.
-        labels: Of both axes.
+        x: Place of a point on the horizontal axis.
+        y: Height of a point, with its interval; points without are left out.
+        labels: Names of both axes.
     """
     with mpl.rc_context(_STYLE):
         names = {point.strategy for point in points}  # All of them find room in the legend.

@@ -75,7 +75,7 @@ class TaskSection:
     """One family of tasks.
 
     Attributes:
-        found: Its rows.
+        found: Rows of the family.
         out: Folder of the page.
         family: Name.
     """

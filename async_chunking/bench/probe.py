@@ -67,8 +67,8 @@ def influence(
 
     Args:
         policy: Any flow policy.
-        observation: Of batch B, to average over.
-        generator: Of the noise.
+        observation: Batch B of observations, to average over.
+        generator: Source of the noise.
         num_steps: Solver steps; 0 for the policy's own.
         draws: Noises for each observation, to average over.
     """

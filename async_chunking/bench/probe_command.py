@@ -28,7 +28,7 @@ def probe(
     out: Annotated[Path | None, typer.Option(help='Draw the matrix into this PNG.')] = None,
     steps: Annotated[int, typer.Option(min=0, help="Solver steps; 0: the policy's own.")] = 0,
     observations: Annotated[int, typer.Option(min=1, help='How many to average over.')] = 32,
-    seed: Annotated[int, typer.Option(help='Of noise and choice of observations.')] = 0,
+    seed: Annotated[int, typer.Option(help='Seed of noise and choice of observations.')] = 0,
 ) -> None:
     """Measure how much each row of noise moves each row of actions; PAINT rests on it."""
     import torch

@@ -85,10 +85,10 @@ class ClosedLoopRun:
 
     Args:
         environment: Is reset here.
-        config: Of the executor.
+        config: Settings of the executor.
         behaviour: Merger and corrector.
         delays: (true, told) delay of each chunk [steps]; see `DelayModel.draws`.
-        seed: Of everything random.
+        seed: Source of everything random.
 
     Attributes:
         done: The episode is over.
@@ -197,8 +197,8 @@ class SamplingServer:
     """Draws the chunks of many runs with one policy and one sampler.
 
     Args:
-        policy: Of the strategy.
-        sampler: Of the strategy.
+        policy: Policy of the strategy.
+        sampler: Sampler of the strategy.
         weak: A weaker checkpoint of the policy, if the sampler asks for one.
     """
 

@@ -51,7 +51,7 @@ class Point:
         condition: Where it was measured.
         rollouts: How many.
         success: Share of rollouts that solved the task, Wilson interval.
-        completion_time: Of the solved ones, ATR [s].
+        completion_time: Time of the solved ones, ATR [s].
         consistency: CON of the rollouts [rad].
         seam_jump: Jump of the plan at a takeover, mean of the rollouts' means [rad].
         command_jerk: Root mean square [rad/s^3].

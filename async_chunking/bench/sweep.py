@@ -78,7 +78,7 @@ class Sweep(Settings):
 
     Attributes:
         rollouts: Per cell; a multiple of `BATCH`.
-        grids: Of cells.
+        grids: Grids of cells.
     """
 
     rollouts: int = Field(ge=BATCH, multiple_of=BATCH)
@@ -106,7 +106,7 @@ class Cell:
         delay: Model of the delays.
         execution_horizon: s [steps].
         horizon: H [steps].
-        seed: Of the sweep.
+        seed: Seed of the sweep.
     """
 
     task: str

@@ -49,7 +49,7 @@ def on_ray(play: Play, units: Sequence[Unit], address: str) -> Iterator[tuple[Un
     Args:
         play: Needs its files at the same place on every machine.
         units: Work.
-        address: Of the cluster: 'auto', 'local' for one on this machine, or as Ray takes it.
+        address: Cluster to join: 'auto', 'local' for one on this machine, or as Ray takes it.
 
     Raises:
         WorkersError: Ray is not installed, or there is no cluster.

@@ -54,13 +54,13 @@ class Arguments(InferenceOptions):
     params_file: str = Field(
         '', description='ROS parameter file, of any number of nodes, laid over the defaults'
     )
-    namespace: str = Field('', description='Of all nodes and topics')
+    namespace: str = Field('', description='Namespace of all nodes and topics')
     use_sim_time: bool = Field(False, description='Let the simulation drive the clock')
     real_time_factor: float = Field(
-        1.0, ge=0.0, description='Its pace with use_sim_time; 0 is free'
+        1.0, ge=0.0, description='Pace of the simulation with use_sim_time; 0 is free'
     )
     log_level: Literal['debug', 'info', 'warn', 'error', 'fatal'] = Field(
-        'info', description='Of all nodes'
+        'info', description='Log level of all nodes'
     )
     only: Literal['', 'robot', 'policy'] = Field(
         '', description='Half of the nodes, for two hosts: all but the policy, or the policy alone'
@@ -89,7 +89,7 @@ class Bringup:
     """A robot, ready to be started.
 
     Attributes:
-        robot: Its description.
+        robot: Description of the robot.
         policy: What is known of its policy.
         arguments: As given.
         nodes: In the order in which they start.

@@ -13,8 +13,8 @@ class NodeSpec:
     """One process.
 
     Attributes:
-        executable: Of the package, `<name>_node`.
-        name: Of the node.
+        executable: Executable of the package, `<name>_node`.
+        name: Name of the node.
         parameters: All that differ from the defaults.
         respawn: Start it again when it dies.
         essential: The run ends when it dies and is not started again.

@@ -57,9 +57,9 @@ def overridden(nodes: Sequence[NodeSpec], namespace: str, path: str) -> tuple[No
     """Return the nodes with the values of a parameter file laid over their own.
 
     Args:
-        nodes: Of one robot.
-        namespace: Of the robot.
-        path: Of the file; empty for none.
+        nodes: Nodes of one robot.
+        namespace: Namespace of the robot.
+        path: Parameter file; empty for none.
 
     Raises:
         AsyncChunkingError: The file is none, one of these nodes has no such parameter or not such

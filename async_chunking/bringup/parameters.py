@@ -65,7 +65,8 @@ class PolicyParameters(NodeParameters, InferenceOptions):
     """Parameters of the policy node."""
 
     strategy: str = Field(
-        'naive', description='Of the requests that it answers to itself before it is active'
+        'naive',
+        description='Strategy of the requests that it answers to itself before it is active',
     )
     execution_horizon: int = Field(
         0, ge=0, description="Rows between two requests [steps], 0 for the robot's own"
@@ -88,7 +89,7 @@ class DelayMonitorParameters(NodeParameters):
 class SimParameters(NodeParameters):
     """Parameters of the simulated robot."""
 
-    seed: int = Field(0, ge=0, description='Of the first episode; each further one adds 1')
+    seed: int = Field(0, ge=0, description='Seed of the first episode; each further one adds 1')
     episodes: int = Field(0, ge=0, description='Episodes to play, 0 for no end')
     pause_s: float = Field(0.5, ge=0.0, description='Rest between two episodes [s]')
     rate_hz: float = Field(
@@ -119,7 +120,9 @@ class ViewParameters(NodeParameters):
     """Parameters of the view node."""
 
     rate_hz: float = Field(10.0, gt=0.0, description='Markers and frames per second [Hz]')
-    history_s: float = Field(2.0, gt=0.0, description='Of the executed stream that is shown [s]')
+    history_s: float = Field(
+        2.0, gt=0.0, description='Length of the executed stream that is shown [s]'
+    )
 
 
 # Executable -> its parameters.

@@ -32,8 +32,8 @@ class Processes:
 
     Args:
         nodes: What to start.
-        namespace: Of all of them.
-        log_level: Of all of them.
+        namespace: Namespace of all of them.
+        log_level: Log level of all of them.
         output: File that takes what the nodes print; None leaves it on the terminal.
         variables: Laid over the environment.
 

@@ -18,13 +18,15 @@ def from_bags(
     recordings: Annotated[
         list[Path], typer.Argument(help='Recordings, or folders of them (MCAP or SQLite).')
     ],
-    robot: Annotated[str, typer.Option(help='Its name in config/, or the path of a YAML file.')],
+    robot: Annotated[
+        str, typer.Option(help='Name of a robot in config/, or the path of a YAML file.')
+    ],
     out: Annotated[Path, typer.Option(help='New folder.')],
     instruction: Annotated[
         str, typer.Option(help='What a language-conditioned policy would be told.')
     ] = '',
     namespace: Annotated[
-        str | None, typer.Option(help='Of the robot, where a recording holds several.')
+        str | None, typer.Option(help='Namespace of the robot, where a recording holds several.')
     ] = None,
     sim: Annotated[bool, typer.Option(help='They are of the simulated robot.')] = False,
 ) -> None:
@@ -44,8 +46,8 @@ def simulate(
     task: Annotated[str, typer.Argument(help='A simulated task.')],
     out: Annotated[Path, typer.Option(help='New folder.')],
     episodes: Annotated[int, typer.Option(help='Successful ones to keep.')] = 400,
-    seed: Annotated[int, typer.Option(help='Of everything random.')] = 0,
-    action_noise: Annotated[float, typer.Option(help='Of the commands [rad].')] = 0.01,
+    seed: Annotated[int, typer.Option(help='Seed of everything random.')] = 0,
+    action_noise: Annotated[float, typer.Option(help='Noise on the commands [rad].')] = 0.01,
     processes: Annotated[int, typer.Option(help='That record.')] = 2,
 ) -> None:
     """Let the expert of a simulated task demonstrate it."""

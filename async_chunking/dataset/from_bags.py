@@ -72,7 +72,7 @@ def convert(
         robot: Whose topics to read.
         out: New folder.
         instruction: What a language-conditioned policy would be told.
-        namespace: Of the robot; None where only one is in the recordings.
+        namespace: Namespace of the robot; None where only one is in the recordings.
 
     Returns:
         How many demonstrations there are, and what was left out, a sentence each.

@@ -29,7 +29,7 @@ class ExecutorConfig:
         hold_timeout_s: A hold longer than this becomes a latched safe stop, and an answer older
             than this begins nothing any more [s].
         blend_s: Time in which the first chunk, or the first after a hold, is blended in [s].
-        continuous: Of each joint, whether it turns without end; empty if none does.
+        continuous: For each joint, whether it turns without end; empty if none does.
         limit_tolerance: How far outside the position limits a row may lie and still be clipped
             rather than its chunk rejected, as a fraction of the joint's range.
 

@@ -39,11 +39,11 @@ class Step:
     One tick's result.
 
     Attributes:
-        tick: Its number.
+        tick: Number of the tick.
         phase: What the executor was doing.
         command: [D] to send; within every limit [rad, m].
         planned: [D] before limits, NaN where nothing is planned [rad, m].
-        request_id: Of the chunk that is executed, 0 for none.
+        request_id: Request of the chunk that is executed, 0 for none.
         row: Fractional row of that chunk, NaN for none.
         took_over: This is the first tick of that chunk.
         delay: At a takeover, steps since the request; else -1.

@@ -166,7 +166,7 @@ class RequestBook:
         Note and return a request.
 
         Args:
-            tick: When it is made.
+            tick: Tick at which it is made.
             previous: [R, D] planned from `tick` on, at most `rows_to_tell` rows [rad, m].
             delay: To condition on if there is a plan [steps].
         """

@@ -21,7 +21,7 @@ class BSpline(Merger):
     Refit each action dimension over the horizon; the rows stay where they were in time.
 
     Attributes:
-        degree: Of the spline.
+        degree: Degree of the spline.
         control_points: Per dimension; fewer is smoother. Cut to the rows of a short chunk.
     """
 

@@ -99,7 +99,7 @@ class Tally:
     hour at 50 Hz, whatever the number of joints.
 
     Args:
-        limits: Of the robot; without them there are no margins.
+        limits: Limits of the robot; without them there are no margins.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -162,7 +162,7 @@ def pooled(tallies: Sequence[Tally], episodes: Sequence[Episode] = ()) -> dict[s
     Return every figure of several runs of one strategy as if they were one, by name.
 
     Args:
-        tallies: Of the runs; those without a tick are left out.
+        tallies: Tallies of the runs; those without a tick are left out.
         episodes: Attempts at the task, where the runs do not say.
     """
     tallies = [tally for tally in tallies if tally.last is not None]

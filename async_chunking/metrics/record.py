@@ -17,7 +17,7 @@ class Exchange:
     One request, its answer, and when the answer took over.
 
     Attributes:
-        request_id: Of the request.
+        request_id: Number of the request.
         tick: The request's tick.
         previous: [R, D] what was planned from that tick on, one row per step [rad, m].
         actions: [H, D] the answer; row 0 belongs to `tick` [rad, m].
@@ -76,7 +76,7 @@ class Run:
             simulated.
         deadline: [T] when it was due, same clock [s].
         exchanges: Answered requests, by request id.
-        counters: Of the executor at the end of the run.
+        counters: Counters of the executor at the end of the run.
         success: Whether the task was achieved; None if unknown.
         completion_time: Seconds from the first command to success [s], NaN without.
         episodes: Attempts at the task, where one run holds several; empty: `success` says it all.

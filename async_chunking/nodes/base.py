@@ -26,13 +26,13 @@ class RobotNode(EntityNode):
     a user did wrong raises an `AsyncChunkingError` there: it is logged, the transition fails.
 
     Args:
-        name: Of the node, unless remapped.
+        name: Name of the node, unless remapped.
 
     Attributes:
         parameters: As configured, then as changed.
         embodiment: The robot.
         failure: Why the process must end; empty while it need not.
-        status: Of the process, if it fails.
+        status: Status of the process, if it fails.
         interrupted: Whether the process was told to end; for whatever waits.
     """
 

@@ -32,8 +32,8 @@ class Bounded:
 
     Args:
         node: Subscribes.
-        kind: Of message.
-        topic: Its name.
+        kind: Kind of message.
+        topic: Name of the topic.
         limit: Most bytes of a message.
         callback: Is given each message, or the newest with `poll`.
         refuse: Is given the reason why bytes were not taken.

@@ -52,9 +52,9 @@ class CommandLoop:
     """Owns the core executor and ticks it.
 
     Args:
-        config: Of the executor.
+        config: Settings of the executor.
         behaviour: Merger and corrector to begin with.
-        pace: When ticks are due.
+        pace: Clock that says when ticks are due.
         output: Where commands and reports go.
         listen: Takes what others have for the loop, and calls the methods below.
 

@@ -18,7 +18,7 @@ class EntityNode(QosOverriding, LifecycleNode):
     """A lifecycle node that can undo what it created since its constructor.
 
     Args:
-        name: Of the node, unless remapped.
+        name: Name of the node, unless remapped.
     """
 
     def __init__(self, name: str) -> None:

@@ -47,7 +47,7 @@ def check_strategy(parameters: ExecutorParameters, robot: Embodiment, where: str
     """Refuse what cannot work.
 
     Args:
-        parameters: Of the node.
+        parameters: Parameters of the node.
         robot: That it commands.
         where: Begins the message.
 

@@ -21,7 +21,7 @@ class Situation(NamedTuple):
     """What the node knows beside its intake and its sender.
 
     Attributes:
-        stopped_at: When ~/stop stopped it, 0 if it did not [s].
+        stopped_at: Time at which ~/stop stopped it, 0 if it did not [s].
         refusal: What the policy said last when it could not serve a request.
         clock: Whether a simulation's clock was heard; None without one.
         trouble: What a driver that is asked did not do.
@@ -37,7 +37,7 @@ class ExecutorState:
     """Judges the last second.
 
     Args:
-        config: Of the executor.
+        config: Settings of the executor.
         services: Names of those that stop and reset.
         stale_s: Older joint positions are not trusted [s].
     """

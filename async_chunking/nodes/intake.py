@@ -20,7 +20,7 @@ from async_chunking.nodes.bounded import Bounded
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.sender.handle import SenderHandle
 from async_chunking.nodes.sender.values import Known
-from async_chunking.nodes.sinks.base import Topic
+from async_chunking.nodes.sinks.base import StateTopic
 from async_chunking.robot.embodiment import Embodiment, Stream
 
 MEASURED = 'measured'
@@ -35,8 +35,8 @@ class Intake:
 
     Args:
         node: Subscribes.
-        robot: Its joints and streams.
-        config: Of the executor.
+        robot: Robot, for its joints and streams.
+        config: Settings of the executor.
         streams: Name -> numeric stream that a corrector may read.
         topics: What drivers tell, one for each command topic; None for nothing.
         now_ns: The clock of ticks.
@@ -56,7 +56,7 @@ class Intake:
         robot: Embodiment,
         config: ExecutorConfig,
         streams: dict[str, Stream],
-        topics: Sequence[Topic | None],
+        topics: Sequence[StateTopic | None],
         now_ns: Callable[[], int],
         stale_s: float,
         sender: SenderHandle,
@@ -95,7 +95,7 @@ class Intake:
             if topic is not None
         ]
 
-    def _listen(self, node: Node, number: int, topic: Topic) -> Bounded:
+    def _listen(self, node: Node, number: int, topic: StateTopic) -> Bounded:
         def take(message: Any) -> None:
             self._told[number] = topic.read(message)
 
@@ -122,7 +122,7 @@ class Intake:
 
     @property
     def age(self) -> float:
-        """Of the newest joint measurement [s], NaN before the first."""
+        """Age of the newest joint measurement [s], NaN before the first."""
         sample = self.observations.latest(MEASURED)
         return math.nan if sample is None else (self._now_ns() - sample.received_ns) * 1e-9
 

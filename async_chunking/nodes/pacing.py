@@ -22,7 +22,7 @@ class Due(NamedTuple):
     """A tick that is due.
 
     Attributes:
-        deadline_ns: When it is due; at most `Pace.lead_ns` from now.
+        deadline_ns: Time at which it is due; at most `Pace.lead_ns` from now.
         missed: Ticks before it whose whole period passed unseen.
         jumped: Whether the clock was set, or much time passed unseen, since the tick before; the
             grid begins anew, and no tick is counted as missed.

@@ -15,8 +15,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 from async_chunking.bringup.parameters import ViewParameters
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep
-from async_chunking.nodes.base import RobotNode, run
+from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.messages import message_class
+from async_chunking.nodes.process import run
 from async_chunking.sim import make_task
 from async_chunking.sim.urdf import WORLD, frames, tips, urdf
 

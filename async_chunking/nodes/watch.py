@@ -26,7 +26,7 @@ class Sight:
 
     Attributes:
         ticks: ControlSteps that were seen; not all of them need to be.
-        phase: Of the newest one, None before the first.
+        phase: Phase of the newest one, None before the first.
         executed: Whether a chunk was ever executed.
         episodes: Outcomes, in the words of the simulated robot.
         said: Node -> the last trouble that it told; '' of one that told of none.
@@ -43,8 +43,8 @@ class Watch:
     """A silent node beside a robot's own.
 
     Args:
-        namespace: Of the robot.
-        arguments: Of the command line, for ROS.
+        namespace: Namespace of the robot.
+        arguments: Words of the command line, for ROS.
     """
 
     def __init__(self, namespace: str, arguments: Sequence[str] = ()) -> None:

@@ -16,7 +16,7 @@ class Worker:
     only when he has given the old one up.
 
     Args:
-        name: Of the thread.
+        name: Name of the thread.
         serve: Called with each thing that is served, in that thread; it must not raise.
 
     Attributes:

@@ -55,7 +55,7 @@ class InferenceOptions(PolicyOptions):
     )
     device: str = Field('cpu', description='Where the policy runs: cpu, cuda, cuda:1')
     precision: Literal['float32', 'bfloat16', 'float16'] = Field(
-        'float32', description='Of the large weights and products of the policy'
+        'float32', description='Precision of the large weights and products of the policy'
     )
     compile: bool = Field(False, description='Compile the velocity with torch.compile')
     instruction: str = Field(
@@ -63,7 +63,7 @@ class InferenceOptions(PolicyOptions):
         description='What the robot shall do, for policies that read text',
         json_schema_extra=RUNTIME,
     )
-    seed: int = Field(0, ge=0, description='Of the noise, and of the episodes in simulation')
+    seed: int = Field(0, ge=0, description='Seed of the noise, and of the episodes in simulation')
 
     @field_validator('delay_ms', mode='before')
     @classmethod

@@ -38,8 +38,8 @@ class Placement:
 
     Attributes:
         device: As torch names it.
-        precision: Of large weights and of products of matrices. Norms, biases and sums stay in
-            single precision.
+        precision: Precision of large weights and of products of matrices. Norms, biases and sums
+            stay in single precision.
         compiled: Whether the velocity goes through `torch.compile`, which takes minutes at first
             and again for each new batch size, and with gradients.
     """

@@ -62,7 +62,7 @@ class Responder:
 
     Args:
         source: The policy.
-        seed: Of all noise.
+        seed: Seed of all noise.
         placement: Where and how the policy runs.
         modes: What the policy's numbers mean for each joint; None for positions.
 

@@ -20,7 +20,7 @@ from async_chunking.strategies import DEFAULTS, NEEDS, RECIPES, STRATEGIES, Stra
 @dataclass(frozen=True)
 class Timing:
     """
-    When chunks are asked for, and when they come.
+    The times at which chunks are asked for and come.
 
     Attributes:
         execution_horizon: Rows between two requests.

@@ -72,7 +72,7 @@ class Group(Settings):
     """Joints that belong together: an arm, a gripper, a hand.
 
     Attributes:
-        name: Of the group.
+        name: Name of the group.
         joints: In command order.
         mode: What the policy's numbers for them mean, see `async_chunking.robot.action_modes`.
         unit: What a 1 of the policy's is, for policies that count in shares of a largest value
@@ -91,7 +91,7 @@ class PolicyDefaults(Settings):
     """Which policy drives the robot unless told otherwise.
 
     Attributes:
-        path: Of the policy, or the name of one that is shipped.
+        path: Folder of the policy, or the name of one that is shipped.
         policy_rate_hz: Rows of its chunks per second.
         execution_horizon: Rows between two requests.
     """
@@ -121,10 +121,10 @@ class Embodiment(Settings):
     """A robot: joints, rates, what is observed and how it is commanded.
 
     Attributes:
-        name: Of the robot.
+        name: Name of the robot.
         control_rate_hz: Commands per second.
         joints: In command order [D].
-        groups: Of all joints; without any, they are one group of absolute positions.
+        groups: Groups of all joints; without any, they are one group of absolute positions.
         joint_states: Topic of the measured joint positions, or several topics of some each.
         observations: Name that the policy knows -> stream.
         commands: Where commands go.

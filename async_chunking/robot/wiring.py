@@ -47,12 +47,12 @@ class Stream(Settings):
     Attributes:
         topic: Relative to the robot's namespace. Empty for the kind 'measured', and for text that
             is the policy node's parameter `instruction`.
-        kind: Of message.
+        kind: Kind of message.
         size: Numbers in it; images and text have none.
         joints: Some of the robot's, in the order that the policy wants; None for all. Only where
             the message holds joints.
-        height: Of an image as the camera sends it [pixels].
-        width: Of an image as the camera sends it [pixels].
+        height: Height of an image as the camera sends it [pixels].
+        width: Width of an image as the camera sends it [pixels].
         resize: Height and width that the policy gets [pixels]: scaled as its training did, with
             black bars where the shapes differ. None for those of the camera.
         channels_first: The policy gets [3, height, width] instead of [height, width, 3].
@@ -185,7 +185,7 @@ class Source(Wire):
     newest value of the others.
 
     Attributes:
-        kind: Of message.
+        kind: Kind of message.
         max_age_s: An older value of a source that does not set the pace is not used [s].
         qos: 'sensor_data' (best effort) or 'reliable'.
     """
@@ -205,7 +205,7 @@ class Command(Wire):
 
     Attributes:
         sink: Kind of message.
-        options: Of the sink; see its class in `async_chunking.nodes.sinks`.
+        options: Options of the sink; see its class in `async_chunking.nodes.sinks`.
     """
 
     sink: Literal[tuple(SINKS)]

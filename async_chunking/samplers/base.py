@@ -44,7 +44,7 @@ class Context:
 
     Attributes:
         policy: Whose velocity to follow.
-        encoding: Of the observation, batch B.
+        encoding: Encoded observation, batch B.
         boundary: `previous` [B, R, D] normalised, on the noise's device.
         noise: [B, H, D] standard normal: the same that `plain` would start from.
         generator: For any further randomness, drawn with `normal`.

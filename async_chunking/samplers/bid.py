@@ -30,7 +30,7 @@ class Bid(Sampler):
 
     Attributes:
         samples: N; 16 in the code of RTC's comparison, 32 in its paper.
-        schedule: Of the weights W; see `prefix_weights`.
+        schedule: Schedule of the weights W; see `prefix_weights`.
         inner: How each sample is drawn from its noise, which must be all that is random in it.
     """
 

@@ -29,7 +29,7 @@ def euler(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival
     Return the noise by explicit Euler steps backwards; n calls, order 1.
 
     Args:
-        velocity: Of the flow.
+        velocity: Velocity of the flow.
         actions: [B, H, D] at flow time 1.
         num_steps: n.
         grid: Where each step evaluates; one of `GRIDS`.
@@ -48,7 +48,7 @@ def dpm2(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival'
     is 1; its last midpoint would lie before flow time 0 and is evaluated at 0.
 
     Args:
-        velocity: Of the flow.
+        velocity: Velocity of the flow.
         actions: [B, H, D] at flow time 1.
         num_steps: n.
         grid: Where each step starts; one of `GRIDS`.
@@ -76,11 +76,11 @@ def optim(
     not slow each other. `iterations * n` calls, with a backward pass through each.
 
     Args:
-        velocity: Of the flow.
+        velocity: Velocity of the flow.
         actions: [B, H, D] to be made.
         num_steps: n of the forward solver.
         iterations: Descent steps.
-        learning_rate: Of each.
+        learning_rate: Step size of each.
     """
     noise = torch.zeros_like(actions)
     for _ in range(iterations):

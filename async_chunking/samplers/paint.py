@@ -32,7 +32,7 @@ class Paint(Sampler):
     Attributes:
         grid: Where the inversion evaluates; see `inversion`. The paper prints departure, its
             Kinetix code runs arrival.
-        naive_steps: Of the first pass; 0 takes as many as the last one.
+        naive_steps: Steps of the first pass; 0 takes as many as the last one.
         inversion_steps: Likewise. With 2 and 2 (variant `paint_lean` of this package, n + 4 calls)
             both are rough, which the noise of the first rows can be: the last pass makes of it
             what the observation wants.

@@ -44,8 +44,8 @@ def prefix_weights(
         start: Rows that will be executed from the old plan, weight 1.
         end: First row of weight 0.
         schedule: How the weight falls between `start` and `end`; one of `SCHEDULES`.
-        dtype: Of the answer.
-        device: Of the answer.
+        dtype: Type of the answer.
+        device: Device of the answer.
 
     Raises:
         StrategyError: The schedule is unknown.

@@ -36,7 +36,7 @@ class Rtc(Sampler):
 
     Attributes:
         max_guidance_weight: beta, the bound on the guidance; 5 in the paper.
-        schedule: Of the soft mask; see `prefix_weights`.
+        schedule: Schedule of the soft mask; see `prefix_weights`.
         jacobian: Differentiate through the policy.
         jacobian_until: Flow time from which on J counts as the identity after all. With 0.4
             (variant `rtc_lean` of this package) two of five steps have a backward pass: the first

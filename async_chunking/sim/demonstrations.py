@@ -38,8 +38,8 @@ class Generation:
     Attributes:
         task: Name.
         episodes: Successful ones to keep.
-        seed: Of everything random.
-        action_noise: Of the commands, see `episodes.record` [rad].
+        seed: Seed of everything random.
+        action_noise: Noise on the commands, see `episodes.record` [rad].
     """
 
     task: str

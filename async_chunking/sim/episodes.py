@@ -28,8 +28,8 @@ class ExpertEpisode:
         observations: Name -> [T, dim].
         actions: [T, D] what the expert wanted at each tick [rad, m]; the commands had noise on it.
         attempt: Index of its randomness.
-        mode: Of the expert.
-        success_seconds: When it was solved [s].
+        mode: Mode of the expert.
+        success_seconds: Time at which it was solved [s].
     """
 
     observations: dict[str, np.ndarray]
@@ -45,8 +45,8 @@ def record(task: Task, seed: int, attempt: int, action_noise: float) -> ExpertEp
 
     Args:
         task: Reused between episodes.
-        seed: Of the data set.
-        attempt: Of the episode; the two fix it completely.
+        seed: Seed of the data set.
+        attempt: Number of the episode; the two fix it completely.
         action_noise: Standard deviation of a slow disturbance of the commands [rad]; a tenth of
             it in metres for linear joints.
     """
@@ -82,9 +82,9 @@ def record_many(
     Yield the first successful episodes of a task, the same ones with any number of processes.
 
     Args:
-        name: Of the task.
+        name: Name of the task.
         episodes: How many.
-        seed: Of the data set.
+        seed: Seed of the data set.
         action_noise: See `record`.
         processes: Worker processes; 1 records in this one.
     """

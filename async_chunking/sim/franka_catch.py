@@ -36,7 +36,7 @@ class FrankaPlant(Plant):
     words of the robot; it stays where it is until the next reset.
 
     Args:
-        limits: Of the joints [D].
+        limits: Limits of the joints [D].
     """
 
     def __init__(self, limits: Limits, *arguments: Any) -> None:

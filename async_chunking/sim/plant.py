@@ -50,7 +50,7 @@ class Plant:
     Attributes:
         data: State of the simulation, for a task's own bodies and contacts.
         linear: [D] whether a joint moves in metres rather than radians.
-        period: Of commands [s].
+        period: Time between two commands [s].
         fault: Why the driver has ended the motion, empty while it has not.
 
     Raises:

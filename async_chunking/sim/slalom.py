@@ -36,7 +36,7 @@ class Course:
         first: Least and largest distance from the start to the first post [m].
         swerve: Sideways distance at which the expert passes a post [m].
         belt_speed: Least and largest [m/s].
-        paces: Of the robot's point over the ground, slow and fast [m/s].
+        paces: Speeds of the robot's point over the ground, slow and fast [m/s].
         sight: How far along the belt the robot sees [m].
         done_seconds: What is to be done at the goal must last to have solved the task [s].
         spread: How far the start may be off, x, y and z [m].

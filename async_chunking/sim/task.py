@@ -72,7 +72,7 @@ class Task(ABC):
 
     @property
     def success_seconds(self) -> float | None:
-        """When the episode was solved [s], None if it was not."""
+        """Time at which the episode was solved [s], None if it was not."""
         return None if self._solved_at is None else self._solved_at * self.control_period
 
     @property

@@ -27,7 +27,7 @@ def pointing_down(tip: np.ndarray, yaw: float = 0.0) -> np.ndarray:
 
     Args:
         tip: x, y, z in the base frame [m].
-        yaw: Of the axis along which the fingers open, 0 = along y [rad].
+        yaw: Direction of the axis along which the fingers open, 0 = along y [rad].
 
     Returns:
         [6] waist, shoulder, elbow, forearm_roll, wrist_angle, wrist_rotate [rad].

@@ -30,7 +30,7 @@ class SamplerEntry:
         options: Constructor arguments that make this variant.
         backward: Backward passes through the policy per chunk, in the same terms.
         reads_states: It takes the rows of the old plan for states of the robot.
-        keeps_committed: Its answer begins with the committed rows; a whole chunk follows.
+        keeps_committed: The answer begins with the committed rows; a whole chunk follows.
     """
 
     entry: str

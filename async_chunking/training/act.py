@@ -31,7 +31,7 @@ class ActConfig(TrainConfig):
         normalization: Statistics that map to the network's units.
         width: See `ActArchitecture`.
         latent: See `ActArchitecture`.
-        kl_weight: Of the divergence.
+        kl_weight: Weight of the divergence.
     """
 
     learning_rate: float = Field(default=3e-4, gt=0.0)

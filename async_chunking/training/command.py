@@ -65,8 +65,8 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help='Continue an interrupted run.')] = False,
     debug: Annotated[bool, typer.Option(help='Run in seconds and learn nothing.')] = False,
-    threads: Annotated[int, typer.Option(help='Of torch; 0 takes one per core.')] = 0,
-    device: Annotated[str, typer.Option(help='Of torch.')] = 'cpu',
+    threads: Annotated[int, typer.Option(help='Threads of torch; 0 takes one per core.')] = 0,
+    device: Annotated[str, typer.Option(help='Device of torch.')] = 'cpu',
 ) -> None:
     """Train a recipe: `flow` is the base, which most others start from.
 

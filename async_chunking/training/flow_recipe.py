@@ -124,7 +124,7 @@ def draw_near(
 
     Args:
         policy: Draws.
-        encoding: Of what was seen.
+        encoding: Encoding of what was seen.
         noise: [B, H, D].
         wanted: [B, H, D], normalised.
         start: Flow time at which the policy begins, that far on the straight way from the noise

@@ -37,12 +37,12 @@ class TrainConfig(Settings):
         steps: Updates.
         batch_size: Chunks per update, over all processes.
         learning_rate: Highest; it rises over `warmup_steps` and falls to 0 along a cosine.
-        warmup_steps: See there.
-        weight_decay: Of AdamW.
+        warmup_steps: Updates until then.
+        weight_decay: Weight decay of AdamW.
         clip: Largest norm of the gradient.
         ema: Decay of the averaged weights, which are the ones that are saved.
-        seed: Of everything random.
-        validation_share: Of the episodes.
+        seed: Seed of everything random.
+        validation_share: Share of the episodes.
         validate_every: Updates between two validations.
         save_every: Updates between two saved states to resume from.
     """

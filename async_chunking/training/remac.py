@@ -59,11 +59,11 @@ class RemacConfig(TrainConfig):
     Configuration of the recipe.
 
     Attributes:
-        rank, alpha: Of the adapters; their product is scaled by alpha / rank.
+        rank, alpha: Size and scale of the adapters; their product is scaled by alpha / rank.
         max_delay: q_max; d is uniform from q to q_max [steps].
         min_delay: q_min; q falls linearly from q_max to q_min [steps].
         schedule: Name of the curriculum, see `SCHEDULES`.
-        mask_weight, residual_weight: Of the two losses.
+        mask_weight, residual_weight: Weights of the two losses.
     """
 
     steps: int = Field(default=2000, ge=1)

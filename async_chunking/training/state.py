@@ -30,7 +30,7 @@ class State:
         average: Name -> averaged weights.
         step: Updates done.
         seconds: Spent on them, over all resumed parts.
-        history: Of the losses.
+        history: Losses so far.
     """
 
     network: nn.Module

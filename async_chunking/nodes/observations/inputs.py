@@ -25,7 +25,7 @@ class PolicyInputs:
         observations: Where the past is found.
         streams: Name -> stream of the robot.
         steps: How many samples of each stream the policy reads, one policy step apart.
-        period_s: Of a policy step [s].
+        period_s: Length of a policy step [s].
         resizing: How pictures are scaled.
     """
 

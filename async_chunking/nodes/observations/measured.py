@@ -37,7 +37,7 @@ class Measured:
     """Reads the messages of all sources.
 
     Args:
-        sources: Of the robot; the first one sets the pace.
+        sources: Sources of the robot; the first one sets the pace.
         joint_names: In command order [D].
     """
 
@@ -55,9 +55,9 @@ class Measured:
         """Return all joints [D] [rad, m] if the message is of the source that sets the pace.
 
         Args:
-            number: Of the source.
+            number: Index of the source.
             message: From it.
-            now_ns: When it was received.
+            now_ns: Time at which it was received.
 
         Raises:
             StreamError: It lacks a joint or holds no number, or another source is silent.

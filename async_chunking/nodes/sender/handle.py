@@ -52,7 +52,7 @@ class SenderHandle:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Number of the process."""
         return self._process.pid
 
     @property

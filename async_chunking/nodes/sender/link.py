@@ -29,7 +29,7 @@ class Link:
     Values are pickled: both ends are one program of one user, and no peer reaches either.
 
     Args:
-        descriptors: Of the other end's offer, for the sender; none makes a link, for the node.
+        descriptors: What the other end offers, for the sender; none makes a link, for the node.
     """
 
     def __init__(self, descriptors: Sequence[int] = ()) -> None:

@@ -20,7 +20,7 @@ class Mailbox:
 
     Args:
         capacity: [bytes].
-        descriptor: Of the memory of a mailbox that another process made; none makes one.
+        descriptor: Memory of a mailbox that another process made; none makes one.
 
     Attributes:
         descriptor: To hand to another process.

@@ -22,13 +22,13 @@ from async_chunking.nodes.sender.values import Setup
 from async_chunking.nodes.sinks import Sink, sink_class
 
 
-class Output:
+class SenderOutput:
     """Publishers of one setup; an error of one is counted, and the others go on.
 
     Args:
         node: Publishes.
         setup: What to publish on.
-        pace: Its clock stamps the messages of a simulation.
+        pace: Clock that stamps the messages of a simulation.
 
     Attributes:
         errors: Publications that failed.

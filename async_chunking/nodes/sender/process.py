@@ -22,7 +22,7 @@ from async_chunking.nodes.command_loop import CommandLoop
 from async_chunking.nodes.overriding import QosOverriding
 from async_chunking.nodes.pacing import Pace, SimPace, SteadyPace, prepare, raise_all_threads
 from async_chunking.nodes.sender.link import Link
-from async_chunking.nodes.sender.output import Output
+from async_chunking.nodes.sender.output import SenderOutput
 from async_chunking.nodes.sender.transport import off_shared_memory
 from async_chunking.nodes.sender.values import (
     Begin,
@@ -49,7 +49,7 @@ class Opened:
     context: rclpy.Context
     node: Node
     pace: Pace
-    output: Output
+    output: SenderOutput
     layout: KnownLayout
 
 
@@ -119,7 +119,7 @@ class Sender:
         simulated = setup.simulated
         pace = SimPace(period_ns, self._link.next_time) if simulated else SteadyPace(period_ns)
         try:
-            output = Output(node, setup, pace)
+            output = SenderOutput(node, setup, pace)
         except Exception:
             node.destroy_node()
             context.shutdown()

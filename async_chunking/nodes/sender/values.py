@@ -20,12 +20,12 @@ class Setup:
     """What a sender must know before it can send.
 
     Attributes:
-        config: Of the executor.
+        config: Settings of the executor.
         commands: Topics that it sends on, each with its full name.
         steps: Topic of ControlStep, with its full name.
         requests: Topic of ChunkRequest, with its full name.
         node: Name and namespace of the node that it belongs to.
-        domain: Of ROS.
+        domain: Domain of ROS.
         arguments: For ROS.
         overrides: Parameters that override quality of service.
         simulated: Whether a simulation sets the pace.
@@ -92,7 +92,7 @@ class Status(NamedTuple):
     Attributes:
         done: Number of the newest order that was carried out.
         active: Whether it sends, or waits for a pose to begin at.
-        run_id: Of the current run, 0 before the first.
+        run_id: Number of the current run, 0 before the first.
         tick: Newest.
         phase: Value of `Phase`.
         strategy: In force.
@@ -138,7 +138,7 @@ class KnownLayout:
 
     @property
     def size(self) -> int:
-        """Of every value [bytes]."""
+        """Size of every value [bytes]."""
         return self._type.itemsize
 
     def pack(self, known: Known) -> bytes:

@@ -15,7 +15,7 @@ from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings, validated
 
 
-class Topic(NamedTuple):
+class StateTopic(NamedTuple):
     """A topic of a driver, and the one number that is read from its messages."""
 
     name: str
@@ -29,7 +29,7 @@ class Sink(ABC):
     Args:
         node: Publishes.
         command: From the robot's description.
-        joint_names: Of the whole robot, in command order [D].
+        joint_names: Joints of the whole robot, in command order [D].
         period_s: Between two commands [s].
 
     Attributes:
@@ -70,7 +70,7 @@ class Sink(ABC):
         return values
 
     @classmethod
-    def listens(cls, command: Command) -> Topic | None:
+    def listens(cls, command: Command) -> StateTopic | None:
         """Return what must be heard of the driver; the node listens, the sender is told."""
         del command  # Unused.
         return None

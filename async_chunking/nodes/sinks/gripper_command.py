@@ -31,7 +31,7 @@ class GripperCommandSink(OneWaySink):
             closed: Position when closed [m].
             open_above: Opens when the command is above this [m].
             close_below: Closes when the command is below this [m].
-            max_effort: Of the grip [N].
+            max_effort: Largest force of the grip [N].
         """
 
         opened: float = 0.04

@@ -22,7 +22,7 @@ class InterbotixGroupSink(OneWaySink):
         """What can be set.
 
         Attributes:
-            group: Of joints, as the driver's motor file names it.
+            group: Group of joints, as the driver's motor file names it.
         """
 
         group: str = 'arm'

@@ -10,7 +10,7 @@ from pydantic import Field
 from rclpy.node import Node
 
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.sinks.base import OneWaySink, Topic
+from async_chunking.nodes.sinks.base import OneWaySink, StateTopic
 from async_chunking.nodes.sinks.unitree_crc import checksum
 from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings, validated
@@ -32,7 +32,7 @@ class UnitreeArmSink(OneWaySink):
             kp: Stiffness, one number or one a joint [Nm/rad].
             kd: Damping, one number or one a joint [Nm s/rad].
             ramp_s: Time of taking over and of handing back [s].
-            rate_hz: Of the commands, the robot's control rate; need not be given [Hz].
+            rate_hz: Rate of the commands, the robot's control rate; need not be given [Hz].
         """
 
         state_topic: str = 'lowstate'
@@ -57,11 +57,11 @@ class UnitreeArmSink(OneWaySink):
         self._taken, self._known = 0, False
 
     @classmethod
-    def listens(cls, command: Command) -> Topic:
+    def listens(cls, command: Command) -> StateTopic:
         """See `Sink.listens`."""
         options = validated(cls.Options, command.options, f'options of command {command.topic}')
         state = message_class('unitree_hg/msg/LowState')
-        return Topic(options.state_topic, state, lambda message: float(message.mode_machine))
+        return StateTopic(options.state_topic, state, lambda message: float(message.mode_machine))
 
     def hear(self, value: float) -> None:
         """See `Sink.hear`."""

@@ -107,7 +107,7 @@ class PolicyDirectory(PolicySource):
 
     @property
     def joint_names(self) -> tuple[str, ...]:
-        """Of the columns of a chunk."""
+        """Joint of each column of a chunk."""
         return self._any.joint_names
 
     @property

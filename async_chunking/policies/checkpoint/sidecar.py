@@ -74,20 +74,20 @@ class Sidecar(Settings):
     All that is known of a checkpoint without loading it.
 
     Attributes:
-        format: Of this file.
+        format: Format of this file.
         recipe: How it was trained, a name of `training.command.RECIPES`, or weak.
         task: Name of the task, or of the data.
         robot: Name of the embodiment.
         joint_names: [D] in command order; empty if unknown.
         policy_rate_hz: Rows of a chunk per second.
         num_steps: Solver steps that it is meant to be sampled with.
-        architecture: Its 'name' and what is needed to build it.
+        architecture: The network's 'name' and what is needed to build it.
         normalization: Robot units to the network's.
         delay_range: Smallest and largest delay it was trained for [steps]; None if it knows none.
         data: What it was trained on.
         training: Configuration of the recipe, loss history, duration.
-        versions: Of this package and of its libraries.
-        weights_sha256: Of the weights' file.
+        versions: Versions of this package and of its libraries.
+        weights_sha256: Digest of the weights' file.
     """
 
     format: Literal[1] = FORMAT

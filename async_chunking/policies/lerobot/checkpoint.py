@@ -66,7 +66,7 @@ class LeRobotCheckpoint:
         Refuse a checkpoint that LeRobot would not load, or would run without a word and wrongly.
 
         Raises:
-            CheckpointError: Its weights are elsewhere, its processors may run programs, it lacks
+            CheckpointError: The weights are elsewhere, its processors may run programs, it lacks
                 statistics, or its numbers contradict each other.
         """
         for name, reason in _NOT_WHOLE.items():

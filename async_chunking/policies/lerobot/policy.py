@@ -42,7 +42,7 @@ class LeRobotFlow(FlowPolicy):
 
     Args:
         policy: LeRobot's.
-        processors: Its.
+        processors: LeRobot's processors of the policy.
         source: Whose shapes it has.
     """
 

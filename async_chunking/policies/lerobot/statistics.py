@@ -35,7 +35,7 @@ def check_statistics(folder: Path, config: Mapping[str, Any]) -> None:
     Refuse a checkpoint in which a feature that it normalises has no statistics.
 
     Args:
-        folder: Of the checkpoint.
+        folder: Folder of the checkpoint.
         config: Content of its config.json.
 
     Raises:

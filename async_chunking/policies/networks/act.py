@@ -30,9 +30,9 @@ class ActArchitecture:
         action_dim: Columns.
         observation: Names and sizes of the features that it reads, in order.
         width: Channels of a token.
-        encoder_layers: Of the encoder of a chunk, and of that of the observation.
-        decoder_layers: Of the decoder.
-        heads: Of the attention; divides `width`.
+        encoder_layers: Layers of the encoder of a chunk, and of that of the observation.
+        decoder_layers: Layers of the decoder.
+        heads: Heads of the attention; divides `width`.
         latent: Numbers that say how a chunk is done.
     """
 

@@ -26,7 +26,7 @@ class NetworkPolicy(FlowPolicy):
         architecture: A frozen dataclass with `horizon`, `action_dim` and `observation`, the names
             and sizes of the features in the order in which they are concatenated.
         network: Built from it.
-        statistics: Of the normalisation.
+        statistics: Statistics of the normalisation.
         num_steps: Solver steps that it is meant to be sampled with.
     """
 

@@ -23,7 +23,7 @@ class Normalizer:
 
     Args:
         statistics: From `measure` or from a checkpoint.
-        device: Of the tensors.
+        device: Device of the tensors.
     """
 
     def __init__(self, statistics: Normalization, device: torch.device | str = 'cpu') -> None:

@@ -38,7 +38,7 @@ class TransformerArchitecture:
         observation: Names and sizes of the features that it reads, in order.
         width: Channels of a token.
         blocks: Attention and MLP, so many times.
-        heads: Of the attention; divides `width`.
+        heads: Heads of the attention; divides `width`.
     """
 
     horizon: int
