@@ -31,7 +31,7 @@ def check_steps(folder: Path) -> None:
     Refuse a checkpoint with a processor of which any step is not known to be harmless.
 
     Args:
-        folder: Of the checkpoint; every processor file in it is read.
+        folder: Folder of the checkpoint; every processor file in it is read.
 
     Raises:
         CheckpointError: Names the file, the step and the steps that are allowed.
