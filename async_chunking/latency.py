@@ -82,4 +82,4 @@ def parse_latency(text: str | float) -> Latency:
 
 def _refusal(text: str) -> str:
     forms = '; '.join(f'{form}: {meaning}' for form, meaning in FORMS.items())
-    return f"delay_ms '{text}' is not understood, in milliseconds write one of: {forms}"
+    return f"latency_ms '{text}' is not understood, in milliseconds write one of: {forms}"

@@ -16,7 +16,7 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.fit import Facts
 from async_chunking.policies.strategy_fit import Timing, first_served
 from async_chunking.settings import validated
-from async_chunking.sim.franka_catch import STEP_SECONDS
+from async_chunking.sim.franka_catch import STEP_S
 
 
 def nodes(robot: str = 'viperx', **given: object) -> dict[str, NodeSpec]:
@@ -24,10 +24,10 @@ def nodes(robot: str = 'viperx', **given: object) -> dict[str, NodeSpec]:
 
 
 def test_a_simulated_robot_is_four_nodes_each_a_process() -> None:
-    found = nodes(strategy='naive', delay_ms='120')
+    found = nodes(strategy='naive', latency_ms='120')
     assert sorted(found) == ['delay_monitor', 'executor', 'policy', 'sim']
     assert found['executor'].parameters['strategy'] == 'naive'
-    assert found['policy'].parameters['delay_ms'] == '120'
+    assert found['policy'].parameters['latency_ms'] == '120'
     # Only what may die without harm to the stream is started again.
     assert {name for name, node in found.items() if node.respawn} == {'policy', 'delay_monitor'}
 
@@ -57,7 +57,7 @@ def test_a_run_of_a_simulation_begins_where_its_driver_takes_it(robot: str) -> N
     (executor,) = [node for node in described.nodes if node.name == 'executor']
     limits = described.robot.limits
     off = executor.parameters['displaced'] * (limits.upper - limits.lower)
-    assert (off < STEP_SECONDS * limits.velocity).all()
+    assert (off < STEP_S * limits.velocity).all()
 
 
 def test_two_hosts_share_the_nodes_of_one(tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_words_that_are_no_arguments_are_refused(words: list[str], message: str)
         ('viperx', {'strategy': 'paint:grd=x'}, "has no constant 'grd'; it has "),
         ('viperx', {'strategy': 'rtc:schedule=cosine'}, 'cosine'),
         ('viperx', {'strategy': 'vlash:mode=delta'}, 'absolute positions here'),
-        ('viperx', {'delay_ms': 'soon'}, 'delay_ms'),
-        ('viperx', {'delay_ms': '-5'}, 'delay_ms'),
+        ('viperx', {'latency_ms': 'soon'}, 'latency_ms'),
+        ('viperx', {'latency_ms': '-5'}, 'latency_ms'),
         ('viperx', {'duration': '-1'}, 'duration'),
         ('viperx', {'sim': 'perhaps'}, 'sim'),
         ('viperx', {'log_level': 'loud'}, 'log_level'),
@@ -261,3 +261,10 @@ def test_a_delay_beyond_the_horizon_leaves_resting_alone() -> None:
     policy = Facts('policy', 16, 7, frozenset({'velocity', 'gradients'}))
     timing = Timing(execution_horizon=8, delay_s=0.4, policy_rate_hz=50.0)
     assert first_served(policy, robot.action_modes, timing).name == 'sync'
+
+
+def test_the_old_word_for_latency_is_refused_with_the_new_one() -> None:
+    with pytest.raises(
+        AsyncChunkingError, match=r"unknown key 'delay_ms'\. Did you mean 'latency_ms'"
+    ):
+        describe('viperx', {'delay_ms': '120'})

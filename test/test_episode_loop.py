@@ -36,7 +36,7 @@ class Task:
     def seconds(self) -> float:
         return self.ticks / 50.0
 
-    success_seconds = 0.06
+    success_s = 0.06
     failure = 'too slow'
 
 

@@ -118,9 +118,7 @@ def test_training_in_pieces_gives_the_same_policy(tmp_path):
         for limit in seconds:
             ticks = iter(range(100))
             clock = ticks.__next__
-            done = train_flow(
-                'catapult', folder, DEBUG_FLOW_RECIPE, max_seconds=limit, clock=clock
-            )
+            done = train_flow('catapult', folder, DEBUG_FLOW_RECIPE, max_s=limit, clock=clock)
             finished.append((done['updates'], done['finished']))
         weights.append(load_policy(folder / 'catapult' / 'flow').network.state_dict())
     assert finished == [(4, True), (1, False), (4, True)]

@@ -49,5 +49,5 @@ def test_spikes_come_as_often_as_asked():
 def test_what_is_not_understood_is_refused_with_every_form(text):
     with pytest.raises(LatencyError) as error:
         parse_latency(text)
-    assert f"delay_ms '{text}'" in str(error.value)
+    assert f"latency_ms '{text}'" in str(error.value)
     assert all(form in str(error.value) for form in FORMS)

@@ -23,8 +23,8 @@ from async_chunking.policies.fit import (
     FitError,
     check_fit,
     check_instruction,
+    example_observation,
     facts_of,
-    made_up,
     read_streams,
 )
 from async_chunking.policies.kinds import KINDS, open_policy
@@ -117,7 +117,7 @@ def test_robots_of_the_page_can_be_loaded(tmp_path):
         robot = load(str(path))
         assert 'observation.environment_state' not in robot.observations
         assert any(stream.is_image for stream in robot.observations.values())
-        assert set(made_up(robot)) == set(robot.observations)
+        assert set(example_observation(robot)) == set(robot.observations)
 
 
 def test_the_page_lists_every_kind():
@@ -326,15 +326,15 @@ def test_a_robot_that_rests_waits_for_any_delay():
     check_strategy(resolve('sync'), POLICY, timing=Timing(16, 0.4, 50.0))
     with pytest.raises(FitError, match=r'execution_horizon must be 1 to the horizon 16, got 17'):
         check_strategy(resolve('sync'), POLICY, timing=Timing(17, 0.4, 50.0))
-    assert describe('viperx', {'strategy': 'sync', 'delay_ms': 400}).policy.horizon == 16
+    assert describe('viperx', {'strategy': 'sync', 'latency_ms': 400}).policy.horizon == 16
     with pytest.raises(FitError, match=r'too short.*rest meanwhile: strategy:=sync'):
-        describe('viperx', {'strategy': 'naive', 'delay_ms': 400})
+        describe('viperx', {'strategy': 'naive', 'latency_ms': 400})
 
 
 def test_bringup_refuses_a_delay_that_no_chunk_covers():
-    describe('viperx', {'delay_ms': '160'})
+    describe('viperx', {'latency_ms': '160'})
     with pytest.raises(FitError, match=r'execution_horizon 8 \+ delay 15 = 23 rows'):
-        describe('viperx', {'delay_ms': '300'})
+        describe('viperx', {'latency_ms': '300'})
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -27,7 +27,7 @@ from async_chunking.chunk import ActionChunk
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome
 from async_chunking.mergers import MERGERS
-from async_chunking.policies.fit import check_fit, facts_of, made_up
+from async_chunking.policies.fit import check_fit, example_observation, facts_of
 from async_chunking.policies.kinds import open_policy
 from async_chunking.policies.source import PolicySpec
 from async_chunking.robot.embodiment import Command, Embodiment, load
@@ -60,7 +60,7 @@ def rest(robot: Embodiment) -> np.ndarray:
 
 def observed(robot: Embodiment, pose: np.ndarray) -> dict[str, Any]:
     """Return an observation of the robot in a pose."""
-    found = made_up(robot)
+    found = example_observation(robot)
     for name, stream in robot.observations.items():
         if stream.kind == 'measured':
             places = [robot.joint_names.index(j) for j in stream.joints or robot.joint_names]

@@ -98,7 +98,7 @@ def test_experts_stay_within_the_limits(task):
 def test_an_episode_is_fixed_by_its_seed(task):
     first, second = (record(task, 3, 1, 0.005) for _ in range(2))
     np.testing.assert_allclose(first.actions, second.actions, atol=1e-6)
-    frames = round(first.success_seconds * task.policy_rate_hz)
+    frames = round(first.success_s * task.policy_rate_hz)
     assert frames <= len(first.actions) <= frames + task.policy_rate_hz
 
 

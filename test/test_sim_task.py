@@ -118,7 +118,7 @@ def test_standing_still_is_hit_by_a_post_or_runs_out_of_time(task: ViperXSlalom)
         ticks += 1
         assert not solved
     assert task.failure in {'hit a post', 'out of time'}
-    assert task.success_seconds is None
+    assert task.success_s is None
     assert ticks == round(task.seconds * task.control_rate_hz)
 
 
@@ -140,13 +140,13 @@ def test_the_outcome_stays_when_stepping_on(task: ViperXSlalom) -> None:
     while not solved:
         _, done, solved = task.step(expert.action())
         assert done == solved
-    when = task.success_seconds
+    when = task.success_s
     assert when == pytest.approx(task.seconds)
     for _ in range(50):
         _, done, solved = task.step(expert.action())
         assert done
         assert solved
-    assert task.success_seconds == when
+    assert task.success_s == when
     assert task.failure == ''
 
 

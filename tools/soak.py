@@ -89,7 +89,7 @@ def soak(
     """Run a simulated robot for long; status 1 if it missed ticks, grew or left files open."""
     console = Console(stderr=True)
     priority = 50 if may_use_fifo() else 0
-    given = {'strategy': strategy, 'delay_ms': '60', 'namespace': 'soak'}
+    given = {'strategy': strategy, 'latency_ms': '60', 'namespace': 'soak'}
     given |= {'log_level': 'error', 'realtime_priority': priority}
     with Interrupts() as stopped, tempfile.TemporaryDirectory(prefix='async_chunking_') as folder:
         bag = Path(folder, 'bag')

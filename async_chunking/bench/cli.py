@@ -19,7 +19,7 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.sim import TASKS
 from async_chunking.storage import write_files, write_json
 
-QUICK_SECONDS = 420.0
+QUICK_S = 420.0
 QUICK = {
     'tasks': [next(iter(TASKS))],
     'strategies': 'all',
@@ -80,7 +80,7 @@ def delay(
             bench, Shards(rows or Path(scratch)), processes or cores(), ray, console
         )
         if quick:
-            rollouts, found = campaign.run_for(cells, QUICK_SECONDS)
+            rollouts, found = campaign.run_for(cells, QUICK_S)
         else:
             rollouts, found = wanted.rollouts, campaign.run(cells, wanted.rollouts)
     seconds = time.monotonic() - begin

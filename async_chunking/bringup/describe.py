@@ -143,9 +143,9 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     policy = facts(PolicySpec(description, arguments))
     check_fit(policy, description)
     check_instruction(read_streams(policy, description), arguments.instruction)
-    interval = arguments.execution_horizon or description.policy.execution_horizon
-    delay_s = parse_latency(arguments.delay_ms).typical
-    timing = Timing(interval, delay_s, description.policy.policy_rate_hz)
+    execution_horizon = arguments.execution_horizon or description.policy.execution_horizon
+    delay_s = parse_latency(arguments.latency_ms).typical
+    timing = Timing(execution_horizon, delay_s, description.policy.policy_rate_hz)
     if arguments.strategy == AUTO:
         strategy = first_served(policy, description.action_modes, timing)
         arguments = arguments.model_copy(update={'strategy': strategy.name})
@@ -153,14 +153,18 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
         strategy = resolve(arguments.strategy)
         strategy.check_constants()
         check_strategy(strategy, policy, description.action_modes, timing)
-    nodes = _nodes(robot, arguments, description, policy, interval)
+    nodes = _nodes(robot, arguments, description, policy, execution_horizon)
     nodes = overridden(nodes, arguments.namespace, arguments.params_file)
     here = tuple(node for node in nodes if arguments.only in ('', _side(node)))
     return Bringup(description, policy, arguments, here)
 
 
 def _nodes(
-    robot: str, arguments: Arguments, description: Embodiment, policy: Facts, interval: int
+    robot: str,
+    arguments: Arguments,
+    description: Embodiment,
+    policy: Facts,
+    execution_horizon: int,
 ) -> tuple[NodeSpec, ...]:
     common: dict[str, Any] = {'embodiment': robot, 'sim': arguments.sim, 'autostart': True}
     if arguments.use_sim_time:  # Else it is left to whoever includes the launch file.
@@ -170,7 +174,8 @@ def _nodes(
     if folder and Path(folder).expanduser().exists():
         folder = str(Path(folder).expanduser().resolve())
     executor = {
-        'strategy': arguments.strategy, 'horizon': policy.horizon, 'execution_horizon': interval,
+        'strategy': arguments.strategy, 'horizon': policy.horizon,
+        'execution_horizon': execution_horizon,
         'policy_rate_hz': description.policy.policy_rate_hz, 'policy_path': folder,
         'offers': ' '.join(sorted(policy.offers)),
         'realtime_priority': arguments.realtime_priority,
@@ -180,7 +185,7 @@ def _nodes(
     if arguments.sim:  # Which moves its robot between two episodes, as little as that may be.
         executor['displaced'] = 0.001
     drawing = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
-    drawing |= {'policy_path': folder, 'execution_horizon': interval}
+    drawing |= {'policy_path': folder, 'execution_horizon': execution_horizon}
     python = _found(arguments.policy_python)
     specs = [
         NodeSpec('delay_monitor_node', 'delay_monitor', common, respawn=True),

@@ -94,7 +94,7 @@ def run(
         )
         if 'ticks' not in figures:  # None, or none that was recorded before it was stopped.
             return {}
-        return {'latency_ms': bringup.arguments.delay_ms, **figures}
+        return {'latency_ms': bringup.arguments.latency_ms, **figures}
 
 
 def _watch(

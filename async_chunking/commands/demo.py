@@ -31,7 +31,7 @@ def demo(
     console = Console(stderr=True)
     chosen = strategies or ['sync', 'naive', 'ensemble', 'bspline']
     cells = [
-        {'strategy': name, 'delay_ms': delay, 'duration': seconds}
+        {'strategy': name, 'latency_ms': delay, 'duration': seconds}
         for delay in delays.split()
         for name in chosen
     ]
@@ -44,7 +44,7 @@ def demo(
     figures = []
     with Interrupts() as stopped:
         for number, cell in enumerate(cells, 1):
-            console.print(f'{number}/{len(cells)} {cell["strategy"]}, {cell["delay_ms"]} ms')
+            console.print(f'{number}/{len(cells)} {cell["strategy"]}, {cell["latency_ms"]} ms')
             found = run(robot, cell, console, stopped, quiet=True)
             figures += [found] if found else []
             if stopped():

@@ -132,10 +132,10 @@ class ExecutorState:
             return diagnostics.WARN, (
                 f'{new["missed_ticks"]} ticks missed, {new["starved_ticks"]} ticks without a plan'
             )
-        delay, interval = intake.delay, self._config.execution_horizon
-        if not delay <= interval <= self._config.horizon - delay:
+        delay, execution_horizon = intake.delay, self._config.execution_horizon
+        if not delay <= execution_horizon <= self._config.horizon - delay:
             return diagnostics.WARN, (
-                f'infeasible: delay {delay} <= execution_horizon {interval} <= horizon '
+                f'infeasible: delay {delay} <= execution_horizon {execution_horizon} <= horizon '
                 f'{self._config.horizon} - delay does not hold'
             )
         return None

@@ -55,7 +55,7 @@ class PolicyNode(RobotNode):
     def configure(self) -> None:
         """Open the policy, see whether it fits, answer made-up requests, subscribe."""
         torch.set_num_threads(self.parameters.threads)
-        self._latency = parse_latency(self.parameters.delay_ms)
+        self._latency = parse_latency(self.parameters.latency_ms)
         self._rng = np.random.default_rng(self.parameters.seed)
         robot = self.embodiment
         self._worker = Worker('inference', self._serve)
@@ -101,7 +101,7 @@ class PolicyNode(RobotNode):
 
     def apply(self, parameters: PolicyParameters) -> None:
         """Change the latency and the instruction."""
-        self._latency = parse_latency(parameters.delay_ms)
+        self._latency = parse_latency(parameters.latency_ms)
         self._instruct(parameters.instruction)
 
     def _instruct(self, instruction: str) -> None:

@@ -10,8 +10,8 @@ from async_chunking.policies.fit import (
     Facts,
     check_fit,
     check_instruction,
+    example_observation,
     facts_of,
-    made_up,
     read_streams,
 )
 from async_chunking.policies.placed import Placement
@@ -71,5 +71,5 @@ def make_ready(
     check_instruction(streams, parameters.instruction)
     placement = Placement(*(getattr(parameters, name) for name in _PLACEMENT))
     responder = Responder(source, parameters.seed, placement, robot.action_modes)
-    seconds = responder.warm_up(parameters.strategy, made_up(robot))
+    seconds = responder.warm_up(parameters.strategy, example_observation(robot))
     return ReadyPolicy(facts, streams, responder, seconds)

@@ -41,7 +41,7 @@ def facts_of(source: PolicySource) -> Facts:
     )  # fmt: skip
 
 
-def made_up(robot: Embodiment) -> dict[str, Any]:
+def example_observation(robot: Embodiment) -> dict[str, Any]:
     """Return an observation of the right shapes: zeros, black pictures and a word."""
     found: dict[str, Any] = {}
     for name, stream in robot.observations.items():

@@ -48,7 +48,7 @@ class InferenceOptions(PolicyOptions):
         description='How chunks are drawn and joined; parts joined by +. auto: the first of '
         f'{", ".join(DEFAULTS)} that the policy can serve',
     )
-    delay_ms: str = Field(
+    latency_ms: str = Field(
         '0',
         description='Latency on purpose [ms]: 120, 120±30, uniform:90:150 …',
         json_schema_extra=RUNTIME,
@@ -65,7 +65,7 @@ class InferenceOptions(PolicyOptions):
     )
     seed: int = Field(0, ge=0, description='Seed of the noise, and of the episodes in simulation')
 
-    @field_validator('delay_ms', mode='before')
+    @field_validator('latency_ms', mode='before')
     @classmethod
     def _latency(cls, value: Any) -> str:
         parse_latency(value)

@@ -93,6 +93,6 @@ def _demonstration(episode: ExpertEpisode) -> Demonstration:
     extra = {
         'attempt': episode.attempt,
         'mode': list(episode.mode),
-        'success_seconds': episode.success_seconds,
+        'success_seconds': episode.success_s,
     }
     return Demonstration({**episode.observations, 'action': episode.actions}, extra)

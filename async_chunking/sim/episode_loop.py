@@ -109,7 +109,7 @@ class EpisodeLoop:
         self.observation, over, solved = self._task.step(self._command)
         if self.phase is not EpisodePhase.RUNNING or not over:
             return None
-        duration_s = self._task.success_seconds if solved else self._task.seconds
+        duration_s = self._task.success_s if solved else self._task.seconds
         result = EpisodeResult(self._episode, self._seed, solved, duration_s, self._task.failure)
         self._episode += 1
         self._enter(EpisodePhase.PAUSING)

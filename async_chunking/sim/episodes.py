@@ -13,10 +13,8 @@ import numpy as np
 from async_chunking.sim import make_task
 from async_chunking.sim.task import Task
 
-TAIL_SECONDS = (
-    0.5  # Recorded beyond the success, so that the last chunks are demonstrated in full.
-)
-NOISE_SECONDS = 0.15  # Correlation time of the disturbance.
+TAIL_S = 0.5  # Recorded beyond the success, so that the last chunks are demonstrated in full.
+NOISE_S = 0.15  # Correlation time of the disturbance.
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,14 @@ class ExpertEpisode:
         actions: [T, D] what the expert wanted at each tick [rad, m]; the commands had noise on it.
         attempt: Index of its randomness.
         mode: Mode of the expert.
-        success_seconds: Time at which it was solved [s].
+        success_s: Time at which it was solved [s].
     """
 
     observations: dict[str, np.ndarray]
     actions: np.ndarray
     attempt: int
     mode: tuple
-    success_seconds: float
+    success_s: float
 
 
 def record(task: Task, seed: int, attempt: int, action_noise: float) -> ExpertEpisode | None:
@@ -55,10 +53,10 @@ def record(task: Task, seed: int, attempt: int, action_noise: float) -> ExpertEp
     expert = task.expert(choice)
     drift = np.zeros(task.plant.action_dim)
     scale = action_noise * np.where(task.plant.linear, 0.1, 1.0)
-    keep = math.exp(-task.control_period / NOISE_SECONDS)
+    keep = math.exp(-task.control_period / NOISE_S)
     seen: list[dict[str, np.ndarray]] = []
     actions: list[np.ndarray] = []
-    left = round(TAIL_SECONDS * task.control_rate_hz)
+    left = round(TAIL_S * task.control_rate_hz)
     while left:
         seen.append(observation)
         actions.append(expert.action())
@@ -67,12 +65,10 @@ def record(task: Task, seed: int, attempt: int, action_noise: float) -> ExpertEp
         if done and not solved:
             return None
         left -= solved
-    assert task.success_seconds is not None  # It was solved.
+    assert task.success_s is not None  # It was solved.
     every = round(task.control_rate_hz / task.policy_rate_hz)
     stacked = {name: np.array([o[name] for o in seen[::every]]) for name in observation}
-    return ExpertEpisode(
-        stacked, np.array(actions[::every]), attempt, expert.mode, task.success_seconds
-    )
+    return ExpertEpisode(stacked, np.array(actions[::every]), attempt, expert.mode, task.success_s)
 
 
 def record_many(

@@ -24,7 +24,7 @@ DRAG = 2.0  # Of the belt on the can, the damping of its joints [N s/m].
 
 # The motion generator sees the commands at its own 1000 Hz; here they come in steps of up to this
 # time, over which a jump of the set-point is spread before it is judged.
-STEP_SECONDS = 0.02
+STEP_S = 0.02
 TOLERANCE = 1.5  # A limit may be exceeded by this factor, for the jitter of a 50 Hz stream.
 
 
@@ -56,7 +56,7 @@ class FrankaPlant(Plant):
         self._waited += self.period
         jump = np.abs(command - self._setpoint)
         if jump.any():
-            allowed = TOLERANCE * self._limits.velocity * max(self._waited, STEP_SECONDS)
+            allowed = TOLERANCE * self._limits.velocity * max(self._waited, STEP_S)
             worst = int(np.argmax(jump / allowed))
             if jump[worst] > allowed[worst] and not self.fault:
                 self.fault = (

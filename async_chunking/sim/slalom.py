@@ -38,7 +38,7 @@ class Course:
         belt_speed: Least and largest [m/s].
         paces: Speeds of the robot's point over the ground, slow and fast [m/s].
         sight: How far along the belt the robot sees [m].
-        done_seconds: What is to be done at the goal must last to have solved the task [s].
+        done_s: What is to be done at the goal must last to have solved the task [s].
         spread: How far the start may be off, x, y and z [m].
         release: Pace at which the expert's gripper or hand lets go or closes [1/s].
     """
@@ -53,7 +53,7 @@ class Course:
     belt_speed: tuple[float, float] = (0.07, 0.11)
     paces: tuple[float, float] = (0.09, 0.18)
     sight: float = 0.3
-    done_seconds: float = 0.3
+    done_s: float = 0.3
     spread: tuple[float, float, float] = (0.01, 0.01, 0.0)
     release: float = 2.5
 
@@ -71,7 +71,7 @@ class Slalom(Task):
     """
 
     course: ClassVar[Course]
-    max_seconds = 10.0
+    max_s = 10.0
     environment_names = (
         'goal_x', 'goal_y', 'post_x', 'post_y', 'second_post_x', 'second_post_y', 'height',
         'belt_speed',
@@ -118,7 +118,7 @@ class Slalom(Task):
 
     def _begin(self, rng: np.random.Generator) -> None:
         course = self.course
-        ticks = math.ceil(self.max_seconds * self.control_rate_hz) + 1
+        ticks = math.ceil(self.max_s * self.control_rate_hz) + 1
         self._belt = belt_speeds(rng, course.belt_speed, ticks, self.control_rate_hz)
         count = len(self._objects)
         self._objects[:, 1] = course.start + rng.uniform(*course.first)
@@ -141,7 +141,7 @@ class Slalom(Task):
         self.plant.data.mocap_pos[self._bodies, :2] = self._objects[self._moved]
 
     def _solved(self) -> bool:
-        return self._ticks_done >= self.course.done_seconds * self.control_rate_hz - 1e-9
+        return self._ticks_done >= self.course.done_s * self.control_rate_hz - 1e-9
 
     def _failed(self) -> str:
         return self.plant.fault or ('hit a post' if self._hit() else '')

@@ -41,7 +41,7 @@ class Task(ABC):
         instruction: What a language-conditioned policy would be told.
         control_rate_hz: Commands per second.
         policy_rate_hz: Frames of a demonstration per second; divides `control_rate_hz`.
-        max_seconds: An episode that takes longer has failed [s].
+        max_s: An episode that takes longer has failed [s].
         environment_names: What each of the E numbers of the environment state is.
         plant: The robot.
     """
@@ -51,7 +51,7 @@ class Task(ABC):
     instruction: ClassVar[str]
     control_rate_hz: ClassVar[float] = 50.0
     policy_rate_hz: ClassVar[float] = 50.0
-    max_seconds: ClassVar[float]
+    max_s: ClassVar[float]
     environment_names: ClassVar[tuple[str, ...]]
     plant: Plant
 
@@ -71,7 +71,7 @@ class Task(ABC):
         return self._ticks * self.control_period
 
     @property
-    def success_seconds(self) -> float | None:
+    def success_s(self) -> float | None:
         """Time at which the episode was solved [s], None if it was not."""
         return None if self._solved_at is None else self._solved_at * self.control_period
 
@@ -106,7 +106,7 @@ class Task(ABC):
             if self._solved():
                 self._solved_at = self._ticks
             else:
-                late = self.seconds >= self.max_seconds - 1e-9
+                late = self.seconds >= self.max_s - 1e-9
                 self._failure = self._failed() or ('out of time' if late else '')
         solved = self._solved_at is not None
         return self.observe(), solved or bool(self._failure), solved

@@ -38,7 +38,7 @@ class ViperXSlalom(Slalom):
     name = 'viperx_slalom'
     embodiment = 'viperx'
     instruction = 'reach past the posts and catch the puck'
-    max_seconds = 7.0
+    max_s = 7.0
     environment_names = (
         'puck_x', 'puck_y', 'post_x', 'post_y', 'second_post_x', 'second_post_y', 'belt_speed',
     )  # fmt: skip

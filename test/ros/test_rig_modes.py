@@ -47,7 +47,7 @@ def driven(robot: str, mode: str, folder: Path) -> tuple[np.ndarray, np.ndarray]
         bag = folder / f'{robot}_{mode}_{attempt}'
         words = [
             f'embodiment:={path}', 'policy:=torch', f'policy_entry:={POLICY}:approach',
-            f'policy_path:={asked}', 'delay_ms:=60', 'duration:=3', f'record:={bag}',
+            f'policy_path:={asked}', 'latency_ms:=60', 'duration:=3', f'record:={bag}',
             'log_level:=error',
         ]  # fmt: skip
         command = [sys.executable, '-m', 'async_chunking.cli', 'up', robot, *words]

@@ -37,7 +37,8 @@ def test_rig_runs_within_its_limits(robot: str, tmp_path: Path) -> None:
     """Two episodes, so that one run follows another."""
     folder, figures_path = tmp_path / 'bag', tmp_path / 'figures.json'
     words = [
-        'strategy:=paint', 'delay_ms:=120', 'episodes:=2', f'record:={folder}', 'log_level:=warn',
+        'strategy:=paint', 'latency_ms:=120', 'episodes:=2', f'record:={folder}',
+        'log_level:=warn',
     ]  # fmt: skip
     command = [sys.executable, '-m', 'async_chunking.cli', 'up', robot, *words]
     done = subprocess.run(

@@ -331,10 +331,10 @@ def test_the_latency_is_changed_at_run_time(robot: Robot) -> None:
         robot.until(lambda: len(taken()) >= count, f'{count} takeovers')
         return taken()
 
-    assert robot.set('policy', 'delay_ms', '100').successful
+    assert robot.set('policy', 'latency_ms', '100').successful
     delays(2)  # The chunks that were on their way.
     assert min(delays(4)) >= 5
-    refused = robot.set('policy', 'delay_ms', 'quick')
+    refused = robot.set('policy', 'latency_ms', 'quick')
     assert not refused.successful
     assert 'uniform:90:150' in refused.reason
     refused = robot.set('executor', 'embodiment', 'franka')

@@ -47,7 +47,7 @@ def alive(pids: set[int]) -> set[int]:
 
 def test_up_writes_the_figures_of_a_run(tmp_path: Path) -> None:
     out, bag = tmp_path / 'out.json', tmp_path / 'bag'
-    words = ['strategy:=naive', 'delay_ms:=120', 'duration:=6', f'record:={bag}']
+    words = ['strategy:=naive', 'latency_ms:=120', 'duration:=6', f'record:={bag}']
     done = subprocess.run(
         [*COMMAND, *words, '--json', str(out)],
         capture_output=True, text=True, timeout=PATIENCE, check=False,

@@ -79,9 +79,9 @@ def noise(scene: Scene, seconds: float) -> Done:
 
 def _latency(scene: Scene, seconds: float, text: str) -> Done:
     begin = len(scene.link.log.arrivals)
-    scene.set_parameter('policy', 'delay_ms', text)
+    scene.set_parameter('policy', 'latency_ms', text)
     scene.run(seconds)
-    scene.set_parameter('policy', 'delay_ms', '60')
+    scene.set_parameter('policy', 'latency_ms', '60')
     return Done(len(scene.link.log.arrivals) - begin)
 
 
@@ -168,11 +168,11 @@ def parameters_changed(scene: Scene, seconds: float) -> Done:
     done = Done()
     changes = cycle((
         ('executor', 'strategy', 'ensemble', True),
-        ('policy', 'delay_ms', '100', True),
+        ('policy', 'latency_ms', '100', True),
         ('executor', 'strategy', 'bspline', True),
         ('executor', 'strategy', 'no_such_strategy', False),
         ('executor', 'strategy', 'sync', True),
-        ('policy', 'delay_ms', '-5', False),
+        ('policy', 'latency_ms', '-5', False),
         ('executor', 'horizon', 'many', False),
         ('executor', 'strategy', 'naive', True),
     ))  # fmt: skip
@@ -184,6 +184,6 @@ def parameters_changed(scene: Scene, seconds: float) -> Done:
         done.count += 1
         scene.run(0.1)
     scene.set_parameter('executor', 'strategy', 'naive')
-    scene.set_parameter('policy', 'delay_ms', '60')
+    scene.set_parameter('policy', 'latency_ms', '60')
     done.checks = {'valid values taken, others refused with a reason': right}
     return done

@@ -70,7 +70,7 @@ class Scene:
         self.bag = self.folder / 'bag'
         self.clock = clock
         bringup = describe(robot, {
-            'namespace': NAMESPACE, 'record': str(self.bag), 'delay_ms': _LATENCY_MS,
+            'namespace': NAMESPACE, 'record': str(self.bag), 'latency_ms': _LATENCY_MS,
             'log_level': 'error', 'seed': seed, 'realtime_priority': priority,
         })  # fmt: skip
         self._priority = priority

@@ -56,7 +56,7 @@ def expert(
     levels: Levels = None,
     folder: Folder = RUNS,
     max_steps: Annotated[int, typer.Option(help='Of the environments, per level.')] = 2_000_000,
-    max_seconds: Seconds = 540.0,
+    max_s: Seconds = 540.0,
     debug: Debug = False,
 ) -> None:
     """Train an expert for each level with PPO, until it solves 90 % or the budget is spent."""
@@ -66,7 +66,7 @@ def expert(
 
         recipe, steps = (DEBUG_RECIPE, DEBUG_STEPS) if debug else (RECIPE, max_steps)
         about = train_expert(
-            simulated, _folder(folder, debug), recipe, max_steps=steps, max_seconds=max_seconds
+            simulated, _folder(folder, debug), recipe, max_steps=steps, max_s=max_s
         )
         state = 'finished' if about['finished'] else 'to be continued'
         typer.echo(
@@ -102,7 +102,7 @@ def collect(
 def train(
     level: Names = ALL,
     folder: Folder = RUNS,
-    max_seconds: Seconds = 540.0,
+    max_s: Seconds = 540.0,
     horizon: Horizon = HORIZON,
     updates: Annotated[int, typer.Option(min=1, help='Of the weights.')] = 3000,
     debug: Debug = False,
@@ -117,7 +117,7 @@ def train(
     usual = DEBUG_FLOW_RECIPE if debug else replace(FLOW_RECIPE, updates=updates)
     recipe = replace(usual, horizon=horizon)
     for name in level:
-        done = train_flow(name, _folder(folder, debug), recipe, max_seconds=max_seconds)
+        done = train_flow(name, _folder(folder, debug), recipe, max_s=max_s)
         state = 'finished' if done['finished'] else 'to be continued'
         typer.echo(f'{name}: {state}, {done["updates"]} updates, loss {done["loss"]:.4f}')
 

@@ -25,7 +25,7 @@ def train_expert(
     seed: int = 0,
     solve_rate: float = 0.9,
     max_steps: int = 2_000_000,
-    max_seconds: float = 540.0,
+    max_s: float = 540.0,
     clock=time.monotonic,
 ) -> dict:
     """
@@ -38,7 +38,7 @@ def train_expert(
         seed: Of the training.
         solve_rate: Enough, over the last 512 episodes with sampled actions and noise.
         max_steps: Of the environments, over all pieces.
-        max_seconds: Of this piece [s]; checked after each update.
+        max_s: Of this piece [s]; checked after each update.
         clock: Seconds [s].
 
     Returns:
@@ -52,7 +52,7 @@ def train_expert(
     if path.exists():
         training, about = load_tree(path, training)
     spent, began, saved = about['seconds'], clock(), clock()
-    while not about['finished'] and clock() - began < max_seconds:
+    while not about['finished'] and clock() - began < max_s:
         training, batch = ppo.update(training, level, recipe)
         ended = np.asarray(batch.solved)[np.asarray(batch.done)].tolist()
         about['recent'] = (about['recent'] + ended)[-RECENT:]

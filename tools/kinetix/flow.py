@@ -72,7 +72,7 @@ def train_flow(
     folder: Path,
     recipe: FlowRecipe = FLOW_RECIPE,
     seed: int = 0,
-    max_seconds: float = 540.0,
+    max_s: float = 540.0,
     clock=time.monotonic,
 ) -> dict:
     """
@@ -83,7 +83,7 @@ def train_flow(
         folder: Of the data, and for the policy.
         recipe: Of the training.
         seed: Of weights, batches and noise.
-        max_seconds: Of this piece [s]; then the training is stored, to go on with the next call.
+        max_s: Of this piece [s]; then the training is stored, to go on with the next call.
         clock: Seconds [s].
 
     Returns:
@@ -109,7 +109,7 @@ def train_flow(
     losses = _resume(resume, policy.network, learner)
     began = clock()
     inputs, targets = torch.from_numpy(observations), torch.from_numpy(actions)
-    while len(losses) < recipe.updates and clock() - began < max_seconds:
+    while len(losses) < recipe.updates and clock() - began < max_s:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + len(losses))
         pick = torch.randint(len(inputs), (recipe.batch,), generator=generator)
         for group in learner.param_groups:

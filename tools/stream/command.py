@@ -169,7 +169,7 @@ def _measured(kind: str, seconds: float, path: Path, bag: Path | None) -> tuple[
         pid = nodes.pid('executor') if ours else watched.pid
         used, begun = math.nan, time.monotonic()
         while watched.poll() is None:
-            used = _cpu_seconds(pid, used)
+            used = _cpu_s(pid, used)
             time.sleep(0.1)
         share = used / (time.monotonic() - begun)
         return np.load(path) if path.exists() else np.empty(0, np.int64), share
@@ -208,7 +208,7 @@ def require_recorded(bag: Path, times: np.ndarray) -> None:
         raise StreamError(msg)
 
 
-def _cpu_seconds(pid: int, before: float) -> float:
+def _cpu_s(pid: int, before: float) -> float:
     """Return the processor time of a process so far [s]."""
     try:
         fields = Path(f'/proc/{pid}/stat').read_text().rsplit(') ', 1)[1].split()

@@ -22,7 +22,7 @@ from torch import Tensor
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, Observation
 from async_chunking.policies.checkpoint.directory import corrector_offers
-from async_chunking.policies.fit import made_up
+from async_chunking.policies.fit import example_observation
 from async_chunking.policies.remote.gr00t import Gr00tServer
 from async_chunking.policies.remote.openpi import OpenpiServer
 from async_chunking.policies.remote.server import (
@@ -77,7 +77,9 @@ class RemoteSource(PolicySource):
         self._not_before = 0.0
         self._shape: tuple[int, int] | None = None
         try:
-            self.horizon, self.action_dim = self.ask(made_up(spec.robot), _FIRST_S).shape
+            self.horizon, self.action_dim = self.ask(
+                example_observation(spec.robot), _FIRST_S
+            ).shape
         except RemoteError:
             self.close()
             raise
