@@ -15,28 +15,25 @@ namespace.
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from async_chunking.bags.clock import Clock, clock_of, set_back
-from async_chunking.bags.definitions import BagError, own_store
+from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
-from async_chunking.bags.namespaces import STEPS, full, robot_namespace
-from async_chunking.bags.wire import (
-    KINDS,
-    TIMES,
-    Series,
-    Wanted,
-    key_of,
-    of_command,
-    of_source,
-    ours,
-    read,
+from async_chunking.bags.namespaces import robot_namespace
+from async_chunking.bags.wire import Series, key_of, ours
+from async_chunking.dataset.recorded import (
+    Key,
+    Said,
+    Told,
+    check_streams,
+    column,
+    commands_of,
+    episodes_of,
+    recorded,
+    wanted_of,
 )
 from async_chunking.dataset.writing import (
     DatasetError,
@@ -50,11 +47,6 @@ from async_chunking.robot.embodiment import Embodiment, Stream
 from async_chunking.robot.wiring import Wire
 
 _STALE = 0.5  # An observation or a command older than this is no longer one [s].
-_EPISODE = 'episode'
-
-Key = tuple[str, Hashable]  # 'stream', 'measured' or 'command', and its name or `key_of` it.
-Said = Mapping[Key, Series]
-Told = Sequence[tuple[int, Mapping[str, Any]]]  # Stamp [ns] and content of each episode's end.
 
 
 def convert(
@@ -82,7 +74,7 @@ def convert(
         BagError: A path holds no recording.
     """
     require_empty(out)
-    _check_streams(robot)
+    check_streams(robot)
     episodes: list[Demonstration] = []
     problems: list[str] = []
     for bag in find(paths):
@@ -114,11 +106,11 @@ def demonstrations(
 ) -> tuple[list[Demonstration], list[str]]:
     """Return the demonstrations of one recording, and what was left out."""
     try:
-        wanted = _wanted(robot)
+        wanted = wanted_of(robot)
         namespace = robot_namespace(bag, {what.topic for what in wanted.values()}, namespace)
-        said, clock = _said(bag, wanted, namespace)
-        told = _episodes(bag, namespace, clock)
-        commands = _commands(bag, robot, said)
+        said, clock = recorded(bag, wanted, namespace)
+        told = episodes_of(bag, namespace, clock)
+        commands = commands_of(bag, robot, said)
         spans = _spans(bag, said, commands, told)
     except (DatasetError, BagError) as error:
         return [], [str(error)]
@@ -198,7 +190,7 @@ def _wrap(features: Mapping[str, np.ndarray], action: np.ndarray, robot: Embodim
 
 def _check_gaps(said: Said, start: int, stop: int, path: Path) -> None:
     """Refuse a time in which nothing at all was recorded: every stream would be blamed for it."""
-    stamps = np.sort(np.concatenate(_column(said, 0)))
+    stamps = np.sort(np.concatenate(column(said, 0)))
     stamps = stamps[(stamps >= start) & (stamps <= stop)]
     gaps = np.diff(stamps) * 1e-9
     if len(gaps) and gaps.max() > _STALE:
@@ -241,103 +233,3 @@ def _newest(series: Series, times: np.ndarray, what: str) -> np.ndarray:
         msg = f'{what} said nothing for {_STALE} s until {seconds:.1f} s; record it again'
         raise DatasetError(msg)
     return series.values[index]
-
-
-# --- topics -------------------------------------------------------------------------------------
-
-
-def _check_streams(robot: Embodiment) -> None:
-    for stream in robot.observations.values():
-        if stream.kind not in {'measured', *KINDS}:
-            msg = f'{robot.name}: {stream.topic} is of kind {stream.kind}, which is not converted'
-            raise DatasetError(msg)
-
-
-def _wanted(robot: Embodiment) -> dict[Key, Wanted]:
-    """Return everything that is observed or commanded."""
-    wanted: dict[Key, Wanted] = {}
-    for name, stream in robot.observations.items():
-        if stream.kind == 'measured':
-            wanted |= {('measured', key_of(s)): of_source(s) for s in robot.sources}
-        else:
-            joints = stream.joints or robot.joint_names
-            wanted['stream', name] = Wanted(stream.topic, stream.kind, joints)
-    wanted |= {('command', key_of(c)): of_command(c) for c in robot.commands if c.sink in KINDS}
-    wanted['command', key_of(_steps(robot))] = Wanted(STEPS, STEPS, robot.joint_names)
-    return wanted
-
-
-def _steps(robot: Embodiment) -> Wire:
-    """Return where the executor tells all joints at once."""
-    return Wire(topic=STEPS, joints=robot.joint_names)
-
-
-_TIMES: Key = ('times', STEPS)
-
-
-def _said(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[Said, Clock]:
-    """Return what was recorded, by a clock that was never set, and that clock."""
-    parts: dict[Key, list[Series]] = defaultdict(list)
-    for key, series in read(bag, {**wanted, _TIMES: Wanted(STEPS, TIMES)}, namespace):
-        parts[key].append(series)
-    said = {
-        key: Series(*map(np.concatenate, zip(*parts[key], strict=True)))
-        if parts[key]
-        else Series(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0, np.int64))
-        for key in (*wanted, _TIMES)
-    }
-    steps = said.pop(_TIMES)
-    emitted, runs = steps.values.reshape(-1, 2).T.astype(np.int64)
-    clock = clock_of(steps.places, steps.stamps, emitted, runs)
-    if not len(emitted) and (seconds := set_back(_column(said, 2), _column(said, 0))):
-        msg = (
-            f'{bag.path}: the clock went back by {seconds:.1f} s while it was recorded, and there '
-            f'is no {STEPS} to tell the time by; record it again'
-        )
-        raise DatasetError(msg)
-    return {key: _in_order(series, clock) for key, series in said.items()}, clock
-
-
-def _in_order(series: Series, clock: Clock) -> Series:
-    stamps = clock.corrected(series.places, series.stamps)
-    order = np.argsort(stamps, kind='stable')
-    return Series(stamps[order], series.values[order], series.places[order])
-
-
-def _column(said: Said, index: int) -> list[np.ndarray]:
-    return [series[index] for series in said.values()]
-
-
-def _commands(bag: Bag, robot: Embodiment, said: Said) -> Sequence[Wire]:
-    """Return where to read the commands."""
-    steps = said['command', key_of(_steps(robot))]
-    if len(steps.stamps):
-        lacking = np.flatnonzero(np.isnan(steps.values).any(axis=0))
-        if lacking.size:
-            joint = robot.joint_names[lacking[0]]
-            msg = f'{bag.path}: {STEPS} lacks {joint}; is it of another robot than {robot.name}?'
-            raise DatasetError(msg)
-        return (_steps(robot),)
-    for command in robot.commands:
-        if command.sink not in KINDS:
-            msg = (
-                f'{bag.path}: there is no {STEPS}, and {command.topic} ({command.sink}) is an '
-                f'action, whose goals are in no recording; record {STEPS} too'
-            )
-            raise DatasetError(msg)
-    return robot.commands
-
-
-def _episodes(bag: Bag, namespace: str, clock: Clock) -> Told:
-    """Return when each episode of a robot ended, and what was told of it."""
-    found, ticks = [], 0
-    steps, ends = full(namespace, STEPS), full(namespace, _EPISODE)
-    for message in bag.messages(lambda topic: topic.name in (steps, ends)):
-        if message.topic.name == steps:
-            ticks += 1
-            continue
-        content: Any = own_store().deserialize_cdr(message.data, message.topic.type)
-        place = clock.places[ticks - 1] + 0.5 if 0 < ticks <= len(clock.places) else 0.0
-        (stamp,) = clock.corrected(np.array([place]), np.array([message.stamp]))
-        found.append((int(stamp), json.loads(content.data)))
-    return found

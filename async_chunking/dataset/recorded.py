@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a recording has of one robot: observations, commands and episodes, by a clock never set."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from async_chunking.bags.clock import Clock, clock_of, set_back
+from async_chunking.bags.definitions import own_store
+from async_chunking.bags.files import Bag
+from async_chunking.bags.namespaces import STEPS, full
+from async_chunking.bags.wire import (
+    KINDS,
+    TIMES,
+    Series,
+    Wanted,
+    key_of,
+    of_command,
+    of_source,
+    read,
+)
+from async_chunking.dataset.writing import DatasetError
+from async_chunking.robot.embodiment import Embodiment
+from async_chunking.robot.wiring import Wire
+
+_EPISODE = 'episode'
+
+Key = tuple[str, Hashable]  # 'stream', 'measured' or 'command', and its name or `key_of` it.
+Said = Mapping[Key, Series]
+Told = Sequence[tuple[int, Mapping[str, Any]]]  # Stamp [ns] and content of each episode's end.
+
+
+def check_streams(robot: Embodiment) -> None:
+    """Refuse a robot with streams that are no numbers.
+
+    Raises:
+        DatasetError: Names the stream and its kind.
+    """
+    for stream in robot.observations.values():
+        if stream.kind not in {'measured', *KINDS}:
+            msg = f'{robot.name}: {stream.topic} is of kind {stream.kind}, which is not converted'
+            raise DatasetError(msg)
+
+
+def wanted_of(robot: Embodiment) -> dict[Key, Wanted]:
+    """Return everything that is observed or commanded."""
+    wanted: dict[Key, Wanted] = {}
+    for name, stream in robot.observations.items():
+        if stream.kind == 'measured':
+            wanted |= {('measured', key_of(s)): of_source(s) for s in robot.sources}
+        else:
+            joints = stream.joints or robot.joint_names
+            wanted['stream', name] = Wanted(stream.topic, stream.kind, joints)
+    wanted |= {('command', key_of(c)): of_command(c) for c in robot.commands if c.sink in KINDS}
+    wanted['command', key_of(steps_of(robot))] = Wanted(STEPS, STEPS, robot.joint_names)
+    return wanted
+
+
+def steps_of(robot: Embodiment) -> Wire:
+    """Return where the executor tells all joints at once."""
+    return Wire(topic=STEPS, joints=robot.joint_names)
+
+
+_TIMES: Key = ('times', STEPS)
+
+
+def recorded(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[Said, Clock]:
+    """Return what was recorded, by a clock that was never set, and that clock."""
+    parts: dict[Key, list[Series]] = defaultdict(list)
+    for key, series in read(bag, {**wanted, _TIMES: Wanted(STEPS, TIMES)}, namespace):
+        parts[key].append(series)
+    said = {
+        key: Series(*map(np.concatenate, zip(*parts[key], strict=True)))
+        if parts[key]
+        else Series(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0, np.int64))
+        for key in (*wanted, _TIMES)
+    }
+    steps = said.pop(_TIMES)
+    emitted, runs = steps.values.reshape(-1, 2).T.astype(np.int64)
+    clock = clock_of(steps.places, steps.stamps, emitted, runs)
+    if not len(emitted) and (seconds := set_back(column(said, 2), column(said, 0))):
+        msg = (
+            f'{bag.path}: the clock went back by {seconds:.1f} s while it was recorded, and there '
+            f'is no {STEPS} to tell the time by; record it again'
+        )
+        raise DatasetError(msg)
+    return {key: _in_order(series, clock) for key, series in said.items()}, clock
+
+
+def _in_order(series: Series, clock: Clock) -> Series:
+    stamps = clock.corrected(series.places, series.stamps)
+    order = np.argsort(stamps, kind='stable')
+    return Series(stamps[order], series.values[order], series.places[order])
+
+
+def column(said: Said, index: int) -> list[np.ndarray]:
+    """Return one attribute of all series."""
+    return [series[index] for series in said.values()]
+
+
+def commands_of(bag: Bag, robot: Embodiment, said: Said) -> Sequence[Wire]:
+    """Return where to read the commands."""
+    steps = said['command', key_of(steps_of(robot))]
+    if len(steps.stamps):
+        lacking = np.flatnonzero(np.isnan(steps.values).any(axis=0))
+        if lacking.size:
+            joint = robot.joint_names[lacking[0]]
+            msg = f'{bag.path}: {STEPS} lacks {joint}; is it of another robot than {robot.name}?'
+            raise DatasetError(msg)
+        return (steps_of(robot),)
+    for command in robot.commands:
+        if command.sink not in KINDS:
+            msg = (
+                f'{bag.path}: there is no {STEPS}, and {command.topic} ({command.sink}) is an '
+                f'action, whose goals are in no recording; record {STEPS} too'
+            )
+            raise DatasetError(msg)
+    return robot.commands
+
+
+def episodes_of(bag: Bag, namespace: str, clock: Clock) -> Told:
+    """Return when each episode of a robot ended, and what was told of it."""
+    found, ticks = [], 0
+    steps, ends = full(namespace, STEPS), full(namespace, _EPISODE)
+    for message in bag.messages(lambda topic: topic.name in (steps, ends)):
+        if message.topic.name == steps:
+            ticks += 1
+            continue
+        content: Any = own_store().deserialize_cdr(message.data, message.topic.type)
+        place = clock.places[ticks - 1] + 0.5 if 0 < ticks <= len(clock.places) else 0.0
+        (stamp,) = clock.corrected(np.array([place]), np.array([message.stamp]))
+        found.append((int(stamp), json.loads(content.data)))
+    return found
