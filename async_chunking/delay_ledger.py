@@ -75,25 +75,25 @@ class DelayLedger:
         inference: float,
     ) -> None:
         """Note the durations that came with a chunk."""
-        found = self._open.get(request_id) if run_id == self._run_id else None
-        if found is not None:
-            found.observation_age = observation_age
-            found.waiting = waiting
-            found.inference = inference
+        request = self._open.get(request_id) if run_id == self._run_id else None
+        if request is not None:
+            request.observation_age = observation_age
+            request.waiting = waiting
+            request.inference = inference
 
     def takeover(self, run_id: int, request_id: int, tick: int) -> Measurement | None:
         """Return what is known of the chunk that took over; None if its request was not heard."""
-        found = self._open.pop(request_id, None) if run_id == self._run_id else None
-        if found is None:
+        request = self._open.pop(request_id, None) if run_id == self._run_id else None
+        if request is None:
             return None
         self._open = {key: value for key, value in self._open.items() if key > request_id}
-        total = max(tick - found.tick, 0) * found.control_period
+        total = max(tick - request.tick, 0) * request.control_period
         return Measurement(
             run_id=run_id,
             request_id=request_id,
             total=total,
-            observation_age=found.observation_age,
-            waiting=found.waiting,
-            inference=found.inference,
-            transport=max(total - found.waiting - found.inference, 0.0),
+            observation_age=request.observation_age,
+            waiting=request.waiting,
+            inference=request.inference,
+            transport=max(total - request.waiting - request.inference, 0.0),
         )

@@ -95,8 +95,8 @@ def config_file(folder: str, name: str) -> Path:
     for place in places:
         if (place / f'{name}.yaml').is_file():
             return place / f'{name}.yaml'
-    found = sorted({path.stem for place in places for path in place.glob('*.yaml')})
-    raise SettingsError(unknown('robot', name, found))
+    names = sorted({path.stem for place in places for path in place.glob('*.yaml')})
+    raise SettingsError(unknown('robot', name, names))
 
 
 def _shares() -> list[Path]:
@@ -132,7 +132,7 @@ def _model_in(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
     for argument in getattr(annotation, '__args__', ()):
-        found = _model_in(argument)
-        if found is not None:
-            return found
+        inner = _model_in(argument)
+        if inner is not None:
+            return inner
     return None

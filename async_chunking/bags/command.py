@@ -59,21 +59,21 @@ def report(
     bags = _read(find(recordings), _limits(robot), workers or None, complaints)
     if namespace is not None:
         bags = _of_robot(bags, normalized(namespace))
-    found = [run for bag in bags for run in bag.runs]
+    recorded = [run for bag in bags for run in bag.runs]
     problems = [problem for bag in bags for problem in bag.problems]
     for problem in problems:
         complaints.print(problem, style='yellow', markup=False, highlight=False, soft_wrap=True)
-    if not found:
+    if not recorded:
         msg = 'no run in any of these recordings'
         raise BagError(msg)
-    groups = by_strategy(found)
+    groups = by_strategy(recorded)
     tests = compare(groups)
     if json:
         write_json(as_data(bags, groups, tests), json)
     if csv:
         write_csv(csv, bags)
-    if runs or len(groups) < len(found) <= _FEW:
-        show_runs(console, found)
+    if runs or len(groups) < len(recorded) <= _FEW:
+        show_runs(console, recorded)
     show(console, groups, tests)
     if html or png:
         _pictures(html, png, bags, groups, strategies, joints)

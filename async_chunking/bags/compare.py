@@ -103,7 +103,7 @@ def _number(value: Any) -> float:
 
 def compare(strategies: Sequence[StrategyReport]) -> list[Comparison]:
     """Return the paired tests between all strategies that have enough scenes in common."""
-    found = []
+    comparisons = []
     for first, second in combinations(strategies, 2):
         pairs = _pairs(first.runs, second.runs)
         if len(pairs) < _MIN_PAIRS:
@@ -114,15 +114,15 @@ def compare(strategies: Sequence[StrategyReport]) -> list[Comparison]:
                 [bool(a.figures['success']) for a, _ in ended],
                 [bool(b.figures['success']) for _, b in ended],
             )
-            found.append(Comparison('success', first.strategy, second.strategy, test))
+            comparisons.append(Comparison('success', first.strategy, second.strategy, test))
         for figure in TESTED:
             test = wilcoxon(
                 [_number(a.figures[figure]) for a, _ in pairs],
                 [_number(b.figures[figure]) for _, b in pairs],
             )
             if test.pairs >= _MIN_PAIRS:
-                found.append(Comparison(figure, first.strategy, second.strategy, test))
-    return found
+                comparisons.append(Comparison(figure, first.strategy, second.strategy, test))
+    return comparisons
 
 
 def _pairs(

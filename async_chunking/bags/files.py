@@ -72,12 +72,12 @@ def find(paths: Sequence[Path]) -> list[Bag]:
         if not path.exists():
             msg = f'{path}: does not exist'
             raise BagError(msg)
-        found = [_single(path)] if path.is_file() else list(_inside(path))
-        if not found:
+        within = [_single(path)] if path.is_file() else list(_inside(path))
+        if not within:
             msg = f'{path}: holds no recording (no {" or ".join(_STORAGES)} file, or .zstd of one)'
             msg += _ROS1 if any(path.rglob('*.bag')) else ''
             raise BagError(msg)
-        bags += found
+        bags += within
     return list(
         {tuple(file.resolve() for file in bag.files) or bag.path: bag for bag in bags}.values()
     )

@@ -48,7 +48,7 @@ def _report(bag: Bag, limits: Limits | None) -> BagReport:
 def without_copies(bags: Sequence[BagReport]) -> list[BagReport]:
     """Return reports in which each run counts once, also where a recording was copied."""
     known: dict[str, Path] = {}
-    found = []
+    reports = []
     for bag in bags:
         kept, problems = [], list(bag.problems)
         for run in bag.runs:
@@ -61,5 +61,5 @@ def without_copies(bags: Sequence[BagReport]) -> list[BagReport]:
             else:
                 known[same] = bag.path
                 kept.append(run)
-        found.append(replace(bag, runs=kept, problems=problems))
-    return found
+        reports.append(replace(bag, runs=kept, problems=problems))
+    return reports

@@ -31,8 +31,8 @@ def full(namespace: str, name: str) -> str:
 
 def matching(topic: Topic, names: Collection[str]) -> str:
     """Return which of some relative names a recorded topic may have, the longest; '' for none."""
-    found = [name for name in names if f'/{topic.name}'.endswith(f'/{name.lstrip("/")}')]
-    return max(found, key=len, default='')
+    matching = [name for name in names if f'/{topic.name}'.endswith(f'/{name.lstrip("/")}')]
+    return max(matching, key=len, default='')
 
 
 def robot_namespace(bag: Bag, names: Collection[str], given: str | None = None) -> str:

@@ -25,5 +25,5 @@ def recorded_topics(robot: Embodiment, images: bool = False) -> tuple[str, ...]:
         if stream.topic and (images or 'image' not in stream.kind)
     ]  # fmt: skip
     commanded = [command.topic for command in robot.commands]
-    found = (*OWN, *measured, *observed, *commanded, '/diagnostics')
-    return tuple(dict.fromkeys(found))
+    topics = (*OWN, *measured, *observed, *commanded, '/diagnostics')
+    return tuple(dict.fromkeys(topics))

@@ -94,8 +94,8 @@ def typical_ticks(runs: Sequence[RunReport]) -> list[tuple[int, int]]:
     length = max((_length(run) for run in runs), default=0)
     same = len({run.trial for run in runs}) == 1 and runs[0].trial
     groups = [list(runs)] if same else [[run] for run in runs]
-    found = [_typical(group, length) for group in groups]
-    return found * len(runs) if same else found
+    ticks = [_typical(group, length) for group in groups]
+    return ticks * len(runs) if same else ticks
 
 
 def _length(run: RunReport) -> int:
@@ -155,14 +155,14 @@ def _boundaries(run: Run) -> list[WindowChunk]:
     period, step = run.control_period, run.control_period * run.stride
     taken = np.flatnonzero(run.took_over)
     ends = [*run.tick[taken][1:], run.tick[-1] + 1]
-    found = []
+    chunks = []
     for index, end in zip(taken, ends, strict=True):
         exchange = run.exchanges.get(int(run.request_id[index]))
         if exchange is None:
             continue
         old = exchange.previous[: int(run.delay[index]) + 1]
         asked = exchange.tick * period
-        found.append(WindowChunk(
+        chunks.append(WindowChunk(
             asked=asked,
             taken=run.tick[index] * period,
             left=end * period,
@@ -171,4 +171,4 @@ def _boundaries(run: Run) -> list[WindowChunk]:
             old_times=asked + np.arange(len(old)) * step,
             old=old,
         ))  # fmt: skip
-    return found
+    return chunks

@@ -80,23 +80,23 @@ def delay(
             bench, Shards(rows or Path(scratch)), processes or cores(), ray, console
         )
         if quick:
-            rollouts, found = campaign.run_for(cells, QUICK_S)
+            rollouts, rows_played = campaign.run_for(cells, QUICK_S)
         else:
-            rollouts, found = wanted.rollouts, campaign.run(cells, wanted.rollouts)
+            rollouts, rows_played = wanted.rollouts, campaign.run(cells, wanted.rollouts)
     seconds = time.monotonic() - begin
-    report.show(console, found, skipped, against, markdown)
+    report.show(console, rows_played, skipped, against, markdown)
     console.print(
-        f'{rollouts} rollouts per cell, {len(found)} in all, {seconds:.0f} s; '
+        f'{rollouts} rollouts per cell, {len(rows_played)} in all, {seconds:.0f} s; '
         f'rows: {rows or "not kept (--rows)"}'
     )
     if json_file is not None:
-        numbers = report.numbers(found, skipped, against) | {
+        numbers = report.numbers(rows_played, skipped, against) | {
             'rollouts': rollouts,
             'seconds': seconds,
         }
         write_json(numbers, json_file)
     if parquet is not None:
-        write_files({parquet: encode(found)})
+        write_files({parquet: encode(rows_played)})
 
 
 @app.command()

@@ -35,11 +35,11 @@ Keep = Callable[[Point], bool]
 
 def write(place: Path, out: Path) -> Path:
     """Write `results.md` and its figures under `out` from the rows at `place`; return its path."""
-    found = rows.read(place)
+    stored = rows.read(place)
     parts = [HEAD.format(source=place.as_posix())]
-    for family in sorted({_family(row['task']) for row in found}):
+    for family in sorted({_family(row['task']) for row in stored}):
         section = TaskSection(
-            [row for row in found if _family(row['task']) == family], out, family
+            [row for row in stored if _family(row['task']) == family], out, family
         )
         parts += section.parts()
     discussion = (place if place.is_dir() else place.parent) / 'discussion.md'

@@ -50,12 +50,12 @@ def probe(
     count = len(next(iter(recorded.values())))
     frames = torch.randint(count, (observations,), generator=generator)
     chosen = {name: torch.from_numpy(values)[frames] for name, values in recorded.items()}
-    found = influence(policy, chosen, generator, steps)
-    typer.echo(drawing(found))
+    matrix = influence(policy, chosen, generator, steps)
+    typer.echo(drawing(matrix))
     typer.echo(f'{path}, {observations} observations from {source}:')
-    typer.echo('\n'.join(summary(found)))
+    typer.echo('\n'.join(summary(matrix)))
     if out:
-        figure(found, str(path), out)
+        figure(matrix, str(path), out)
         typer.echo(f'drawn in {out}')
 
 
@@ -88,8 +88,8 @@ def _simulated(name: str, seed: int) -> dict[str, np.ndarray]:
         msg = f"the checkpoint's task '{name}' is not simulated here: give its --data"
         raise AsyncChunkingError(msg)
     task = make_task(name)
-    found = [record(task, seed, attempt, action_noise=0.01) for attempt in range(EPISODES)]
-    solved = [episode.observations for episode in found if episode]
+    episodes = [record(task, seed, attempt, action_noise=0.01) for attempt in range(EPISODES)]
+    solved = [episode.observations for episode in episodes if episode]
     if not solved:
         msg = f"the expert solved none of {EPISODES} episodes of '{name}': give --data"
         raise AsyncChunkingError(msg)

@@ -90,8 +90,8 @@ def points(rows: Iterable[Row]) -> list[Point]:
     groups: dict[tuple[Condition, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((condition_of(row), row['strategy']), []).append(row)
-    found = [_point(strategy, where, group) for (where, strategy), group in groups.items()]
-    return sorted(found, key=_order)
+    summaries = [_point(strategy, where, group) for (where, strategy), group in groups.items()]
+    return sorted(summaries, key=_order)
 
 
 def _value(row: Row, name: str) -> float:

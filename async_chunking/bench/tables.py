@@ -75,10 +75,10 @@ def _grid(
     calls: bool = True,
 ) -> Table:
     names = sorted({point.strategy for point in points}, key=strategy_order)
-    found = {(point.strategy, key_of(point)): point for point in points}
+    by_key = {(point.strategy, key_of(point)): point for point in points}
     rows = []
     for name in names:
-        cells = [found.get((name, key)) for key in keys]
+        cells = [by_key.get((name, key)) for key in keys]
         texts = [NOTHING if point is None else show(point) for point in cells]
         last = [point for point in cells if point is not None][-1]
         rows.append((name, *texts, *([number(last.calls, 0)] if calls else [])))
@@ -92,8 +92,8 @@ def comparison(
     """Return strategies × delays: the gain in success over `reference`, and McNemar's (p)."""
     delays = sorted({c.delay for c, _ in tests}, key=lambda d: (d.steps, d.label))
     names = sorted({name for _, name in tests}, key=strategy_order)
-    found = {(name, where.delay): test for (where, name), test in tests.items()}
-    rows = [(name, *(_gain(found.get((name, delay))) for delay in delays)) for name in names]
+    gains = {(name, where.delay): test for (where, name), test in tests.items()}
+    rows = [(name, *(_gain(gains.get((name, delay))) for delay in delays)) for name in names]
     return Table(title, (f'against {reference}', *map(_delay_heading, delays)), tuple(rows))
 
 

@@ -48,11 +48,11 @@ def describe(
         typer.echo(json.dumps(content(bringup)))
     else:
         space = bringup.arguments.namespace
-        found = {
+        nodes = {
             full_name(space, node.name): {'ros__parameters': dict(node.parameters)}
             for node in bringup.nodes
         }
-        typer.echo(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True), nl=False)
 
 
 def declared() -> list[dict[str, Any]]:

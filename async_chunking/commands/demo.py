@@ -45,8 +45,8 @@ def demo(
     with Interrupts() as stopped:
         for number, cell in enumerate(cells, 1):
             console.print(f'{number}/{len(cells)} {cell["strategy"]}, {cell["latency_ms"]} ms')
-            found = run(robot, cell, console, stopped, quiet=True)
-            figures += [found] if found else []
+            run_figures = run(robot, cell, console, stopped, quiet=True)
+            figures += [run_figures] if run_figures else []
             if stopped():
                 break
     show(figures, figures, json_path, as_markdown)

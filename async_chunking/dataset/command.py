@@ -61,13 +61,13 @@ def simulate(
 @app.command()
 def show(data: Annotated[Path, typer.Argument(help='Demonstrations.')]) -> None:
     """Check demonstrations and say what is in them."""
-    found = read_demonstrations(data)
-    facts = found.facts
-    typer.echo(f'{facts.episodes} episodes, {facts.frames} frames at {found.fps:g} Hz')
-    joints = ', '.join(found.joint_names) or f'{found.action_dim} without names'
-    typer.echo(f'robot {found.robot or "unknown"}, joints {joints}')
-    for name, values in found.observations.items():
+    demonstrations = read_demonstrations(data)
+    facts = demonstrations.facts
+    typer.echo(f'{facts.episodes} episodes, {facts.frames} frames at {demonstrations.fps:g} Hz')
+    joints = ', '.join(demonstrations.joint_names) or f'{demonstrations.action_dim} without names'
+    typer.echo(f'robot {demonstrations.robot or "unknown"}, joints {joints}')
+    for name, values in demonstrations.observations.items():
         typer.echo(f'{name} [{values.shape[1]}]')
-    if found.left_alone:
-        typer.echo(f'not read, as they are no numbers: {", ".join(found.left_alone)}')
+    if demonstrations.left_alone:
+        typer.echo(f'not read, as they are no numbers: {", ".join(demonstrations.left_alone)}')
     typer.echo(f'fingerprint {facts.fingerprint}')

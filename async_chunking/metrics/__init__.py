@@ -222,8 +222,8 @@ def _boundary_figures(found: Sequence[Seam]) -> dict[str, object]:
 
 
 def _middle(values: np.ndarray) -> dict[str, float]:
-    found = spread(values)
-    return {'p50': found.p50, 'max': found.max}
+    summary = spread(values)
+    return {'p50': summary.p50, 'max': summary.max}
 
 
 def _root_mean(squares: Sequence[np.ndarray]) -> float:

@@ -72,12 +72,12 @@ def seam_jump(exchange: Exchange, tick: int, planned: np.ndarray, stride: float)
 
 def seams(run: Run) -> list[Seam]:
     """Return every takeover whose request and chunk are known."""
-    found = []
+    seams = []
     for index in np.flatnonzero(run.took_over):
         exchange = run.exchanges.get(int(run.request_id[index]))
         if exchange is not None:
-            found.append(_seam(run, exchange, int(index)))
-    return found
+            seams.append(_seam(run, exchange, int(index)))
+    return seams
 
 
 def _seam(run: Run, exchange: Exchange, index: int) -> Seam:

@@ -35,8 +35,8 @@ def descriptor(field: FieldInfo) -> ParameterDescriptor:
 
 
 def _bound(field: FieldInfo, *names: str) -> float | None:
-    found = (getattr(entry, name, None) for entry in field.metadata for name in names)
-    return next((value for value in found if value is not None), None)
+    values = (getattr(entry, name, None) for entry in field.metadata for name in names)
+    return next((value for value in values if value is not None), None)
 
 
 def _words(field: FieldInfo) -> Iterator[str]:

@@ -134,7 +134,7 @@ def description(robot: Embodiment) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of everything that shapes a run."""
-    found = {
+    versions = {
         'async_chunking': __version__,
         'python': platform.python_version(),
         'system': platform.platform(),
@@ -143,10 +143,10 @@ def versions() -> dict[str, str]:
     }
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _plain(value: Any) -> Any:

@@ -64,11 +64,11 @@ class Adapted(FlowPolicy):
         Raises:
             PolicyError: The velocity has another shape than the actions.
         """
-        found = self._model.velocity(actions, flow_time, encoding)
-        if found.shape != actions.shape:
-            msg = f'velocity returned {list(found.shape)} for actions {list(actions.shape)}'
+        velocity = self._model.velocity(actions, flow_time, encoding)
+        if velocity.shape != actions.shape:
+            msg = f'velocity returned {list(velocity.shape)} for actions {list(actions.shape)}'
             raise PolicyError(msg)
-        return found
+        return velocity
 
 
 class AdaptedChunk(ChunkPolicy):
@@ -87,11 +87,11 @@ class AdaptedChunk(ChunkPolicy):
         Raises:
             PolicyError: The chunk has another shape than was promised.
         """
-        found = self._model.chunk(observation, generator)
-        if tuple(found.shape[1:]) != (self.horizon, self.action_dim):
-            msg = f'chunk returned {list(found.shape)}, not [B, {self.horizon}, {self.action_dim}]'
+        chunk = self._model.chunk(observation, generator)
+        if tuple(chunk.shape[1:]) != (self.horizon, self.action_dim):
+            msg = f'chunk returned {list(chunk.shape)}, not [B, {self.horizon}, {self.action_dim}]'
             raise PolicyError(msg)
-        return found
+        return chunk
 
 
 def adapt(model: Any, title: str) -> FlowPolicy | ChunkPolicy:

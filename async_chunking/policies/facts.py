@@ -46,12 +46,12 @@ def facts(spec: PolicySpec) -> Facts:
         kind = spec.options.policy
         shown = text if done.returncode == _USER_ERROR else f'policy {kind}: {text[-2000:]}'
         raise AsyncChunkingError(shown)
-    found = json.loads(done.stdout.splitlines()[-1])
-    found['offers'] = frozenset(found['offers'])
+    answer = json.loads(done.stdout.splitlines()[-1])
+    answer['offers'] = frozenset(answer['offers'])
     for name in ('expects', 'delays'):
-        found[name] = {key: tuple(values) for key, values in found[name].items()}
-    found['joint_names'] = tuple(found['joint_names'])
-    return Facts(**found)
+        answer[name] = {key: tuple(values) for key, values in answer[name].items()}
+    answer['joint_names'] = tuple(answer['joint_names'])
+    return Facts(**answer)
 
 
 def main() -> int:
@@ -64,9 +64,9 @@ def main() -> int:
     except AsyncChunkingError as error:
         sys.stderr.write(str(error))
         return _USER_ERROR
-    found = asdict(facts_of(source))
+    known = asdict(facts_of(source))
     source.close()
-    sys.stdout.write('\n' + json.dumps({**found, 'offers': sorted(found['offers'])}) + '\n')
+    sys.stdout.write('\n' + json.dumps({**known, 'offers': sorted(known['offers'])}) + '\n')
     return 0
 
 

@@ -126,8 +126,8 @@ class PlacedChunk(ChunkPolicy):
     def chunk(self, observation: Observation, generator: torch.Generator) -> Tensor:
         """Return a chunk [B, H, D] on the CPU, in single precision."""
         with _precision(self._placement):
-            found = self._policy.chunk(_moved(observation, self._placement), generator)
-        return found.float().cpu()
+            chunk = self._policy.chunk(_moved(observation, self._placement), generator)
+        return chunk.float().cpu()
 
     def networks(self) -> tuple[nn.Module, ...]:
         """Pass through."""

@@ -63,4 +63,4 @@ class ActionModes:
         return actions / (self.units or 1.0)
 
     def _columns(self, mode: str) -> np.ndarray:
-        return np.array([found == mode for found in self.modes], dtype=bool)
+        return np.array([own == mode for own in self.modes], dtype=bool)

@@ -223,8 +223,8 @@ def check_partition(kind: str, parts: Iterable[tuple[str, ...]], joints: tuple[s
     Raises:
         ValueError: The message names the joints.
     """
-    found = [name for part in parts for name in part]
-    wrong = set(found) ^ set(joints) or {name for name in joints if found.count(name) > 1}
+    named = [name for part in parts for name in part]
+    wrong = set(named) ^ set(joints) or {name for name in joints if named.count(name) > 1}
     if wrong:
         msg = (
             f'{kind} must name each joint once; check {", ".join(sorted(wrong))}. '

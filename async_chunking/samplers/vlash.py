@@ -60,9 +60,9 @@ class Vlash(Sampler):
         executed = boundary.previous[:, : boundary.committed]
         state = observation.get(self.state_key)
         if state is None or state.shape != executed[:, 0].shape:
-            found = 'missing' if state is None else f'of shape {list(state.shape)}'
+            state_seen = 'missing' if state is None else f'of shape {list(state.shape)}'
             msg = f"vlash needs '{self.state_key}' {list(executed[:, 0].shape)} in the observation"
-            raise StrategyError(f'{msg}; it is {found}')
+            raise StrategyError(f'{msg}; it is {state_seen}')
         if self.mode == 'absolute':
             state = executed[:, -1].to(state)
         else:

@@ -74,12 +74,12 @@ def frames(plant: Plant) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
 
 def tips(plant: Plant) -> list[str]:
     """Return the sites that show where the robot's hands are: one a hand, the first of each."""
-    model, bodies, found = plant.model, set(robot_bodies(plant)), {}
+    model, bodies, parts = plant.model, set(robot_bodies(plant)), {}
     for site in range(model.nsite):
         body = int(model.site_bodyid[site])
         if body in bodies:
-            found.setdefault(body, model.site(site).name)
-    return list(found.values())
+            parts.setdefault(body, model.site(site).name)
+    return list(parts.values())
 
 
 def _add_joint(robot: Element, model: mujoco.MjModel, body: int) -> None:

@@ -153,8 +153,8 @@ class Strategy:
 
 def constants(value: Any) -> dict[str, bool | int | float | str]:
     """Return the constants of a sampler or merger that a strategy's name can set."""
-    found = {f.name: getattr(value, f.name) for f in fields(value)}
-    return {name: v for name, v in found.items() if isinstance(v, bool | int | float | str)}
+    values = {f.name: getattr(value, f.name) for f in fields(value)}
+    return {name: v for name, v in values.items() if isinstance(v, bool | int | float | str)}
 
 
 def _with(value: Any, texts: Mapping[str, str], strategy: Strategy) -> Any:

@@ -96,8 +96,8 @@ def load_base(inputs: TrainingInputs, device: torch.device) -> NetworkPolicy:
         msg = f'{inputs.base} has {policy.action_dim} joints, {data.source} {data.action_dim}'
         raise TrainingError(msg)
     for name, size in policy.architecture.observation:
-        found = data.observations.get(name)
-        if found is None or found.shape[1] != size:
+        column = data.observations.get(name)
+        if column is None or column.shape[1] != size:
             there = {n: v.shape[1] for n, v in data.observations.items()}
             msg = f'{inputs.base} reads {name} [{size}], {data.source} has {there}'
             raise TrainingError(msg)

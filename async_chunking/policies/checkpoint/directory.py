@@ -73,11 +73,11 @@ class PolicyDirectory(PolicySource):
     @property
     def base(self) -> str:
         """Recipe that serves strategies which ask for none."""
-        found = [name for name in BASES if name in self.sidecars]
-        if not found:
+        bases = [name for name in BASES if name in self.sidecars]
+        if not bases:
             msg = f'{self.path} has {", ".join(self.sidecars)} but no base: {" or ".join(BASES)}'
             raise CheckpointError(msg)
-        return found[0]
+        return bases[0]
 
     @property
     def _any(self) -> Sidecar:

@@ -95,11 +95,11 @@ def load_policy(path: Path | str, device: torch.device | str = 'cpu') -> Network
     network = architecture.build().to(device)
     weights = parse(content, file)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    if wrong := sorted(k for k in expected | found if expected.get(k) != found.get(k)):
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    if wrong := sorted(k for k in expected | shapes if expected.get(k) != shapes.get(k)):
         name = wrong[0]
         msg = (
-            f'{file}: {name} has shape {found.get(name, "(absent)")}, the architecture in '
+            f'{file}: {name} has shape {shapes.get(name, "(absent)")}, the architecture in '
             f'{file.with_suffix(".json").name} wants {expected.get(name, "(absent)")}'
         )
         raise CheckpointError(msg)
@@ -112,11 +112,11 @@ def _check_scales(sidecar: Sidecar, architecture: Any, file: Path) -> None:
     """Refuse a checkpoint in which a feature has no statistics, or those of another one."""
     scales = sidecar.normalization.features
     for name, size in (*architecture.observation, ('action', architecture.action_dim)):
-        found = len(scales[name].offset) if name in scales else 0
-        if found != size:
+        size_saved = len(scales[name].offset) if name in scales else 0
+        if size_saved != size:
             msg = (
-                f'{file}: normalization.features has {found} numbers for {name}, the architecture '
-                f'reads {size}. Features: {", ".join(scales)}'
+                f'{file}: normalization.features has {size_saved} numbers for {name}, the '
+                f'architecture reads {size}. Features: {", ".join(scales)}'
             )
             raise CheckpointError(msg)
 

@@ -136,11 +136,11 @@ class LeRobotCheckpoint:
     @functools.cached_property
     def weights_digest(self) -> str:
         """SHA-256 of the weights."""
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         with (self.path / _WEIGHTS).open('rb') as file:
             while block := file.read(1 << 20):
-                found.update(block)
-        return found.hexdigest()
+                digest.update(block)
+        return digest.hexdigest()
 
     def _key(self, key: str) -> Any:
         if key not in self.config:

@@ -227,10 +227,10 @@ def _check_loaded(policy: Any, source: LeRobotCheckpoint) -> None:
     }
     for name, values in state.items():
         if values.data_ptr() not in loaded:  # Weights that share memory are saved once.
-            found = saved.get(name.removeprefix('model.'))
+            weight = saved.get(name.removeprefix('model.'))
             wanted = f'{name} {list(values.shape)}'
             msg = f'{source.path / "model.safetensors"} lacks {wanted}'
-            raise CheckpointError(f'{msg}, it has {list(found)}' if found is not None else msg)
+            raise CheckpointError(f'{msg}, it has {list(weight)}' if weight is not None else msg)
 
 
 class _ReachedError(Exception):

@@ -62,9 +62,9 @@ class Processors:
             if name not in observation:
                 msg = f"the policy reads '{name}', the observation has {', '.join(observation)}"
                 raise ObservationError(msg)
-            found = tuple(getattr(observation[name], 'shape', ())[1:])
-            if shape and found[-len(shape) :] != shape:
-                msg = f"'{name}' must be {list(shape)} for this policy, got {list(found)}"
+            shape_seen = tuple(getattr(observation[name], 'shape', ())[1:])
+            if shape and shape_seen[-len(shape) :] != shape:
+                msg = f"'{name}' must be {list(shape)} for this policy, got {list(shape_seen)}"
                 raise ObservationError(msg)
 
 

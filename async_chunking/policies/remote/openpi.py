@@ -119,10 +119,10 @@ class OpenpiServer(PolicyServer):
 def _check_metadata(content: bytes | str) -> None:
     """Refuse a first message that is not openpi's: a dictionary in MessagePack."""
     try:
-        found = unpack(content) if isinstance(content, bytes) else None
+        message = unpack(content) if isinstance(content, bytes) else None
     except WireError:
-        found = None
-    if not isinstance(found, dict):
+        message = None
+    if not isinstance(message, dict):
         kind = 'text' if isinstance(content, str) else f'{len(content)} bytes'
         msg = (
             f'its first message is {kind} that begins with {content[:24]!r}, where a server of '

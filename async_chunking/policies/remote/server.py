@@ -95,16 +95,16 @@ class PolicyServer(ABC):
 def matrix(name: str, values: Any) -> np.ndarray:
     """Return actions [H, D] as a server has them: with a batch of one, or a single column."""
     try:
-        found = np.array(values, dtype=np.float64)
+        rows = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise ServerError(f'{name} are no numbers: {values!r:.100}') from None
-    if found.ndim == 3 and len(found) == 1:
-        found = found[0]
-    if found.ndim == 1:
-        found = found[:, None]
-    if found.ndim != 2 or not found.size:
-        raise ServerError(f'{name} have shape {list(found.shape)}, expected [rows, columns]')
-    return found
+    if rows.ndim == 3 and len(rows) == 1:
+        rows = rows[0]
+    if rows.ndim == 1:
+        rows = rows[:, None]
+    if rows.ndim != 2 or not rows.size:
+        raise ServerError(f'{name} have shape {list(rows.shape)}, expected [rows, columns]')
+    return rows
 
 
 def last_line(text: str) -> str:

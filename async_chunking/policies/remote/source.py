@@ -135,8 +135,8 @@ class RemoteSource(PolicySource):
 
     def counters(self) -> Mapping[str, int]:
         """Return connections made and failed, timeouts, and answers that were none."""
-        found = {**self._server.counters, **self._counts}
-        return {f'server {name}': count for name, count in found.items()}
+        counts = {**self._server.counters, **self._counts}
+        return {f'server {name}': count for name, count in counts.items()}
 
     def close(self) -> None:
         """End the connection."""

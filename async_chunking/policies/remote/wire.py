@@ -103,8 +103,8 @@ def _shaped(data: bytes, kind: Any, shape: Any) -> np.ndarray:
 
 def _plain(kind: Any) -> np.dtype:
     """Return a type of numbers or text; objects would have to be unpickled."""
-    found = np.dtype(kind)
-    if found.hasobject:
-        msg = f'arrays of {found} are not accepted'
+    dtype = np.dtype(kind)
+    if dtype.hasobject:
+        msg = f'arrays of {dtype} are not accepted'
         raise ValueError(msg)
-    return found
+    return dtype
