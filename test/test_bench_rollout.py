@@ -90,6 +90,15 @@ def test_noise_episode_and_delays_do_not_depend_on_the_batch() -> None:
     assert not np.allclose(together[0].command[:10], together[1].command[:10])
 
 
+def test_every_request_of_every_rollout_has_noise_of_its_own() -> None:
+    def drawn(seed: int, rollout: int, request: int) -> float:
+        return torch.randn(1, generator=Seed(seed, rollout).noise(request)).item()
+
+    names = [(3, 0, 1), (3, 0, 2), (3, 1, 1), (4, 0, 1)]
+    assert len({drawn(*name) for name in names}) == len(names)
+    assert drawn(3, 0, 1) == pytest.approx(drawn(3, 0, 1))
+
+
 def test_strategies_share_the_first_noise_of_a_rollout() -> None:
     naive, _ = rollouts([0], DelayModel(2), 4)
     sync, _ = rollouts([0], DelayModel(2), 4, merger='wait')

@@ -120,6 +120,20 @@ def test_a_recipe_changes_weights_and_says_where_they_come_from(name, data, base
     assert sidecar.delay_range == expected.get(name, (0, 3))
 
 
+def test_weights_are_averaged_over_few_updates_at_first_and_over_many_later(data, base):
+    recipe = make('flow', data, base, 'ema=0.5')
+    state = loop._begin(recipe)
+    for step, kept in ((0, 1 / 10), (3, 4 / 13), (999, 0.5)):
+        state.step = step
+        before = {name: value.clone() for name, value in state.average.items()}
+        loop._update(recipe, recipe.network, state, 0, 1)
+        for name, value in recipe.network.state_dict().items():
+            torch.testing.assert_close(
+                state.average[name], kept * before[name] + (1.0 - kept) * value
+            )
+    assert not torch.allclose(value, before[name])
+
+
 def test_flow_keeps_an_early_checkpoint_as_the_weak_policy(base):
     folder = PolicyDirectory(base)
     assert set(folder.sidecars) == {'flow', 'weak', 'act'}
