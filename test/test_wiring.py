@@ -111,25 +111,28 @@ def test_dex3_right_hand_mirrors_left():
             assert (joint.lower, joint.upper) == (-mirrored.upper, -mirrored.lower)
 
 
-# What drivers call a gripper's positions, from their documentation, and by hand between those two:
-# the motor's angle [rad] and the finger's way [m] for our number.
+# What drivers call a gripper's positions, by hand from the two of each that their documentation
+# gives: our number, and the driver's [rad, m].
 SCALED = {
-    # 0.01844 m .. 0.05800 m is -0.6213 rad .. 1.4910 rad, half-way 0.03822 m is 0.43485 rad.
-    ('viperx', 'commands/joint_single'): [
-        (0.01844, -0.6213), (0.03822, 0.43485), (0.05800, 1.4910), (0.02833, -0.093225),
+    # The motor of an Interbotix gripper, -0.6213 rad to 1.4910 rad for 0.01844 m to 0.05800 m of
+    # its finger, or for a share of the way: half-way 0.43485 rad, a quarter -0.093225 rad.
+    ((0.01844, 0.05800), (-0.6213, 1.4910)): [
+        (0.01844, -0.6213), (0.02833, -0.093225), (0.03822, 0.43485), (0.05800, 1.4910),
     ],
-    # Share of the way from closed to open: 0.6197 + 1.0017 / 4 rad, 0.0440 + 0.0139 / 4 m.
-    ('viperx_bimanual', 'commands/joint_single'): [(0, 0.6197), (1, 1.6214), (0.25, 0.870125)],
-    ('viperx_bimanual', 'joint_states'): [(0, 0.0440), (1, 0.0579), (0.25, 0.047475)],
+    ((0, 1), (-0.6213, 1.4910)): [(0, -0.6213), (0.25, -0.093225), (0.5, 0.43485), (1, 1.4910)],
+    ((0, 1), (0.01844, 0.05800)): [(0, 0.01844), (0.25, 0.02833), (1, 0.05800)],
+    # The same in the constants of its newer driver: 0.6197 + 1.0017 / 4, 0.0440 + 0.0139 / 4.
+    ((0, 1), (0.6197, 1.6214)): [(0, 0.6197), (0.25, 0.870125), (1, 1.6214)],
+    ((0, 1), (0.0440, 0.0579)): [(0, 0.0440), (0.25, 0.047475), (1, 0.0579)],
     # The simulated finger goes from stop to stop of the description.
-    ('viperx_bimanual sim', 'joint_states'): [(0, 0.021), (1, 0.057), (0.25, 0.030)],
-    # -0.6213 + 2.1123 / 4 rad, 0.01844 + 0.03956 / 4 m.
-    ('viperx_bimanual_puppet', 'commands/joint_single'): [
-        (0, -0.6213), (1, 1.4910), (0.25, -0.093225),
-    ],
-    ('viperx_bimanual_puppet', 'joint_states'): [(0, 0.01844), (1, 0.05800), (0.25, 0.02833)],
-    ('viperx_bimanual_puppet sim', 'joint_states'): [(0, 0.021), (1, 0.057), (0.25, 0.030)],
+    ((0, 1), (0.021, 0.057)): [(0, 0.021), (0.25, 0.030), (1, 0.057)],
 }  # fmt: skip
+# Where which of them holds: what is commanded is the motor, what is measured is the finger.
+WIRED = {
+    'viperx': ('interbotix_single', (-0.6213, 1.4910)),
+    'viperx_bimanual': ('interbotix_single', (0.6197, 1.6214), (0.0440, 0.0579)),
+    'viperx_bimanual_puppet': ('interbotix_single', (-0.6213, 1.4910), (0.01844, 0.05800)),
+}
 
 
 @pytest.mark.parametrize('name', ROBOTS)
@@ -141,12 +144,18 @@ def test_a_joint_in_other_units_is_told_to_the_driver_in_its_own(name, sim):
         for index, joint in enumerate(wire.joints):
             known = [(0.3, 0.3), (-2.0, -2.0)]
             if joint in wire.scales:
-                # Both arms have the same gripper; only the real robot has the driver's topics.
-                topic = wire.topic.split('_left/')[-1].split('_right/')[-1]
-                place = f'{name} sim' if (f'{name} sim', topic) in SCALED and sim else name
-                known = SCALED[place, topic]
+                known = SCALED[wire.scales[joint].ours, wire.scales[joint].driver]
             for ours, driver in known:
                 assert gain[index] * ours + bias[index] == pytest.approx(driver, abs=1e-9)
+
+
+@pytest.mark.parametrize('name', WIRED)
+def test_each_side_of_a_gripper_has_the_units_of_its_driver(name):
+    robot = load(name)
+    sink, motor, *finger = WIRED[name]
+    commanded = {s.driver for c in robot.commands for s in c.scales.values() if c.sink == sink}
+    measured = {s.driver for source in robot.sources for s in source.scales.values()}
+    assert (commanded, measured) == ({motor}, set(finger))
 
 
 def test_a_scale_counts_for_its_joint_alone():

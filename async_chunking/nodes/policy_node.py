@@ -61,10 +61,9 @@ class PolicyNode(RobotNode):
         self._worker = Worker('inference', self._serve)
         self._source = open_policy(PolicySpec(robot, self.parameters, self._gives_up))
         try:
-            self._ready = make_ready(self._source, self.parameters, robot)
-            # Simulated time is not measured.
-            delay_s = max(self._latency.typical, 0.0 if self._simulated else self._ready.seconds)
-            self._ready.check_delay(self.parameters, robot, delay_s)
+            self._ready = make_ready(
+                self._source, self.parameters, robot, self._latency.typical, not self._simulated
+            )
         except AsyncChunkingError:
             self.cleanup()
             raise
@@ -138,8 +137,7 @@ class PolicyNode(RobotNode):
         message = convert.answer_message(request, self.embodiment.joint_names)
         convert.fill(message, answer)
         ages, message.observation_age = self._inputs.ages(samples, start_ns)
-        message.observation_names = list(ages)
-        message.observation_ages = list(ages.values())
+        message.observation_names, message.observation_ages = list(ages), list(ages.values())
         message.waiting_duration = (start_ns - received_ns) * 1e-9
         message.inference_duration = (self._now_ns() - start_ns) * 1e-9
         message.header.stamp = self.get_clock().now().to_msg()

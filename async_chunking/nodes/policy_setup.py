@@ -34,34 +34,32 @@ class ReadyPolicy:
         facts: What it states of itself.
         streams: Name -> stream of the robot that it reads; `MEASURED` is for the node.
         responder: Answers requests.
-        seconds: What the quickest made-up request took [s].
     """
 
     facts: Facts
     streams: dict[str, Stream]
     responder: Responder
-    seconds: float
-
-    def check_delay(self, parameters: PolicyParameters, robot: Embodiment, delay_s: float) -> None:
-        """
-        Refuse a strategy that cannot bear the delay.
-
-        Raises:
-            AsyncChunkingError: With both numbers.
-        """
-        rows = parameters.execution_horizon or robot.policy.execution_horizon
-        timing = Timing(rows, delay_s, robot.policy.policy_rate_hz)
-        check_strategy(resolve(parameters.strategy), self.facts, robot.action_modes, timing)
 
 
 def make_ready(
-    source: PolicySource, parameters: PolicyParameters, robot: Embodiment
+    source: PolicySource,
+    parameters: PolicyParameters,
+    robot: Embodiment,
+    latency_s: float,
+    measure: bool,
 ) -> ReadyPolicy:
     """
-    See whether a policy fits, and let it answer made-up requests.
+    See whether a policy fits, let it answer made-up requests, and see whether it is quick enough.
+
+    Args:
+        source: Opened.
+        parameters: Of the node.
+        robot: That the policy shall drive.
+        latency_s: That it shall seem to take [s].
+        measure: Whether it counts how long the made-up requests took; not on simulated time.
 
     Raises:
-        AsyncChunkingError: It does not fit, or cannot serve the strategy.
+        AsyncChunkingError: It does not fit, or cannot serve the strategy, or not with the delay.
     """
     facts = facts_of(source)
     check_fit(facts, robot)
@@ -72,4 +70,8 @@ def make_ready(
     placement = Placement(*(getattr(parameters, name) for name in _PLACEMENT))
     responder = Responder(source, parameters.seed, placement, robot.action_modes)
     seconds = responder.warm_up(parameters.strategy, example_observation(robot))
-    return ReadyPolicy(facts, streams, responder, seconds)
+    rows = parameters.execution_horizon or robot.policy.execution_horizon
+    delay_s = max(latency_s, seconds if measure else 0.0)
+    timing = Timing(rows, delay_s, robot.policy.policy_rate_hz)
+    check_strategy(resolve(parameters.strategy), facts, robot.action_modes, timing)
+    return ReadyPolicy(facts, streams, responder)

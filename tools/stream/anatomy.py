@@ -16,7 +16,7 @@ import rclpy
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Float64MultiArray
 
-from async_chunking.chunk import ActionChunk
+from async_chunking.chunk import ActionChunk, ChunkRequest
 from async_chunking.correctors import Corrector
 from async_chunking.correctors.a2c2 import A2C2
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
@@ -46,17 +46,13 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
         action_dim: Joints, D.
         horizon: Rows of a chunk, H.
     """
-    one = np.ones(action_dim)
-    limits = Limits(-3.0 * one, 3.0 * one, 3.0 * one, 20.0 * one)
-    names = tuple(f'joint_{i}' for i in range(action_dim))
-    config = ExecutorConfig(limits, names, horizon, max(horizon // 2, 1))
-    behaviour = Behaviour('naive', MERGERS['switch'](), Corrector())
-    executor = Executor(config, behaviour, 1, np.zeros(action_dim))
-    gate = Gate(limits, config.control_period)
+    executor = _executor(action_dim, horizon)
+    config = executor.config
+    gate = Gate(config.limits, config.control_period)
     gate.start(np.zeros(action_dim))
     nothing, head = np.zeros(action_dim), _head(action_dim)
     seen = {'observation.state': nothing}
-    writer = ControlStepWriter(names)
+    writer = ControlStepWriter(config.joint_names)
     found: list[tuple[int, ...]] = []
     taken: list[tuple[int, int]] = []
     context = rclpy.Context()
@@ -82,18 +78,34 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
             steps.publish(message)
             found.append((b - a, c - b, h - c, d - h, e - d, now() - e))
             if request is not None:
-                phase = 0.02 * (tick + np.arange(horizon))[:, None]
-                rows = 0.5 * np.sin(phase) * one
-                a = now()
-                admitted = executor.admit(ActionChunk(1, request.request_id, request.tick, rows))
-                b = now()
-                executor.push(admitted)
-                taken.append((now() - b, b - a))
+                taken.append(_answered(executor, request, tick))
     finally:
         node.destroy_node()
         context.shutdown()
     parts = dict(zip(PARTS, np.array(found[_WARM_UP:]).T, strict=True))
     return parts | dict(zip((TAKE, ADMIT), np.array(taken).T, strict=True))
+
+
+def _executor(action_dim: int, horizon: int) -> Executor:
+    """Return an executor of a robot that is asked for nothing out of its reach."""
+    one = np.ones(action_dim)
+    limits = Limits(-3.0 * one, 3.0 * one, 3.0 * one, 20.0 * one)
+    names = tuple(f'joint_{i}' for i in range(action_dim))
+    config = ExecutorConfig(limits, names, horizon, max(horizon // 2, 1))
+    behaviour = Behaviour('naive', MERGERS['switch'](), Corrector())
+    return Executor(config, behaviour, 1, np.zeros(action_dim))
+
+
+def _answered(executor: Executor, request: ChunkRequest, tick: int) -> tuple[int, int]:
+    """Answer with a chunk of slow sines; return the times [ns] to take it over and to admit it."""
+    config, now = executor.config, time.perf_counter_ns
+    phase = 0.02 * (tick + np.arange(config.horizon))[:, None]
+    rows = 0.5 * np.sin(phase) * np.ones(config.action_dim)
+    begin = now()
+    admitted = executor.admit(ActionChunk(1, request.request_id, request.tick, rows))
+    end = now()
+    executor.push(admitted)
+    return now() - end, end - begin
 
 
 def _head(action_dim: int) -> A2C2:

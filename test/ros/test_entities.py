@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node undoes, and which clock its timers have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+rclpy = pytest.importorskip('rclpy')
+
+from rclpy.clock import ClockType  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from async_chunking.nodes.entities import EntityNode  # noqa: E402
+
+
+@pytest.fixture
+def made(ros_domain_id) -> Iterator[EntityNode]:
+    rclpy.init(args=[])
+    node = EntityNode('made')
+    yield node
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def entities(node: EntityNode) -> tuple[int, ...]:
+    kinds = (node.publishers, node.subscriptions, node.timers, node.services, node.clients)
+    return tuple(len(list(kind)) for kind in kinds)
+
+
+def test_what_was_created_is_destroyed_and_what_every_node_has_is_kept(made: EntityNode) -> None:
+    before = entities(made)
+    made.create_publisher(String, 'a', 1)
+    made.create_subscription(String, 'b', print, 1)
+    timer = made.create_timer(1.0, print)
+    made.create_service(Trigger, 'c', print)
+    made.create_client(Trigger, 'd')
+    assert timer.clock.clock_type == ClockType.STEADY_TIME  # The wall clock may be set.
+    assert entities(made) == tuple(count + 1 for count in before)
+    made.destroy_entities()
+    assert entities(made) == before
