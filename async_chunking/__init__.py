@@ -15,10 +15,22 @@ __path__ = extend_path(__path__, __name__)
 
 
 def __getattr__(name: str) -> str:
-    """Return `__version__`, as package.xml says and whatever installed the package wrote down."""
+    """Return `__version__`: what package.xml says, beside the sources or in the prefix."""
     if name != '__version__':
         msg = f'module {__name__!r} has no attribute {name!r}'
         raise AttributeError(msg)
+    import re
     from importlib.metadata import version
+    from pathlib import Path
 
+    here = Path(__file__).resolve()
+    # Of colcon's prefix: PREFIX/lib/pythonX.Y/site-packages/async_chunking/__init__.py.
+    for folder in (here.parents[1], *(up / 'share' / __name__ for up in here.parents[4:5])):
+        manifest = folder / 'package.xml'
+        if manifest.is_file():
+            found = re.search(
+                r'<name>(.+?)</name>\s*<version>(.+?)</version>', manifest.read_text()
+            )
+            if found and found[1] == __name__:
+                return found[2]
     return version(__name__)

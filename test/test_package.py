@@ -71,6 +71,25 @@ def test_one_version() -> None:
     assert not [p for p in files if re.search(r'version\W+\d', p.read_text())]
 
 
+@pytest.mark.parametrize('place', ['checkout', 'prefix'])
+def test_the_version_is_known_where_pip_installed_nothing(place: str, tmp_path: Path) -> None:
+    library, share = tmp_path, tmp_path
+    if place == 'prefix':  # As colcon and a deb leave it.
+        library = tmp_path / 'lib' / 'python3' / 'site-packages'
+        share = tmp_path / 'share' / 'async_chunking'
+    (library / 'async_chunking').mkdir(parents=True)
+    share.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / 'async_chunking' / '__init__.py', library / 'async_chunking')
+    manifest = (ROOT / 'package.xml').read_text().replace('<version>', '<version>9')
+    (share / 'package.xml').write_text(manifest)
+    code = f'import sys; sys.path.insert(0, {str(library)!r}); import async_chunking as a; '
+    done = subprocess.run(
+        [sys.executable, '-S', '-c', code + 'print(a.__version__)'],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == f'9{async_chunking.__version__}', done.stderr
+
+
 def test_every_import_is_declared_in_package_xml() -> None:
     """What rosdep has a key for; in an installation nobody else brings it."""
     tree = ElementTree.parse(ROOT / 'package.xml').getroot()

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from async_chunking.bench import report, sweep
 from async_chunking.bench.campaign import Campaign
+from async_chunking.bench.machine import machine
 from async_chunking.bench.rows import Shards, encode
 from async_chunking.bench.workers import cores
 from async_chunking.errors import AsyncChunkingError
@@ -30,6 +31,8 @@ QUICK = {
 app = typer.Typer(
     help='Closed-loop benchmarks under delay.', no_args_is_help=True, rich_markup_mode=None
 )
+
+app.command()(machine)
 
 Rows = Annotated[
     Path | None, typer.Option(help='Keep rows here, and continue from those that are there.')
