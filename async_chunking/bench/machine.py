@@ -80,7 +80,7 @@ def machine(
 
 def chunk_costs(bringup: Bringup) -> Iterator[ChunkCost]:
     """Yield what a chunk takes with each strategy that the policy can serve; imports torch."""
-    from async_chunking.policies.fit import made_up
+    from async_chunking.policies.fit import example_observation
     from async_chunking.policies.kinds import open_policy
     from async_chunking.policies.placed import Placement
     from async_chunking.policies.responder import Responder
@@ -99,7 +99,7 @@ def chunk_costs(bringup: Bringup) -> Iterator[ChunkCost]:
         begin = time.monotonic()
         try:
             while len(times) < MOST_ROUNDS and time.monotonic() - begin < MOST_SECONDS:
-                times.append(responder.warm_up(name, made_up(robot)))
+                times.append(responder.warm_up(name, example_observation(robot)))
         except AsyncChunkingError:  # It needs more than offers tell, as states or shapes.
             continue
         worst = max(times)
