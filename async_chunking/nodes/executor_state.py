@@ -122,8 +122,8 @@ class ExecutorState:
     ) -> tuple[bytes, str] | None:
         reasons = {o.name.lower(): o.value for o in Outcome if o is not Outcome.ACCEPTED}
         reasons |= {'refused': situation.refusal, 'publish_errors': status.trouble}
-        reasons |= intake.reasons
-        for name, why in reasons.items():
+        # What is wrong in a chunk comes before what followed of it.
+        for name, why in {**intake.reasons, **reasons, **intake.reasons}.items():
             if new[name]:
                 return diagnostics.WARN, f'{name} ({new[name]}): {why}'
         if situation.trouble:
