@@ -169,6 +169,8 @@ def test_states_of_samplers_stay_with_their_stream() -> None:
     for number in range(3):
         alone, _ = rollouts([number], model, 6, _Remembering())
         np.testing.assert_allclose(together[number].command, alone[0].command, atol=1e-5)
+    forgetful, _ = rollouts([0], model, 6)  # Its state makes a difference at all.
+    assert not np.allclose(together[0].command[:10], forgetful[0].command[:10], atol=1e-5)
 
 
 class _Shift(Corrector):

@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -224,3 +225,21 @@ def test_the_stream_is_measured_with_a_recorder_beside_it(ros_domain_id):
 
     times, _ = measure('ours_recorded', 1.0)
     assert len(times) > 1
+
+
+def test_a_topic_is_heard_from_all_of_its_publishers() -> None:
+    """One that is reliable and latched beside one that is neither: both match what is asked."""
+    from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+    from async_chunking.nodes.recorder_node import RecorderNode
+
+    best = (ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+    least = (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
+    for offered, asked in (([best], best), ([best, least], least), ([least], least)):
+        infos = [
+            SimpleNamespace(qos_profile=QoSProfile(depth=1, reliability=one, durability=two))
+            for one, two in offered
+        ]
+        node = SimpleNamespace(get_publishers_info_by_topic=lambda _, infos=infos: infos)
+        profile = RecorderNode._qos(node, 'topic')
+        assert (profile.reliability, profile.durability) == asked
