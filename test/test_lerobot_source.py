@@ -198,7 +198,7 @@ def test_a_processor_that_could_run_a_program_is_not_opened(
     file.write_text(text)
     robot = describe('viperx', {}).robot
     for opened in (
-        lambda: open_policy(PolicySpec(robot, 'lerobot', str(folder))),
+        lambda: open_policy(PolicySpec(robot, options(str(folder)))),
         lambda: LeRobotSource(folder).policy_for(STRATEGIES['naive']),
     ):
         with pytest.raises(CheckpointError, match=message):

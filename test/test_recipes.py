@@ -29,6 +29,7 @@ from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome
 from async_chunking.mergers import MERGERS
 from async_chunking.policies.fit import check_fit, example_observation, facts_of
 from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.robot.embodiment import Command, Embodiment, load
 
@@ -42,6 +43,10 @@ RECIPES = {
 def recipe(name: str, folder: Path) -> Embodiment:
     (folder / f'{name}.yaml').write_text(RECIPES[name])
     return load(str(folder / f'{name}.yaml'))
+
+
+def remote(server: Any) -> PolicyOptions:
+    return PolicyOptions(policy='remote', policy_url=server.url, policy_timeout_s=20.0)
 
 
 def told_to_drivers(robot: Embodiment, pose: np.ndarray) -> dict[str, np.ndarray]:
@@ -121,7 +126,7 @@ def test_droid(tmp_path: Path):
     assert (np.array([0.04, 0.0]) - bias) / gain == pytest.approx([0.0, 1.0])  # Open, closed.
     pose = rest(robot)
     with running(OpenpiServer(droid, greeting=write_openpi({}))) as server:
-        source = open_policy(PolicySpec(robot, 'remote', url=server.url, timeout_s=20.0))
+        source = open_policy(PolicySpec(robot, remote(server)))
         check_fit(facts_of(source), robot)
         positions = taken(robot, source.ask(observed(robot, pose)), pose)
         source.close()
@@ -153,7 +158,7 @@ def test_aloha_with_openpi(tmp_path: Path):
     robot = recipe('aloha_openpi', tmp_path)
     pose = rest(robot)
     with running(OpenpiServer(aloha, greeting=write_openpi(METADATA))) as server:
-        source = open_policy(PolicySpec(robot, 'remote', url=server.url, timeout_s=20.0))
+        source = open_policy(PolicySpec(robot, remote(server)))
         check_fit(facts_of(source), robot)
         positions = taken(robot, source.ask(observed(robot, pose)), pose)
         source.close()
@@ -184,7 +189,9 @@ def test_aloha_with_lerobot(tmp_path: Path):
     """As ACT is trained on LeRobot's data of ALOHA: four cameras, and openings from 0 to 1."""
     robot = recipe('aloha_lerobot', tmp_path)
     folder = lerobot_files.write(tmp_path / 'checkpoint', ACT)
-    source = open_policy(PolicySpec(robot, 'lerobot', str(folder)))
+    source = open_policy(
+        PolicySpec(robot, PolicyOptions(policy='lerobot', policy_path=str(folder)))
+    )
     check_fit(facts_of(source), robot)
     assert set(source.expects) == set(robot.observations)
     pose = rest(robot)
@@ -242,7 +249,7 @@ def test_gr00t(tmp_path: Path, name: str, sizes, camera: str, words: str, comman
     middle = (robot.limits.lower + robot.limits.upper) / 2.0
     modalities, rule = gr00t(sizes, camera, words)
     with running(Gr00tServer(rule, modalities)) as server:
-        source = open_policy(PolicySpec(robot, 'remote', url=server.url, timeout_s=20.0))
+        source = open_policy(PolicySpec(robot, remote(server)))
         check_fit(facts_of(source), robot)
         positions = taken(robot, source.ask(observed(robot, middle)), middle)
         source.close()
