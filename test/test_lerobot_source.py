@@ -167,7 +167,7 @@ def test_a_robot_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) 
     with pytest.raises(AsyncChunkingError, match=r'tt_rtc.*This policy can run: sync, naive'):
         describe('viperx_bimanual', refused)
     with pytest.raises(AsyncChunkingError, match=r'horizon of 50 rows is too short.*delay 60'):
-        describe('viperx_bimanual', {**given, 'latency_ms': 1200})
+        describe('viperx_bimanual', {**given, 'strategy': 'naive', 'latency_ms': 1200})
 
 
 HOSTILE = [
