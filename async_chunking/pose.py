@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Where the robot is: when a measured pose is believed, and when no longer.
+
+A driver that just started may tell zeros, a broken sensor anything. A pose that commands may begin
+at is finite, inside the position limits, and was told again and again for a stated time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from async_chunking.executor.turns import TURN, apart
+from async_chunking.safety import Limits
+
+_MOST = 4096  # Poses that are remembered.
+
+
+class PoseWatch:
+    """
+    Believes a measured pose that stays, and says why it does not believe another.
+
+    Args:
+        limits: Of the robot, D joints.
+        names: Of the joints.
+        continuous: [D] of each joint, whether it turns without end.
+        settle_s: So long a pose must have been told without a gap [s].
+        tolerance: How far outside its limits a joint may be, and how far its measurements may lie
+            apart within `settle_s`, as a share of its range.
+        stale_s: A longer silence is a gap [s].
+
+    Attributes:
+        reason: Why no pose is believed; empty if one is.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        names: Sequence[str],
+        continuous: np.ndarray,
+        settle_s: float,
+        tolerance: float,
+        stale_s: float,
+    ) -> None:
+        self._limits = limits
+        self._names = tuple(names)
+        self._continuous = continuous
+        self._settle_s = settle_s
+        self._stale_s = stale_s
+        self._slack = tolerance * span(limits)
+        self._poses: deque[tuple[float, np.ndarray]] = deque(maxlen=_MOST)
+        self.forget()
+
+    def forget(self) -> None:
+        """Believe nothing of what was told: the robot may have been moved since."""
+        self._poses.clear()
+        self._pose: np.ndarray | None = None
+        self.reason = 'nothing was measured yet'
+
+    def add(self, pose: np.ndarray, now: float) -> None:
+        """Hear of a pose [D] at `now` [s]."""
+        reason = self._impossible(pose)
+        if reason:
+            self.forget()
+            self.reason = reason
+            return
+        if self._poses and not 0.0 <= now - self._poses[-1][0] <= self._stale_s:
+            self.forget()
+        if self._poses:
+            way = np.abs(apart(pose, self._poses[0][1], self._continuous))
+            if (way > self._slack).any():
+                joint = int((way / self._slack).argmax())
+                self.forget()
+                self.reason = (
+                    f'{self._names[joint]} is not at rest: it was measured {way[joint]:.4g} apart '
+                    f'within {self._settle_s} s'
+                )
+        self._poses.append((now, np.array(pose, dtype=np.float64)))
+        while len(self._poses) > 2 and now - self._poses[1][0] >= self._settle_s:
+            self._poses.popleft()
+        if now - self._poses[0][0] < self._settle_s:
+            self.reason = self.reason or 'the joints have been measured for too short a time'
+            self._pose = None
+        else:
+            self.reason = ''
+            self._pose = np.median([told for _, told in list(self._poses)[-3:]], axis=0)
+
+    def _impossible(self, pose: np.ndarray) -> str:
+        """Return what is wrong with a pose by itself, empty if it could be."""
+        if not np.isfinite(pose).all():
+            joint = int(np.flatnonzero(~np.isfinite(pose))[0])
+            return f'{self._names[joint]} is measured at {pose[joint]}'
+        beyond = np.maximum(pose - self._limits.upper, self._limits.lower - pose)
+        joint = int((beyond / self._slack).argmax())
+        if beyond[joint] > self._slack[joint]:
+            return (
+                f'{self._names[joint]} is measured at {pose[joint]:.4g}, its limits are '
+                f'{self._limits.lower[joint]:.4g} to {self._limits.upper[joint]:.4g}'
+            )
+        return ''
+
+    @property
+    def pose(self) -> np.ndarray | None:
+        """Where the robot is [D] [rad, m], None if that is not known."""
+        return self._pose
+
+    def lag(self, pose: np.ndarray, other: np.ndarray, most: np.ndarray) -> str:
+        """Name the joints that are farther apart than `most` [D]; empty if none is."""
+        way = apart(pose, other, self._continuous)
+        return ', '.join(
+            f'{self._names[joint]} by {way[joint]:+.4g}'
+            for joint in np.flatnonzero(np.abs(way) > most)
+        )
+
+
+def span(limits: Limits) -> np.ndarray:
+    """Return the ranges [D] of the joints; a turn where there is none [rad, m]."""
+    width = limits.upper - limits.lower
+    return np.where(np.isfinite(width), width, TURN)
