@@ -14,8 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from async_chunking.executor.turns import TURN, apart
+from async_chunking.gate import Gate
 from async_chunking.safety import Limits
 
+_SURE = 3  # Measurements in a row that are no accident.
 _MOST = 4096  # Poses that are remembered.
 
 
@@ -33,7 +35,9 @@ class PoseWatch:
         stale_s: A longer silence is a gap [s].
 
     Attributes:
-        reason: Why no pose is believed; empty if one is.
+        anchor: The last command [D] and what joints may be off from it [D]; without one all is
+            believed that stays. Joints that rest elsewhere than they were last told to be may not
+            be where they are measured, or another program may have moved them.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class PoseWatch:
         self._settle_s = settle_s
         self._stale_s = stale_s
         self._slack = tolerance * span(limits)
+        self.anchor: tuple[np.ndarray, np.ndarray] | None = None
         self._poses: deque[tuple[float, np.ndarray]] = deque(maxlen=_MOST)
         self.forget()
 
@@ -58,14 +63,14 @@ class PoseWatch:
         """Believe nothing of what was told: the robot may have been moved since."""
         self._poses.clear()
         self._pose: np.ndarray | None = None
-        self.reason = 'nothing was measured yet'
+        self._reason = 'nothing was measured yet'
 
     def add(self, pose: np.ndarray, now: float) -> None:
         """Hear of a pose [D] at `now` [s]."""
         reason = self._impossible(pose)
         if reason:
             self.forget()
-            self.reason = reason
+            self._reason = reason
             return
         if self._poses and not 0.0 <= now - self._poses[-1][0] <= self._stale_s:
             self.forget()
@@ -74,7 +79,7 @@ class PoseWatch:
             if (way > self._slack).any():
                 joint = int((way / self._slack).argmax())
                 self.forget()
-                self.reason = (
+                self._reason = (
                     f'{self._names[joint]} is not at rest: it was measured {way[joint]:.4g} apart '
                     f'within {self._settle_s} s'
                 )
@@ -82,10 +87,10 @@ class PoseWatch:
         while len(self._poses) > 2 and now - self._poses[1][0] >= self._settle_s:
             self._poses.popleft()
         if now - self._poses[0][0] < self._settle_s:
-            self.reason = self.reason or 'the joints have been measured for too short a time'
+            self._reason = self._reason or 'the joints have been measured for too short a time'
             self._pose = None
         else:
-            self.reason = ''
+            self._reason = ''
             self._pose = np.median([told for _, told in list(self._poses)[-3:]], axis=0)
 
     def _impossible(self, pose: np.ndarray) -> str:
@@ -105,18 +110,84 @@ class PoseWatch:
     @property
     def pose(self) -> np.ndarray | None:
         """Where the robot is [D] [rad, m], None if that is not known."""
-        return self._pose
+        return None if self.reason else self._pose
 
-    def lag(self, pose: np.ndarray, other: np.ndarray, most: np.ndarray) -> str:
-        """Name the joints that are farther apart than `most` [D]; empty if none is."""
-        way = apart(pose, other, self._continuous)
-        return ', '.join(
-            f'{self._names[joint]} by {way[joint]:+.4g}'
-            for joint in np.flatnonzero(np.abs(way) > most)
+    @property
+    def reason(self) -> str:
+        """Why no pose is believed; empty if one is."""
+        if self._reason or self.anchor is None:
+            return self._reason
+        lag = lagging(self._pose, *self.anchor, self._names, self._continuous)
+        return (
+            f'not where they were last told to be: {lag}; configure to begin there' if lag else ''
         )
+
+
+class Departure:
+    """
+    Sees whether joints leave a place at which they are held.
+
+    Args:
+        pose: [D] the place [rad, m].
+        most: [D] what they may be off [rad, m].
+        names: Of the joints.
+        continuous: [D] of each joint, whether it turns without end.
+    """
+
+    def __init__(
+        self, pose: np.ndarray, most: np.ndarray, names: Sequence[str], continuous: np.ndarray
+    ) -> None:
+        self._place = (pose, most, names, continuous)
+        self._count = 0
+
+    def add(self, pose: np.ndarray) -> str:
+        """Hear of a pose [D]; name joints that are elsewhere, the third time in a row."""
+        away = lagging(pose, *self._place) or ('' if np.isfinite(pose).all() else 'no number')
+        self._count = self._count + 1 if away else 0
+        return away if self._count >= _SURE else ''
 
 
 def span(limits: Limits) -> np.ndarray:
     """Return the ranges [D] of the joints; a turn where there is none [rad, m]."""
     width = limits.upper - limits.lower
     return np.where(np.isfinite(width), width, TURN)
+
+
+def lagging(
+    measured: np.ndarray,
+    command: np.ndarray,
+    most: np.ndarray,
+    names: Sequence[str],
+    continuous: np.ndarray,
+) -> str:
+    """Name the joints that are farther than `most` [D] from their commands, and by how far."""
+    way = apart(measured, command, continuous)
+    return ', '.join(
+        f'{names[joint]} by {way[joint]:+.4g}' for joint in np.flatnonzero(np.abs(way) > most)
+    )
+
+
+def go_on(
+    gate: Gate, measured: np.ndarray, most: np.ndarray, displaced: str, continuous: np.ndarray
+) -> tuple[np.ndarray | None, bool]:
+    """
+    Decide where a new run begins if joints rest elsewhere than they were told.
+
+    Args:
+        gate: Of the run before; it is started anew only for a simulation.
+        measured: [D] where the joints are [rad, m].
+        most: [D] what they may be off [rad, m].
+        displaced: What to do with the others: `keep` their commands, as they may be in contact;
+            `follow`, through the gate, to where they are; `teleport`, as a simulation moved them.
+        continuous: [D] of each joint, whether it turns without end.
+
+    Returns:
+        Where to go to before the first chunk, if anywhere; and whether the gate was started anew.
+    """
+    way = apart(measured, gate.position, continuous)
+    far = (gate.velocity == 0.0) & (np.abs(way) > most)
+    place = np.where(far, gate.position + way, gate.position)
+    if displaced == 'teleport' and far.any():
+        gate.start(place)
+        return None, True
+    return (place if displaced == 'follow' and far.any() else None), False

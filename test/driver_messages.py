@@ -209,6 +209,19 @@ def trajectory(**positions: float) -> Any:
     return types['trajectory_msgs/msg/JointTrajectory'](HEADER, list(positions), [far])
 
 
+def control_step(**values: Any) -> Any:
+    """Return a ControlStep with nothing in it but `values`."""
+    kind = 'async_chunking/msg/ControlStep'
+    rest = {'header': HEADER, 'strategy': '', 'joint_names': []} | {
+        name: np.zeros(0, np.float32) for name in ('command', 'planned', 'measured')
+    }
+    found = {
+        name: values.get(name, rest.get(name, False if detail[0] == 'bool' else 0))
+        for name, (_, detail) in fields(kind).items()
+    }
+    return STORE.types[kind](**found)
+
+
 def record(path: Path, said: Iterable[Said]) -> Bag:
     """Write a recording with the definitions embedded, as a recorder on a robot does."""
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:

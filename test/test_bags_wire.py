@@ -12,7 +12,16 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from driver_messages import CLASSES, Look, Said, joint_state, numbers, record, trajectory
+from driver_messages import (
+    CLASSES,
+    Look,
+    Said,
+    control_step,
+    joint_state,
+    numbers,
+    record,
+    trajectory,
+)
 
 from async_chunking.bags import wire, wire_limits
 from async_chunking.bags.files import Bag
@@ -203,26 +212,40 @@ def test_jerk_counts_where_its_limit_is_known(tmp_path: Path):
     assert found.figures()['exceeded'] == 1  # The jerk of joint b.
 
 
+def mark(at: float, teleported: bool = True) -> Said:
+    """Return a step that says that a simulation had put the robot elsewhere."""
+    return at, '/toy/control_step', control_step(teleported=teleported)
+
+
 @pytest.mark.parametrize('piece', [7, 4096])
-def test_a_joint_at_rest_may_go_on_from_where_it_was_measured(tmp_path, monkeypatch, piece):
+def test_only_a_marked_simulation_may_go_on_from_where_it_put_a_joint(
+    tmp_path, monkeypatch, piece
+):
     monkeypatch.setattr(wire, '_PIECE', piece)
     first = ramp(0.0, 0.5, 30)
     both = np.concatenate((first, ramp(-0.4, 0.5, 30)))
-    moved = len(first) * PERIOD - 0.1
-    measured = [(moved, '/toy/joint_states', joint_state(b=0.0, a=-0.4))]
+    begins = len(first) * PERIOD
+    measured = [(begins - 0.1, '/toy/joint_states', joint_state(b=0.0, a=-0.4))]
     said = told({'one': both, 'arm/two': np.zeros(9)})
-    found = wire_limits.wire_use(record(tmp_path / 'one', said + measured), toy())
+    marked = [mark(begins - PERIOD, False), mark(begins)]
+    found = wire_limits.wire_use(record(tmp_path / 'one', said + measured + marked), toy())
     assert found.figures()['exceeded'] == 0
     assert found.restarts.tolist() == [1, 0]
-    # Elsewhere, too early, thereafter (a servo obeys), or while it moves, the same jump is one.
-    elsewhere = [(moved, '/toy/joint_states', joint_state(b=0.0, a=-0.4 + 2.0 * REACH))]
-    early = [(moved - 1.0, *measured[0][1:])]
-    late = [(moved + 0.2, *measured[0][1:])]
+    # Without the mark, at another time, elsewhere, too early, thereafter (a servo obeys), or while
+    # it moves, the same jump is one.
+    elsewhere = [(begins - 0.1, '/toy/joint_states', joint_state(b=0.0, a=-0.4 + 2.0 * REACH))]
+    early = [(begins - 1.1, *measured[0][1:])]
+    late = [(begins + 0.1, *measured[0][1:])]
     moving = told({'one': np.concatenate((first[:20], ramp(-0.4, 0.5, 30)))})
-    for name, messages in (
-        ('elsewhere', said + elsewhere), ('early', said + early), ('late', said + late),
-        ('moving', moving + measured),
-    ):  # fmt: skip
+    for name, messages in {
+        'unmarked': said + measured,
+        'said to be none': [*said, *measured, mark(begins, False)],
+        'marked later': [*said, *measured, mark(begins + 0.5)],
+        'elsewhere': said + elsewhere + marked,
+        'early': said + early + marked,
+        'late': said + late + marked,
+        'moving': moving + measured + [mark(20 * PERIOD)],
+    }.items():
         found = wire_limits.wire_use(record(tmp_path / name, messages), toy())
         assert found.figures()['exceeded'] >= 1, name
         assert found.restarts.tolist() == [0, 0]
@@ -231,10 +254,35 @@ def test_a_joint_at_rest_may_go_on_from_where_it_was_measured(tmp_path, monkeypa
 def test_after_going_on_from_elsewhere_limits_count_from_rest(tmp_path: Path):
     quick = -0.4 + np.concatenate(([0.0], np.full(5, 2.0 * REACH))).cumsum()
     said = told({'one': np.concatenate((np.zeros(10), quick))})
-    measured = [(10 * PERIOD, '/joint_states', joint_state(a=-0.4, b=0.0))]
-    found = wire_limits.wire_use(record(tmp_path / 'bag', said + measured), toy())
+    measured = [(10 * PERIOD, '/toy/joint_states', joint_state(a=-0.4, b=0.0))]
+    bag = record(tmp_path / 'bag', [*said, *measured, mark(10 * PERIOD)])
+    found = wire_limits.wire_use(bag, toy())
     assert found.restarts.tolist() == [1, 0]
     assert found.use.acceleration[0] == pytest.approx(2.0)
+
+
+def test_what_is_no_number_exceeds_limits(tmp_path: Path):
+    positions = ramp(0.0, 0.5, 30)
+    positions[20:25] = np.nan
+    positions[27] = np.inf
+    found = wire_limits.wire_use(record(tmp_path / 'bag', told({'one': positions})), toy())
+    assert found.figures()['not_finite'] == 6
+    assert found.figures()['exceeded'] >= 1
+
+
+@pytest.mark.parametrize('piece', [7, 4096])
+def test_after_silence_a_robot_is_slower(tmp_path: Path, monkeypatch, piece: int):
+    """Full speed at once after a second of silence is a jump; late messages are no silence."""
+    monkeypatch.setattr(wire, '_PIECE', piece)
+    positions = np.cumsum(np.concatenate((np.arange(1, 11), np.full(60, 10))) * REACH) - 0.9
+    when = np.arange(len(positions)) * PERIOD
+    paused, late = when.copy(), when.copy()
+    paused[40:] += 1.0
+    late[40:46] = when[46] - 0.001 * np.arange(6, 0, -1)
+    for name, stamps, exceeded in (('paused', paused, 1), ('late', late, 0)):
+        said = [(at, '/toy/one', numbers(p)) for at, p in zip(stamps, positions, strict=True)]
+        figures = wire_limits.wire_use(record(tmp_path / name, said), toy()).figures()
+        assert figures['exceeded'] == exceeded, name
 
 
 def test_what_was_not_recorded_is_named(tmp_path: Path):

@@ -77,10 +77,10 @@ class Bench:
     def know(self, **facts) -> None:
         self.orders.put(lambda: setattr(self.loop, 'known', self.loop.known._replace(**facts)))
 
-    def begin(self, displaced: np.ndarray) -> None:
+    def begin(self, most: np.ndarray, displaced: str = 'keep') -> None:
         """Begin a new run, and wait until it has."""
         before = self.loop.executor
-        self.orders.put(lambda: self.loop.begin(displaced))
+        self.orders.put(lambda: self.loop.begin(most, displaced))
         self.until(lambda: self.loop.executor is not before)
 
     def stop(self) -> None:
@@ -203,13 +203,53 @@ def test_a_reset_goes_on_from_the_last_command(bench):
     assert bench.loop.counters['accepted'] == 1  # Counts of earlier runs are kept.
 
 
-def test_a_reset_of_a_robot_that_was_moved_begins_where_it_is(bench):
+def test_a_reset_of_a_robot_that_was_moved_does_as_it_is_told_and_jumps_only_in_simulation(bench):
     bench.tick()
     moved = HOME + np.array([0.0, 0.3])
     bench.know(pose=moved)
     bench.begin(NEAR)
     bench.tick()
-    np.testing.assert_array_equal(bench.commands[-1], moved)
+    np.testing.assert_array_equal(bench.commands[-1], HOME)
+    bench.begin(NEAR, 'follow')
+    bench.tick(40)
+    np.testing.assert_allclose(bench.commands[-1], moved)
+    assert np.abs(np.diff(bench.commands, n=2, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
+    assert not any(step.teleported for _, step, _ in bench.reports)
+    bench.know(pose=HOME)
+    bench.begin(NEAR, 'teleport')
+    bench.tick(2)
+    np.testing.assert_array_equal(bench.commands[-2], HOME)
+    assert [step.teleported for _, step, _ in bench.reports[-2:]] == [True, False]
+
+
+@pytest.mark.parametrize('pose', [np.full(2, 1e6), np.full(2, np.nan), np.array([0.0, 2.9])])
+@pytest.mark.parametrize('displaced', ['keep', 'follow'])
+def test_no_false_pose_makes_a_reset_jump(bench, pose, displaced):
+    bench.tick(3)
+    bench.orders.put(bench.loop.brake)
+    bench.tick(3)
+    bench.know(pose=pose)
+    bench.begin(NEAR, displaced)
+    bench.tick(30)
+    motion = np.diff(bench.commands, axis=0)
+    assert np.isfinite(motion).all()
+    assert np.abs(np.diff(motion, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
+    assert np.abs(bench.commands).max() <= 1.0
+
+
+def test_after_a_new_activation_the_stream_goes_on_from_the_last_command():
+    first = Bench()
+    first.thread.start()
+    first.know(pose=HOME)
+    first.tick(3)
+    first.stop()
+    second = Bench()
+    second.loop.gate = first.loop.gate
+    second.thread.start()
+    second.know(pose=HOME + 0.04)
+    second.tick(3)
+    np.testing.assert_array_equal(second.commands, np.tile(HOME, (3, 1)))
+    second.stop()
 
 
 def test_a_chunk_of_the_run_before_is_turned_away(bench):
@@ -300,7 +340,7 @@ def test_an_order_to_brake_is_not_kept_waiting_by_chunks_or_a_reset(bench):
     late = ActionChunk(1, 77, 0, np.tile(HOME, (16, 1)))
     for _ in range(300):
         bench.deliver(late)
-    bench.orders.put(lambda: bench.loop.begin(NEAR))
+    bench.orders.put(lambda: bench.loop.begin(NEAR, 'keep'))
     bench.orders.put(bench.loop.brake)
     bench.tick()
     assert bench.reports[-1][1].phase is Phase.STOPPED

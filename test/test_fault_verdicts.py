@@ -84,6 +84,32 @@ def test_a_jump_on_the_wire_is_found_even_over_a_missed_tick() -> None:
     assert found.velocity_use == pytest.approx(0.5 + 0.1 / 0.02)
 
 
+def test_a_jump_where_a_run_begins_is_found_unless_a_simulation_made_it() -> None:
+    for teleported, found in ((False, {'within the limits'}), (True, set())):
+        log = make_log(jump_at=30)
+        log.steps = [
+            step._replace(run_id=8, tick=step.tick - 30, teleported=teleported and step.tick == 30)
+            if step.tick >= 30 else step
+            for step in log.steps
+        ]  # fmt: skip
+        # From rest, then: the first rows of the new run gather speed.
+        for tick in range(30, 100):
+            gathered = min(tick - 30, 2) * 0.004 if teleported else 0.01
+            position = log.commands[tick - 1] + gathered + 0.1 * (tick == 30)
+            log.commands[tick] = position
+            log.steps[tick] = log.steps[tick]._replace(command=position.astype(np.float32))
+        log.takeovers = [Takeover(52, 8, 2, 0)]
+        assert failed(verdict(log, window())) == found
+
+
+def test_a_command_that_is_no_number_is_found() -> None:
+    log = make_log()
+    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.commands[60] = np.array([np.nan])
+    log.steps[60] = log.steps[60]._replace(command=np.array([np.nan], dtype=np.float32))
+    assert failed(verdict(log, window())) == {'within the limits'}
+
+
 def test_a_lost_or_repeated_command_is_found() -> None:
     log = make_log()
     log.takeovers = [Takeover(52, 7, 2, 0)]

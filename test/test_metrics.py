@@ -188,6 +188,59 @@ def test_what_the_gate_lets_through_is_within_the_limits_also_after_rounding(dty
     assert use.figures()['acceleration_use'] > 0.9
 
 
+NARROW = Limits([-1.0], [1.0], [2.0], [10.0], [500.0])
+
+
+@pytest.mark.parametrize(
+    ('name', 'bad'),
+    [
+        ('not a number', np.array([0.0, 0.0, np.nan, 0.0, 0.0])),
+        ('infinite', np.array([0.0, 0.0, np.inf, np.inf, np.inf])),
+        ('all not numbers', np.full(9, np.nan)),
+        ('a jump', np.array([0.0, 0.0, 0.0, 0.5, 0.5, 0.5])),
+        ('a jump of a million', np.array([0.0, 0.0, 0.0, 1e6, 1e6])),
+        ('outside, at rest', np.full(9, 1.1)),
+        ('a speed', np.arange(9) * 2.1 * PERIOD - 0.9),
+        ('an acceleration', np.cumsum(np.arange(9)) * 11.0 * PERIOD**2),
+        ('a jerk', np.cumsum([0, 0, 1, 0, 1, 0]) * 9.0 * PERIOD**2),
+    ],
+)
+def test_a_bad_stream_is_seen(name: str, bad: np.ndarray):
+    figures = limit_use(bad[:, None], PERIOD, NARROW).figures()
+    assert figures['exceeded'] >= 1, name
+    assert figures['not_finite'] == (~np.isfinite(bad)).sum()
+
+
+@pytest.mark.parametrize(
+    ('ticks', 'slower', 'exceeded'),
+    [(50, 0.0, 1), (50, 1.0, 0), (1, 0.0, 0), (3, 0.0, 1), (3, 0.3, 0), (8, 0.0, 1), (0, 0.9, 1)],
+)
+def test_after_silence_what_speed_is_left_counts(ticks: int, slower: float, exceeded: int):
+    """From 1 rad/s a robot that may change by 0.2 rad/s a tick is at rest after five."""
+    begun = np.cumsum(np.minimum(np.arange(12), 5) * 0.2 * PERIOD)
+    speed = (1.0 - slower) * np.ones(5) if ticks < 50 or not slower else np.arange(1, 6) * 0.2
+    going = begun[-1] + np.cumsum(speed * PERIOD)
+    silent = np.zeros(len(begun) + 5, dtype=int)
+    silent[len(begun)] = ticks
+    rows = np.concatenate((begun, going))[:, None]
+    limits = Limits([-9.0], [9.0], [2.0], [10.0])
+    tick = np.arange(len(rows)) + np.cumsum(silent)
+    assert limit_use(rows, PERIOD, limits, tick, silent).figures()['exceeded'] == exceeded
+    # Rows that were lost, not silent, say nothing of each other.
+    assert limit_use(rows, PERIOD, limits, tick).figures()['exceeded'] == 0 or ticks == 0
+
+
+def test_a_missed_tick_is_silence_for_the_limits_of_a_run():
+    """A run that goes on at full speed from a standstill has exceeded them."""
+    command = np.cumsum(np.concatenate((np.arange(6), np.full(40, 5))) * 0.2 * PERIOD**1)
+    rows = np.concatenate((command[:20], np.full(30, command[19]), command[20:]))[:, None]
+    missed = np.zeros(len(rows), dtype=bool)
+    missed[20:50] = True
+    limits = Limits([-9.0], [9.0], [2.0], [10.0])
+    run = make_run(len(rows), 1, command=rows, planned=rows, missed=missed)
+    assert metrics.summarize(run, limits)['limits']['exceeded'] == 1
+
+
 def test_limits_of_another_robot_are_refused():
     with pytest.raises(ValueError, match='commands have 2 joints, the limits 1'):
         limit_use(np.zeros((5, 2)), PERIOD, Limits([-1.0], [1.0], [1.0], [1.0]))

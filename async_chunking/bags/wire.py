@@ -19,6 +19,8 @@ from async_chunking.robot.wiring import Wire
 
 TIMES = 'control_step times'  # Kind of when the executor sent commands [ns], and in which run.
 
+PLACED = 'control_step teleported'  # Kind of whether a simulation had put the robot elsewhere.
+
 _PIECE = 4096  # Messages of a topic that are read at once.
 
 Key = TypeVar('Key', bound=Hashable)
@@ -224,6 +226,12 @@ def _times(group: MessageGroup, what: Wanted) -> np.ndarray:
     return np.stack([group['emitted_ns'], group['run_id'].astype(np.int64)], axis=1)
 
 
+def _placed(group: MessageGroup, what: Wanted) -> np.ndarray:
+    del what  # Of all joints.
+    none = np.zeros(len(group.index), dtype=bool)  # As in recordings of earlier versions.
+    return group.arrays.get('teleported', none).astype(np.float64).reshape(-1, 1)
+
+
 def _last_point(group: MessageGroup, what: Wanted) -> np.ndarray:
     points = sum(field.endswith('].positions') for field in group.arrays)
     positions = group[f'points[{points - 1}].positions']
@@ -279,6 +287,7 @@ KINDS: dict[str, tuple[str, Callable[[MessageGroup, Wanted], np.ndarray]]] = {
     'unitree_motor_cmds': ('unitree_go/msg/MotorCmds', _motors('cmds')),
     STEPS: ('async_chunking/msg/ControlStep', _step),
     TIMES: ('async_chunking/msg/ControlStep', _times),
+    PLACED: ('async_chunking/msg/ControlStep', _placed),
     'unitree_low_state': ('unitree_hg/msg/LowState', _motors('motor_state')),
     'unitree_hand_state': ('unitree_hg/msg/HandState', _motors('motor_state')),
     'unitree_motor_states': ('unitree_go/msg/MotorStates', _motors('states')),

@@ -183,7 +183,7 @@ def _nodes(
     if not (arguments.sim if arguments.autostart is None else arguments.autostart):
         executor['activate'] = False
     if arguments.sim:  # Which moves its robot between two episodes, as little as that may be.
-        executor['displaced'] = 0.001
+        executor |= {'displaced': 0.001, 'if_displaced': 'teleport'}
     drawing = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
     drawing |= {'policy_path': folder, 'execution_horizon': execution_horizon}
     python = _found(arguments.policy_python)

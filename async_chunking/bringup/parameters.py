@@ -52,10 +52,24 @@ class ExecutorParameters(NodeParameters):
         description='Chunks farther outside the position limits are rejected [share of range]',
     )
     stale_s: float = Field(0.5, gt=0.0, description='Older joint positions are not trusted [s]')
+    settle_s: float = Field(
+        0.2, gt=0.0, le=10.0, description='So long joints must be measured at one place [s]'
+    )
+    pose_tolerance: float = Field(
+        0.05,
+        gt=0.0,
+        le=1.0,
+        description='How far outside its limits a joint may be measured [share of range]',
+    )
     displaced: float = Field(
         0.05,
         gt=0.0,
-        description='A reset starts from the measured pose if it is off by this share of range',
+        description='A joint farther from its command at a reset is displaced [share of range]',
+    )
+    if_displaced: Literal['keep', 'follow', 'refuse', 'teleport'] = Field(
+        'keep',
+        description='At a reset: keep the command, follow the joint within the limits, or refuse; '
+        'teleport only in simulation',
     )
     realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO priority, 0 for none')
     lock_memory: bool = Field(False, description='Keep all memory in RAM')

@@ -49,6 +49,7 @@ class Step:
         delay: At a takeover, steps since the request; else -1.
         limited: The command differs from what was asked because of the limits.
         missed: The deadline passed before this command could be computed; it repeats the last.
+        teleported: A simulation put the robot elsewhere, and the command begins there.
     """
 
     tick: int
@@ -61,6 +62,7 @@ class Step:
     delay: int
     limited: bool
     missed: bool = False
+    teleported: bool = False
 
 
 class Executor:
@@ -74,6 +76,8 @@ class Executor:
         position: [D] measured pose to hold until the first chunk [rad, m]; of no account with a
             gate.
         gate: That of the run before, so that this one goes on from its last command.
+        home: [D] where to go to, through the gate, until the first chunk [rad, m].
+        teleported: A simulation put the robot elsewhere, and the gate was started there.
 
     Attributes:
         tick: The tick that the next `step` will emit.
@@ -92,6 +96,8 @@ class Executor:
         run_id: int,
         position: np.ndarray,
         gate: Gate | None = None,
+        home: np.ndarray | None = None,
+        teleported: bool = False,
     ) -> None:
         self.config = config
         self.run_id = run_id
@@ -106,6 +112,8 @@ class Executor:
             gate = Gate(config.limits, config.control_period)
             gate.start(position)
         self.gate = gate
+        self._home = home
+        self._teleported = teleported
         self._timeline = Timeline(
             behaviour.merger,
             config.stride,
@@ -242,7 +250,11 @@ class Executor:
                     self.stop()
         if self.phase is Phase.HOLDING:
             self.counters['starved_ticks'] += 1
-        return self._emit(self.gate.brake(), self._nothing, 0, math.nan, limited=False)
+        if self.phase is Phase.WAITING_FIRST and self._home is not None:
+            command = self.gate.follow(self._home, np.zeros_like(self._home))
+        else:
+            command = self.gate.brake()
+        return self._emit(command, self._nothing, 0, math.nan, limited=False)
 
     def skip(self) -> Step:
         """
@@ -275,8 +287,9 @@ class Executor:
     ) -> Step:
         self.counters['limited_ticks'] += limited
         delay, self._takeover_delay = self._takeover_delay, -1
+        teleported, self._teleported = self._teleported, False
         tick, self.tick = self.tick, self.tick + 1
         return Step(
             tick, self.phase, command, planned, request_id, row,
-            took_over=delay >= 0, delay=delay, limited=limited,
+            took_over=delay >= 0, delay=delay, limited=limited, teleported=teleported,
         )  # fmt: skip

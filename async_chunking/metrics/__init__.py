@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import NamedTuple
 
@@ -110,6 +111,7 @@ class Tally:
         self._delays: list[np.ndarray] = []
         self.starved = 0
         self._tail: dict[str, np.ndarray] = {}
+        self._silent = 0  # Missed ticks since the last command.
         self.squares = {'command': np.zeros(2), 'measured': np.zeros(2)}
         self.use: LimitUse | None = None
 
@@ -123,16 +125,24 @@ class Tally:
         self._add_motion(piece)
 
     def _add_motion(self, piece: Run) -> None:
-        # A missed tick sent nothing: the series is split there.
         sent = piece.missed == 0
         rows = {name: getattr(piece, name)[sent] for name in ('tick', 'command', 'measured')}
-        if self._tail:
-            rows = {name: np.concatenate((self._tail[name], rows[name])) for name in rows}
+        passed = self._silent + np.cumsum(piece.missed != 0)
+        rows['silent'] = np.diff(passed[sent], prepend=0)
+        self._silent = int(passed[-1] - passed[sent][-1]) if sent.any() else int(passed[-1])
+        tail = self._tail
+        if tail:
+            rows = {name: np.concatenate((tail[name], rows[name])) for name in rows}
         for name in self.squares:
             third = derivative(rows[name], piece.control_period, 3, rows['tick'])
             self.squares[name] += np.nansum(third**2), np.isfinite(third).sum()
         if self.limits is not None:
-            use = limit_use(rows['command'], piece.control_period, self.limits, rows['tick'])
+            use = limit_use(
+                rows['command'], piece.control_period, self.limits, rows['tick'], rows['silent']
+            )
+            if tail:  # They were counted with the piece before.
+                again = (~np.isfinite(tail['command'])).sum(axis=0)
+                use = replace(use, not_finite=use.not_finite - again)
             self.use = use if self.use is None else worse(self.use, use)
         # Three rows are what the first third difference of the next piece reaches back to.
         self._tail = {name: values[-3:].copy() for name, values in rows.items()}

@@ -25,9 +25,10 @@ from async_chunking.executor import (
     Outcome,
     Step,
 )
-from async_chunking.executor.turns import apart
+from async_chunking.gate import Gate
 from async_chunking.nodes.pacing import Due, Garbage, Pace
 from async_chunking.nodes.sender.values import Known
+from async_chunking.pose import go_on
 
 _CHUNKS_PER_TICK = 16  # A flood of chunks must not delay the command,
 _CHUNKS = 256  # nor fill the memory.
@@ -57,8 +58,11 @@ class CommandLoop:
         pace: Clock that says when ticks are due.
         output: Where commands and reports go.
         listen: Takes what others have for the loop, and calls the methods below.
+        gate: Of commands that were sent before, to go on from the last of them.
+        displaced: What is done if the joints rest elsewhere then; see `pose.go_on`.
 
     Attributes:
+        gate: Through which every command goes; None until a pose is known.
         known: The newest that others know; `listen` replaces it.
         behaviour: For the next chunk boundary; `listen` replaces it.
         executor: The core of the current run; None until a pose is known.
@@ -74,13 +78,17 @@ class CommandLoop:
         pace: Pace,
         output: Output,
         listen: Callable[[], None],
+        gate: Gate | None = None,
+        displaced: str = 'keep',
     ) -> None:
+        self.gate = gate
         self.known = Known()
         self.behaviour = behaviour
         self.executor: Executor | None = None
         self.last = np.full(config.action_dim, np.nan)
         self.served = ''
         self.error: BaseException | None = None
+        self._displaced = displaced
         self._config = config
         self._pace = pace
         self._output = output
@@ -107,24 +115,24 @@ class CommandLoop:
         else:
             self._chunks.append(chunk)
 
-    def begin(self, displaced: np.ndarray) -> None:
+    def begin(self, most: np.ndarray, displaced: str) -> None:
         """Begin a new run, and leave a safe stop if there is one.
 
-        It goes on from the last command, so that the stream is continuous; a joint that is at rest
-        but not where it was told to be goes on from where it was measured.
+        It goes on from the last command, so that the stream is continuous.
 
         Args:
-            displaced: [D] how far off that is [rad, m].
+            most: [D] what a joint at rest may be off from where it was told to be [rad, m].
+            displaced: What is done if it is farther off; see `pose.go_on`.
         """
-        pose, gate = self.known.pose, None
+        pose, gate, home, teleported = self.known.pose, self.gate, None, False
         if self.executor is not None:
             self._past += self.executor.counters
-            gate = self.executor.gate
-            off = np.abs(apart(pose, self.last, self._config.endless))
-            far = (gate.velocity == 0.0) & (off > displaced)
-            if far.any():
-                gate.start(np.where(far, pose, self.last))
-        self.executor = Executor(self._config, self.behaviour, secrets.randbits(63), pose, gate)
+        if gate is not None:
+            home, teleported = go_on(gate, pose, most, displaced, self._config.endless)
+        self.executor = Executor(
+            self._config, self.behaviour, secrets.randbits(63), pose, gate, home, teleported
+        )
+        self.gate = self.executor.gate
 
     def brake(self) -> None:
         """Bring the robot to rest within its limits, and keep it there until a new run."""
@@ -155,7 +163,7 @@ class CommandLoop:
         due = self._pace.wait(self._patience)
         self._listen()
         if self.executor is None and self.known.pose is not None and not self._halted:
-            self.begin(np.zeros(self._config.action_dim))
+            self.begin(np.zeros(self._config.action_dim), self._displaced)
         if self.executor is None:
             return
         if due is not None:

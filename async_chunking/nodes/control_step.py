@@ -52,6 +52,7 @@ class ControlStepWriter:
         message.delay = step.delay
         message.limited = step.limited
         message.missed = step.missed
+        message.teleported = step.teleported
         counters = executor.counters
         message.late_chunks = counters['late'] + counters['expired']
         message.rejected_chunks = sum(counters[name] for name in REJECTIONS)

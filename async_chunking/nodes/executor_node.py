@@ -16,22 +16,23 @@ from std_srvs.srv import Trigger
 
 from async_chunking.bringup.parameters import ExecutorParameters
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.executor import ExecutorConfig
-from async_chunking.executor.turns import TURN
+from async_chunking.executor import ExecutorConfig, Phase
 from async_chunking.msg import ActionChunk
 from async_chunking.nodes import diagnostics
 from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.clock import ClockListener
 from async_chunking.nodes.executor_setup import behaviour, check_strategy, make_config
 from async_chunking.nodes.executor_state import ExecutorState, Situation
-from async_chunking.nodes.intake import Intake
+from async_chunking.nodes.intake import MEASURED, Intake
 from async_chunking.nodes.overriding import qos_overrides
 from async_chunking.nodes.process import run
 from async_chunking.nodes.sender.handle import SenderHandle
 from async_chunking.nodes.sender.values import Setup
 from async_chunking.nodes.sinks import sink_class
+from async_chunking.pose import Departure, PoseWatch, lagging, span
 
 _POLLS = 100.0  # Looks a second at what is measured, at most [Hz].
+_TRUST = 'are the joint states right? call ~/reset'
 _ASKING = 0.05  # How often a sink that waits for answers looks at the command [s].
 
 
@@ -44,6 +45,9 @@ class ExecutorNode(RobotNode):
         super().__init__('executor')
         self._sender = SenderHandle()
         self._active = False
+        self._departure: Departure | None = None
+        self._believed: np.ndarray | None = None  # Where a run began, or is about to.
+        self._left = ''  # Joints that left the pose that was believed.
         self._refusal = ''  # What the policy said last when it could not serve a request.
 
     # --- lifecycle ------------------------------------------------------------------------------
@@ -56,8 +60,11 @@ class ExecutorNode(RobotNode):
         """Create topics and services, here and in the sender; nothing moves yet."""
         robot, parameters = self.embodiment, self.parameters
         config = make_config(parameters, robot)
-        span = config.limits.upper - config.limits.lower
-        self._displaced = parameters.displaced * np.where(np.isfinite(span), span, TURN)
+        self._config = config
+        self._watch = PoseWatch(
+            config.limits, config.joint_names, config.endless, parameters.settle_s,
+            parameters.pose_tolerance, parameters.stale_s,
+        )  # fmt: skip
         simulated = self.get_parameter('use_sim_time').value
         reads = 'corrector:' in parameters.offers
         streams = {n: s for n, s in robot.observations.items() if s.is_numeric and reads}
@@ -72,7 +79,7 @@ class ExecutorNode(RobotNode):
         ]
         self._intake = Intake(
             self, robot, config, streams, topics, self._now_ns, parameters.stale_s,
-            self._sender, self._on_chunk,
+            self._watch, self._sender, self._on_chunk,
         )  # fmt: skip
         self._intake.believe(behaviour(parameters))
         self._refusals = Counter[str]()  # Strategy -> refusals in a row of what was asked with it.
@@ -83,7 +90,7 @@ class ExecutorNode(RobotNode):
         services = [self.resolve_service_name(f'~/{name}') for name in ('stop', 'reset')]
         self._state = ExecutorState(config, services, parameters.stale_s)
         self.create_timer(1.0, self._diagnose)
-        self.create_timer(1.0 / min(config.control_rate_hz, _POLLS), self._intake.poll)
+        self.create_timer(1.0 / min(config.control_rate_hz, _POLLS), self._poll)
         if self._asking:
             self.create_timer(_ASKING, self._ask)
 
@@ -113,10 +120,14 @@ class ExecutorNode(RobotNode):
 
     def activate(self) -> None:
         """Let the sender begin to send when the joints were measured."""
+        told, how = self._sender.status.command, self.parameters.if_displaced
+        most = self.parameters.displaced * span(self._config.limits)
+        self._watch.anchor = (told, most) if len(told) and how != 'teleport' else None
+        self._left, self._departure = '', None
         self._intake.forget()
         self._intake.poll()
         self._stopped_at = 0.0
-        if not self._sender.start(behaviour(self.parameters)):
+        if not self._sender.start(behaviour(self.parameters), self.parameters.if_displaced):
             msg = f'node {self.get_name()}: the sender does not answer'
             raise AsyncChunkingError(msg)
         self._active = True
@@ -149,6 +160,26 @@ class ExecutorNode(RobotNode):
         chosen = behaviour(parameters)
         self._intake.believe(chosen)
         self._sender.behave(chosen)
+
+    def _poll(self) -> None:
+        """Tell the sender the newest; stop if joints leave the pose at which a run began."""
+        self._intake.poll()
+        status, measured = self._sender.status, self._intake.observations.latest(MEASURED)
+        if not (self._active and status.run_id) or measured is None:
+            self._believed = self._intake.pose
+            return
+        self._watch.anchor = None
+        if status.phase != Phase.WAITING_FIRST or self.parameters.if_displaced == 'follow':
+            self._departure = None
+            return
+        if self._departure is None and self._believed is not None:
+            most = self.parameters.displaced * span(self._config.limits)
+            config = self._config
+            self._departure = Departure(self._believed, most, config.joint_names, config.endless)
+        away = self._departure.add(measured.values) if self._departure else ''
+        if away and not self._left:
+            self._left = f'joints left the pose at which the run began: {away}; {_TRUST}'
+            self._sender.brake()
 
     # --- answers and orders ---------------------------------------------------------------------
 
@@ -186,15 +217,27 @@ class ExecutorNode(RobotNode):
             )
         elif not age <= self.parameters.stale_s:
             response.message = f'the newest joint positions are {age:.2f} s old; is the driver up?'
-        elif not self._intake.settled:
-            response.message = 'the joint positions have only just come back; ask again'
+        elif self._intake.pose is None:
+            response.message = f'where the joints are is not sure: {self._intake.doubt}; ask again'
         else:
-            self._intake.poll()
-            run_id = self._sender.begin(self._displaced)
-            response.success = run_id is not None
-            self._stopped_at *= not response.success
-            response.message = f'run {run_id}' if response.success else 'the sender is stuck'
+            self._begin(response, self._intake.pose)
         return response
+
+    def _begin(self, response: Trigger.Response, pose: np.ndarray) -> None:
+        """Begin a run at the last command; say which joints are not where they were told to be."""
+        most = self.parameters.displaced * span(self._config.limits)
+        told, how = self._sender.status.command, self.parameters.if_displaced
+        lag = lagging(pose, told, most, self._config.joint_names, self._config.endless)
+        if lag and how == 'refuse':
+            response.message = f'not where they were told to be: {lag}; if_displaced is refuse'
+            return
+        self._intake.poll()
+        self._departure, self._left, self._believed = None, '', pose
+        run_id = self._sender.begin(most, how)
+        response.success = run_id is not None
+        self._stopped_at *= not response.success
+        note = f'; not where they were told to be: {lag}; {how}' if lag else ''
+        response.message = f'run {run_id}{note}' if response.success else 'the sender is stuck'
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         del request  # Empty.
@@ -219,6 +262,8 @@ class ExecutorNode(RobotNode):
         trouble = next((sink.trouble for sink in self._asking if sink.trouble), '')
         situation = Situation(self._stopped_at, self._refusal, clock, trouble)
         level, message = self._state.judge(status, self._intake, situation)
+        if self._left:
+            level, message = diagnostics.ERROR, self._left
         self._diagnostics.publish(level, message, self._state.values(status, self._intake))
         if level != diagnostics.OK:
             self.get_logger().warning(message, throttle_duration_sec=5.0)

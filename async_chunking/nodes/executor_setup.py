@@ -54,6 +54,9 @@ def check_strategy(parameters: ExecutorParameters, robot: Embodiment, where: str
     Raises:
         AsyncChunkingError: The policy cannot serve the strategy, or numbers do not fit together.
     """
+    if parameters.if_displaced == 'teleport' and not parameters.sim:
+        msg = f'{where}: if_displaced is teleport, which only a simulation can'
+        raise AsyncChunkingError(msg)
     strategy = resolve(parameters.strategy)
     strategy.check_constants()
     offers = frozenset(parameters.offers.split())

@@ -93,6 +93,8 @@ class ExecutorState:
         if not status.run_id:
             observed = intake.observations
             why = f'{observed.place(MEASURED)}: {observed.silence(MEASURED)}'
+            if intake.age <= self._stale_s:
+                why = f'a pose to believe: {intake.doubt}'
             return diagnostics.ERROR, f'waiting for {why}'
         if now - self._moved > max(_SILENT, 2.0 * self._config.control_period):
             what = 'the sender stands still' if situation.clock is None else '/clock stands still'

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,10 +21,10 @@ from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.sender.handle import SenderHandle
 from async_chunking.nodes.sender.values import Known
 from async_chunking.nodes.sinks.base import StateTopic
+from async_chunking.pose import PoseWatch
 from async_chunking.robot.embodiment import Embodiment, Stream
 
 MEASURED = 'measured'
-POSES = 3  # Of so many measured poses in a row the median counts, so that one may be wrong.
 _SMALL = 1 << 12  # A message without rows has at most so many bytes,
 _TEXTS = 1 << 16  # and the texts of a chunk.
 _BEHAVIOURS = 8  # That may still be asked with.
@@ -41,6 +41,7 @@ class Intake:
         topics: What drivers tell, one for each command topic; None for nothing.
         now_ns: The clock of ticks.
         stale_s: Older measurements are not trusted [s].
+        watch: Says when a measured pose is believed.
         sender: Is told.
         on_chunk: Is given every readable answer of a policy.
 
@@ -59,6 +60,7 @@ class Intake:
         topics: Sequence[StateTopic | None],
         now_ns: Callable[[], int],
         stale_s: float,
+        watch: PoseWatch,
         sender: SenderHandle,
         on_chunk: Callable[[ActionChunk], None],
     ) -> None:
@@ -68,6 +70,7 @@ class Intake:
         self._config = config
         self._now_ns = now_ns
         self._stale_s = stale_s
+        self._watch = watch
         self._sender = sender
         self._on_chunk = on_chunk
         self._admission = Admission(config)
@@ -108,9 +111,7 @@ class Intake:
 
     def forget(self) -> None:
         """Believe no measurement of before: the robot may have been moved since."""
-        self._pose: np.ndarray | None = None
-        self._pose_ns = 0  # When the newest one came.
-        self._poses: deque[np.ndarray] = deque(maxlen=POSES)
+        self._watch.forget()
         self._observation: dict[str, np.ndarray] = {}
 
     def believe(self, behaviour: Behaviour) -> None:
@@ -127,9 +128,14 @@ class Intake:
         return math.nan if sample is None else (self._now_ns() - sample.received_ns) * 1e-9
 
     @property
-    def settled(self) -> bool:
-        """Whether enough measurements in a row are there to believe one."""
-        return len(self._poses) == POSES
+    def pose(self) -> np.ndarray | None:
+        """Where the robot is believed to be [D] [rad, m], None if that is not known."""
+        return self._watch.pose
+
+    @property
+    def doubt(self) -> str:
+        """Why no pose is believed; empty if one is."""
+        return self._watch.reason
 
     def poll(self) -> None:
         """Read the newest of everything, and tell the sender."""
@@ -139,7 +145,7 @@ class Intake:
         self._forget_stale()
         measured = self.observations.latest(MEASURED)
         self._sender.tell(
-            Known(self._pose, measured, self._observation, tuple(self._told), self.delay)
+            Known(self.pose, measured, self._observation, tuple(self._told), self.delay)
         )
 
     def _forget_stale(self) -> None:
@@ -156,13 +162,7 @@ class Intake:
         if name != MEASURED:
             self._observation[name] = values
             return
-        now_ns = self._now_ns()
-        if now_ns - self._pose_ns > self._stale_s * 1e9:
-            self._poses.clear()  # It may have been moved meanwhile.
-        self._poses.append(values)
-        self._pose_ns = now_ns
-        if self.settled:
-            self._pose = np.median(self._poses, axis=0)
+        self._watch.add(values, self._now_ns() * 1e-9)
 
     def _take_chunk(self, message: ActionChunk) -> None:
         self._on_chunk(message)

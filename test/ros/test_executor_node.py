@@ -46,11 +46,11 @@ def node(ros_domain_id) -> Iterator[ExecutorNode]:
     rclpy.shutdown()
 
 
-def measure(node: ExecutorNode, pose: np.ndarray, count: int = 3) -> None:
-    """Let joint positions be measured, and the sender know."""
-    for _ in range(count):
-        node._intake._on_sample('measured', pose)
-    node._intake.poll()
+def measure(node: ExecutorNode, pose: np.ndarray, seconds: float = 0.5) -> None:
+    """Let joint positions be measured for some time, and the sender know."""
+    for k in range(round(100.0 * seconds)):
+        node._watch.add(pose, node._now_ns() * 1e-9 + 0.01 * (k - 100.0 * seconds))
+    node._poll()
 
 
 def run(node: ExecutorNode, pose: np.ndarray = HOME) -> None:
@@ -114,15 +114,62 @@ def test_a_pose_from_before_the_activation_is_not_believed(node: ExecutorNode) -
 
 def test_one_wrong_pose_moves_no_robot_that_rests(node: ExecutorNode) -> None:
     run(node)
-    displaced = 0.01 * np.ones(7)
-    measure(node, MOVED, count=1)
-    assert node._sender.begin(displaced) is not None
+    most = 0.01 * np.ones(7)
+    for seconds in (0.01, 0.5):  # Also if it was moved indeed.
+        measure(node, MOVED, seconds)
+        assert node._sender.begin(most) is not None
+        until(lambda: node._sender.status.tick > 3)
+        np.testing.assert_array_equal(node._sender.status.command, HOME)
+
+
+FALSE = {
+    'a million': np.full(7, 1e6), 'no number': np.full(7, np.nan),
+    '2.9 rad off': HOME + 2.9 * (np.arange(7) == 0), 'zeros, outside a finger': np.zeros(7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', FALSE)
+def test_nothing_begins_at_a_false_pose(node: ExecutorNode, name: str) -> None:
+    node.trigger_activate()
+    measure(node, FALSE[name])
+    time.sleep(0.2)
+    # A waist may be at 2.9 rad; that it is not is only known after commands, as below.
+    assert bool(node._sender.status.run_id) == (name == '2.9 rad off')
+    assert bool(node._intake.doubt) == (name != '2.9 rad off')
+
+
+@pytest.mark.parametrize('name', FALSE)
+def test_no_false_pose_moves_a_robot_by_stop_and_reset_or_a_new_activation(node, name) -> None:
+    run(node)
+    node._on_stop(Trigger.Request(), Trigger.Response())
+    measure(node, FALSE[name])
+    assert (node._intake.pose is None) == (name != '2.9 rad off')
+    if node._intake.pose is not None:
+        response = Trigger.Response()
+        node._begin(response, node._intake.pose)
+        assert 'not where they were told to be: waist by +2.9; keep' in response.message
+    time.sleep(0.1)
+    np.testing.assert_array_equal(node._sender.status.command, HOME)
+    node.trigger_deactivate()
+    node.trigger_activate()
+    measure(node, FALSE[name])
+    time.sleep(0.2)
+    assert not node._sender.status.run_id
+    assert node._intake.doubt
+    measure(node, HOME)  # It is back.
+    until(lambda: node._sender.status.run_id)
     until(lambda: node._sender.status.tick > 3)
     np.testing.assert_array_equal(node._sender.status.command, HOME)
-    measure(node, MOVED, count=2)  # It was moved indeed.
-    assert node._sender.begin(displaced) is not None
-    until(lambda: node._sender.status.tick > 3)
-    np.testing.assert_array_equal(node._sender.status.command, MOVED)
+
+
+def test_joints_that_leave_where_a_run_began_stop_it(node: ExecutorNode) -> None:
+    run(node)
+    away = Sample(node._now_ns(), HOME + 0.5)
+    node._intake.observations.latest = lambda _: away
+    for _ in range(5):
+        node._poll()
+    until(lambda: node._sender.status.phase == Phase.STOPPED)
+    assert 'joints left the pose at which the run began' in node._left
 
 
 def test_parameters_are_described_with_range_choices_and_whether_they_may_change(node) -> None:
@@ -267,14 +314,16 @@ def test_a_stream_that_went_silent_corrects_nothing(node: ExecutorNode, monkeypa
 
 
 def test_poses_from_before_a_silence_do_not_count_with_those_after(node: ExecutorNode) -> None:
-    intake, moved = node._intake, np.full(7, 0.05)
-    measure(node, HOME)
-    assert intake._pose.tolist() == HOME.tolist()
-    intake._pose_ns -= round(2e9 * node.parameters.stale_s)  # The driver was gone meanwhile.
-    measure(node, moved, count=2)
-    assert intake._pose.tolist() == HOME.tolist()  # Two are not enough to believe.
-    measure(node, moved, count=1)
-    assert intake._pose.tolist() == moved.tolist()
+    intake, now = node._intake, 100.0
+    for k in range(50):
+        node._watch.add(HOME, now + 0.01 * k)
+    assert intake.pose.tolist() == HOME.tolist()
+    now += 2.0 + 2.0 * node.parameters.stale_s  # The driver was gone meanwhile.
+    node._watch.add(MOVED, now)
+    assert intake.pose is None
+    for k in range(50):
+        node._watch.add(MOVED, now + 0.01 * k)
+    assert intake.pose.tolist() == MOVED.tolist()
 
 
 def test_a_reset_waits_for_a_driver_that_is_up(node: ExecutorNode, monkeypatch) -> None:

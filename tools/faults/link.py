@@ -124,7 +124,7 @@ class Link:
         log.steps.append(
             Command(
                 step.run_id, step.tick, step.phase, step.missed, step.deadline_ns,
-                np.array(step.command),
+                np.array(step.command), step.teleported,
             )
         )  # fmt: skip
 

@@ -20,7 +20,10 @@ class Arrival(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What a ControlStep says of one tick; `command` [D] as 32 bit numbers [rad, m]."""
+    """What a ControlStep says of one tick; `command` [D] as 32 bit numbers [rad, m].
+
+    `teleported`: a simulation had put the robot elsewhere, and the command begins there.
+    """
 
     run_id: int
     tick: int
@@ -28,6 +31,7 @@ class Command(NamedTuple):
     missed: bool
     deadline_ns: int
     command: np.ndarray
+    teleported: bool = False
 
 
 class Takeover(NamedTuple):
@@ -83,7 +87,7 @@ def paired(log: Log) -> tuple[list[Command], list[np.ndarray]]:
         length = min(len(said) - steps, len(wire) - commands)
         left = max(len(said) - steps, len(wire) - commands) - length
         if length > 0 and left <= 2 and np.array_equal(
-            said[steps : steps + length], wire[commands : commands + length]
+            said[steps : steps + length], wire[commands : commands + length], equal_nan=True
         ):  # fmt: skip
             return sent[steps : steps + length], log.commands[commands : commands + length]
     msg = f'{len(said)} steps and {len(wire)} commands do not fit together'

@@ -21,6 +21,8 @@ MOST_MISSED = 0.01  # Share of the ticks that a loaded machine may cost.
 MOST_CHUNKS = 1  # That it may take to go on after a fault.
 _EDGE = 2  # Commands at the end of a session that its steps tell of, and the other way round.
 
+_APART = 10  # Ticks between what says nothing of each other.
+
 Tick = tuple[int, int]  # run_id, tick.
 Wire = Mapping[Tick, np.ndarray]  # The command [D] of each tick on which one was sent.
 
@@ -169,20 +171,34 @@ def _use(
 ) -> tuple[float, float, int, bool]:
     """Return use of velocity and acceleration, limits exceeded, and if every tick has a command.
 
-    Each run for itself: a new one begins where the robot is, which a simulation may have moved.
+    All runs in one row: where one begins, the command goes on, unless the step says that the
+    simulation had put its robot elsewhere.
     """
-    here = [step for step in steps if not step.missed]
-    velocity = acceleration = math.nan
-    exceeded = 0
-    for _, run in groupby(here, key=lambda step: step.run_id):
-        values = [wire[key] for step in run if (key := (step.run_id, step.tick)) in wire]
-        if len(values) > 2:
-            use: Any = limit_use(np.array(values), period_ns * 1e-9, limits).figures()
-            velocity = float(np.fmax(velocity, use['velocity_use']))
-            acceleration = float(np.fmax(acceleration, use['acceleration_use']))
-            exceeded += int(use['exceeded'])
-    lost = sum((step.run_id, step.tick) not in wire for step in here)
-    return velocity, acceleration, exceeded, lost <= _EDGE
+    rows: list[np.ndarray] = []
+    ticks: list[int] = []
+    silent: list[int] = []
+    tick = quiet = lost = 0
+    for step in steps:
+        tick, quiet = tick + 1, quiet + step.missed
+        command = wire.get((step.run_id, step.tick))
+        if command is not None:
+            if step.teleported:  # Apart from what was before, and from rest.
+                tick, quiet = tick + _APART, 0
+                rows += [command, command]
+                ticks += [tick - 2, tick - 1]
+                silent += [0, 0]
+            rows.append(command)
+            ticks.append(tick)
+            silent.append(quiet)
+            quiet = 0
+        elif not step.missed:
+            lost += 1
+    if not rows:
+        return math.nan, math.nan, 0, lost <= _EDGE
+    use: Any = limit_use(
+        np.array(rows), period_ns * 1e-9, limits, np.array(ticks), np.array(silent)
+    ).figures()
+    return use['velocity_use'], use['acceleration_use'], int(use['exceeded']), lost <= _EDGE
 
 
 def _recovery(window: Window, log: Log) -> tuple[float, float]:

@@ -81,9 +81,9 @@ class SenderHandle:
         if self.status.error:
             raise SenderError(self.status.error)
 
-    def start(self, behaviour: Behaviour) -> bool:
+    def start(self, behaviour: Behaviour, displaced: str = 'keep') -> bool:
         """Let it send, as soon as a pose is known."""
-        return self._order(Start(behaviour), _ANSWER)
+        return self._order(Start(behaviour, displaced), _ANSWER)
 
     def tell(self, known: Known) -> None:
         """Let it know the newest."""
@@ -105,13 +105,14 @@ class SenderHandle:
         """Bring the robot to rest until a new run begins."""
         return self._order(Word.BRAKE)
 
-    def begin(self, displaced: np.ndarray) -> int | None:
+    def begin(self, most: np.ndarray, displaced: str = 'keep') -> int | None:
         """Begin a new run; return its id, or None if the sender did not answer.
 
         Args:
-            displaced: [D] a joint farther than this from its command begins where it is [rad, m].
+            most: [D] what a joint at rest may be off from its command [rad, m].
+            displaced: What is done if it is farther off; see `pose.go_on`.
         """
-        return self.status.run_id if self._order(Begin(displaced), _ANSWER) else None
+        return self.status.run_id if self._order(Begin(most, displaced), _ANSWER) else None
 
     def rest(self) -> bool:
         """Bring the robot to rest, let go of it and send no more; False if that took too long."""

@@ -18,6 +18,7 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from async_chunking.executor import Admitted, Behaviour
+from async_chunking.gate import Gate
 from async_chunking.nodes.command_loop import CommandLoop
 from async_chunking.nodes.overriding import QosOverriding
 from async_chunking.nodes.pacing import Pace, SimPace, SteadyPace, prepare, raise_all_threads
@@ -65,6 +66,7 @@ class Sender:
         self._opened: Opened | None = None
         self._loop: CommandLoop | None = None
         self._status = Status()
+        self._gate: Gate | None = None  # Of the last command since a setup.
         self._done = 0
         self._gone = False  # The node.
 
@@ -102,7 +104,7 @@ class Sender:
             self._close()
 
     def _open(self, setup: Setup) -> None:
-        self._status = Status()
+        self._status, self._gate = Status(), None
         context = rclpy.Context()
         name, namespace = setup.node
         with off_shared_memory():
@@ -142,10 +144,12 @@ class Sender:
         opened = self._opened
         self._status = Status(denied=self._status.denied)  # Of the run before is nothing left.
         self._loop = CommandLoop(
-            opened.setup.config, order.behaviour, opened.pace, self, self._listen
-        )
+            opened.setup.config, order.behaviour, opened.pace, self, self._listen, self._gate,
+            order.displaced,
+        )  # fmt: skip
         self._tell()
         self._loop.run()
+        self._gate = self._loop.gate
         opened.output.release()
         if self._loop.error is not None:
             self._status = self._status._replace(error=repr(self._loop.error))
@@ -176,7 +180,7 @@ class Sender:
         elif isinstance(order, Behaviour):
             loop.behaviour = order
         elif isinstance(order, Begin) and loop.known.pose is not None:
-            loop.begin(order.displaced)
+            loop.begin(order.most, order.displaced)
         elif order is Word.BRAKE:
             loop.brake()
         elif order is Word.REST:

@@ -49,15 +49,22 @@ class Setup:
 
 
 class Start(NamedTuple):
-    """Order: begin to send, when a pose is known."""
+    """Order: begin to send, when a pose is known.
+
+    Attributes:
+        behaviour: Merger and corrector to begin with.
+        displaced: What is done if joints rest elsewhere than at the last command.
+    """
 
     behaviour: Behaviour
+    displaced: str = 'keep'
 
 
 class Begin(NamedTuple):
     """Order: begin a new run; see `CommandLoop.begin`."""
 
-    displaced: np.ndarray
+    most: np.ndarray
+    displaced: str = 'keep'
 
 
 class Word(enum.Enum):
