@@ -25,7 +25,7 @@ VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / 'setup.json'
 REQUIREMENTS = ROOT / 'requirements'
-DISTROS = ('kilted', 'jazzy')
+DISTROS = ('kilted', 'jazzy')  # the first one is the default
 MADE = f'{sys.version} {VENV}'  # a virtual environment can be neither moved nor given a new Python
 ROS_VARIABLES = ('AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH', 'COLCON_PREFIX_PATH', 'LD_LIBRARY_PATH')
 ROS_VARIABLES += ('PYTHONPATH', 'ROS_DISTRO', 'ROS_VERSION', 'ROS_PYTHON_VERSION')
@@ -93,8 +93,8 @@ def dependency_inputs(distro: str) -> list:
 
 def build_inputs(distro: str) -> list:
     """What install/ depends on. It links to the sources, so of most only the names matter."""
-    folders = (ROOT / 'launch', ROOT / 'config', ROOT / 'rviz', ROOT / 'async_chunking' / 'nodes')
-    found = (path for folder in folders for path in folder.rglob('*') if path.suffix != '.pyc')
+    folders = (ROOT / name for name in ('launch', 'config', 'rviz', 'async_chunking'))
+    found = (path for folder in folders for path in folder.rglob('*.*') if path.suffix != '.pyc')
     names = sorted(str(path.relative_to(ROOT)) for path in found)
     messages = sorted((ROOT / 'msg').glob('*.msg'))
     present = (ROOT / 'install').is_dir()
@@ -143,6 +143,9 @@ def build_package(distro: str) -> None:
         log = ROOT / 'build' / 'log' / 'latest_build' / 'async_chunking' / 'stdout_stderr.log'
         print(log.read_text()[-4000:] if log.exists() else '', file=sys.stderr)
         raise
+    for path in (ROOT / 'install').rglob('*'):  # To files that are no more.
+        if path.is_symlink() and not path.exists():
+            path.unlink()
     note.write_text(made)
 
 

@@ -67,14 +67,11 @@ class ViewNode(RobotNode):
         self._markers = self.create_publisher(MarkerArray, 'seam', QoSProfile(depth=1))
         self._tf = self._tf_publisher()
         self.create_subscription(ControlStep, 'control_step', self._on_step, QoSProfile(depth=100))
+        self._asked = ChunkRequest()
         self.create_subscription(
-            ChunkRequest, 'chunk_request',
-            lambda m: self._on_plan('old plan', m.previous, m.columns), QoSProfile(depth=2),
-        )  # fmt: skip
-        self.create_subscription(
-            ActionChunk, 'action_chunk',
-            lambda m: self._on_plan('new chunk', m.actions, m.columns), QoSProfile(depth=2),
-        )  # fmt: skip
+            ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=2)
+        )
+        self.create_subscription(ActionChunk, 'action_chunk', self._on_chunk, QoSProfile(depth=2))
         self.create_timer(1.0 / self.parameters.rate_hz, self._show)
 
     def _tf_publisher(self) -> Any:
@@ -93,6 +90,16 @@ class ViewNode(RobotNode):
             self._plans.clear()
         self._executed.append((step.took_over, self._hands(step.command)))
         self._measured = step
+
+    def _on_request(self, request: ChunkRequest) -> None:
+        self._asked = request
+
+    def _on_chunk(self, chunk: ActionChunk) -> None:
+        """Show a chunk beside the plan that it continues: that of the request it answers."""
+        asked = self._asked
+        if (chunk.run_id, chunk.request_id) == (asked.run_id, asked.request_id):
+            self._on_plan('old plan', asked.previous, asked.columns)
+            self._on_plan('new chunk', chunk.actions, chunk.columns)
 
     def _on_plan(self, name: str, values: Any, columns: int) -> None:
         joints = len(self.embodiment.joints)

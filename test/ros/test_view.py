@@ -10,7 +10,7 @@ rclpy = pytest.importorskip('rclpy')
 pytest.importorskip('mujoco')
 pytest.importorskip('visualization_msgs')
 
-from async_chunking.msg import ActionChunk, ControlStep  # noqa: E402
+from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep  # noqa: E402
 from async_chunking.nodes.camera import HEIGHT, WIDTH, camera_info  # noqa: E402
 from async_chunking.nodes.view_node import ViewNode  # noqa: E402
 
@@ -37,11 +37,14 @@ def test_lines_are_where_the_hand_would_be(view) -> None:
     for tick in range(3):
         node._on_step(ControlStep(tick=tick, command=HOME, measured=HOME, took_over=tick == 1))
     turned = [np.pi / 2, *HOME[1:]]
-    chunk = ActionChunk(rows=2, columns=7, actions=[*HOME, *turned])
-    node._on_plan('new chunk', chunk.actions, chunk.columns)
+    node._on_request(ChunkRequest(run_id=3, request_id=5, columns=7, previous=HOME))
+    node._on_chunk(ActionChunk(run_id=3, request_id=4, columns=7, actions=HOME))  # Of another.
+    node._show()
+    assert {marker.ns for marker in shown[-1].markers} == {'executed tip', 'takeover tip'}
+    node._on_chunk(ActionChunk(run_id=3, request_id=5, columns=7, actions=[*HOME, *turned]))
     node._show()
     lines = {marker.ns: marker for marker in shown[-1].markers}
-    assert lines.keys() == {'executed tip', 'new chunk tip', 'takeover tip'}
+    assert lines.keys() == {'executed tip', 'old plan tip', 'new chunk tip', 'takeover tip'}
     points = {name: [[p.x, p.y, p.z] for p in marker.points] for name, marker in lines.items()}
     np.testing.assert_allclose(points['executed tip'], [TIP] * 3, atol=1e-6)
     np.testing.assert_allclose(points['takeover tip'], [TIP], atol=1e-6)
@@ -56,7 +59,7 @@ def test_what_a_peer_cannot_mean_draws_nothing(view) -> None:
     node, shown = view
     node._on_step(ControlStep(tick=0, command=[np.nan] * 7))
     node._on_step(ControlStep(tick=1, command=[1.0]))
-    node._on_plan('old plan', [1.0, 2.0], 2)
+    node._on_chunk(ActionChunk(columns=2, actions=[1.0, 2.0]))
     node._show()
     assert all(not marker.points for marker in shown[-1].markers)
 
