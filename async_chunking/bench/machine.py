@@ -36,7 +36,7 @@ class ChunkCost(NamedTuple):
 
     Attributes:
         strategy: Name.
-        median_ms: Of several draws, after a warm-up.
+        median_ms: Median of several draws, after a warm-up.
         worst_ms: Longest of them.
         delay: The worst in steps of the policy, rounded up.
         feasible: Whether delay <= execution horizon <= horizon - delay; always so where the robot
@@ -56,7 +56,7 @@ def machine(
     ] = 'viperx',
     words: Annotated[list[str] | None, typer.Argument(metavar='NAME:=VALUE...')] = None,
     seconds: Annotated[
-        float, typer.Option(min=0.0, help='Of the command stream; 0 leaves it out [s].')
+        float, typer.Option(min=0.0, help='Length of the command stream; 0 leaves it out [s].')
     ] = 20.0,
     json_path: Annotated[Path | None, typer.Option('--json', help='Write the figures.')] = None,
 ) -> None:

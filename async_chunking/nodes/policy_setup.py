@@ -53,7 +53,7 @@ def make_ready(
 
     Args:
         source: Opened.
-        parameters: Of the node.
+        parameters: Parameters of the node.
         robot: That the policy shall drive.
         latency_s: That it shall seem to take [s].
         measure: Whether it counts how long the made-up requests took; not on simulated time.
