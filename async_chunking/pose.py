@@ -26,8 +26,8 @@ class PoseWatch:
     Believes a measured pose that stays, and says why it does not believe another.
 
     Args:
-        limits: Of the robot, D joints.
-        names: Of the joints.
+        limits: Limits of the robot, D joints.
+        names: Names of the joints.
         continuous: [D] of each joint, whether it turns without end.
         settle_s: So long a pose must have been told without a gap [s].
         tolerance: How far outside its limits a joint may be, and how far its measurements may lie
@@ -130,7 +130,7 @@ class Departure:
     Args:
         pose: [D] the place [rad, m].
         most: [D] what they may be off [rad, m].
-        names: Of the joints.
+        names: Names of the joints.
         continuous: [D] of each joint, whether it turns without end.
     """
 
@@ -174,7 +174,7 @@ def go_on(
     Decide where a new run begins if joints rest elsewhere than they were told.
 
     Args:
-        gate: Of the run before; it is started anew only for a simulation.
+        gate: Gate of the run before; it is started anew only for a simulation.
         measured: [D] where the joints are [rad, m].
         most: [D] what they may be off [rad, m].
         displaced: What to do with the others: `keep` their commands, as they may be in contact;

@@ -91,7 +91,7 @@ def limit_use(
     Args:
         command: [T, D] [rad, m].
         period: [s].
-        limits: Of the robot.
+        limits: Limits of the robot.
         tick: [T] counter of the commands; those that do not follow each other say nothing of each
             other. Without it all do.
         silent: [T] ticks before each command on which nothing was sent; without it none.

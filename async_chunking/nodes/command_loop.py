@@ -58,7 +58,7 @@ class CommandLoop:
         pace: Clock that says when ticks are due.
         output: Where commands and reports go.
         listen: Takes what others have for the loop, and calls the methods below.
-        gate: Of commands that were sent before, to go on from the last of them.
+        gate: Gate of commands that were sent before, to go on from the last of them.
         displaced: What is done if the joints rest elsewhere then; see `pose.go_on`.
 
     Attributes:
