@@ -18,45 +18,71 @@ from tools_command import invoke
 from tools.recordings.export import write_run
 from tools.stream.command import (
     CONTENDERS,
+    FIFO,
+    PLAIN,
     RECORDED,
-    StreamError,
-    require_recorded,
     steadiness,
     table,
 )
+from tools.stream.running import Measured, StreamError, require_recorded
 
 PERIOD = 20_000_000
+NOTHING = np.empty(0, np.int64)
+
+
+def turn(sent: np.ndarray, received: np.ndarray = NOTHING, cpu: float = 0.0) -> Measured:
+    return Measured(np.asarray(sent, np.int64), np.asarray(received, np.int64), cpu)
 
 
 def test_a_perfect_stream_has_no_error() -> None:
-    found = steadiness([np.arange(100) * PERIOD], cpu=0.1)
+    found = steadiness([turn(np.arange(100) * PERIOD, cpu=0.1)])
     assert (found.p50_ms, found.max_ms, found.missed, found.drift_ms) == (0.0, 0.0, 0, 0.0)
     assert (found.commands, found.cpu) == (100, 0.1)
 
 
 def test_a_gap_is_missed_and_slow_periods_drift() -> None:
     gap = np.delete(np.arange(100) * PERIOD, [50, 51])
-    found = steadiness([gap], cpu=0.0)
+    found = steadiness([turn(gap)])
     assert found.missed == 2
     assert found.max_ms == pytest.approx(40.0)
-    slow = steadiness([np.arange(100) * 20_100_000], cpu=0.0)
+    slow = steadiness([turn(np.arange(100) * 20_100_000)])
     assert slow.p50_ms == pytest.approx(0.1)
     # 99 periods of 20.1 ms are 9.9 ms more than 99 of 20 ms: less than a period, so none missed.
     assert slow.drift_ms == pytest.approx(9.9 / (99 * 20.1) * 60e3)
 
 
 def test_a_contender_that_never_sent_is_shown() -> None:
-    silent = steadiness([np.empty(0, np.int64)], cpu=0.0)
+    silent = steadiness([turn(NOTHING)])
     assert math.isnan(silent.p99_ms)
-    shown = table(dict.fromkeys(CONTENDERS, silent), 60.0, 0).markdown()
+    shown = table(dict.fromkeys(CONTENDERS, silent), '').markdown()
     assert shown.count('\n') == len(CONTENDERS) + 2
 
 
+def test_rounds_are_told_apart_and_a_late_arrival_is_seen() -> None:
+    even, slow = np.arange(100) * PERIOD, np.arange(100) * (PERIOD + 400_000)
+    late = even + 50_000
+    late[70] += 9_000_000
+    found = steadiness([turn(even, late), turn(slow), turn(slow)])
+    assert found.p99_ms == pytest.approx(0.4)
+    assert found.spread_ms == pytest.approx((0.0, 0.4))
+    assert found.way_ms == pytest.approx(9.05)
+
+
+def test_each_priority_is_compared_with_its_own_timer() -> None:
+    plain, ours = turn(np.arange(9) * 21_000_000), turn(np.arange(9) * 20_500_000)
+    quick = turn(np.arange(9) * 20_100_000)
+    figures = {
+        PLAIN: steadiness([plain]), 'ours': steadiness([ours]),
+        PLAIN + FIFO: steadiness([quick]), f'ours{FIFO}': steadiness([ours]),
+    }  # fmt: skip
+    assert [row[5] for row in table(figures, '').rows] == ['1.00', '0.50', '1.00', '5.00']
+
+
 def test_a_recorder_is_compared_with_none() -> None:
-    alone = steadiness([np.arange(100) * 20_100_000], cpu=0.0)
-    beside = steadiness([np.arange(100) * 20_300_000], cpu=0.0)
-    shown = table(dict(zip(RECORDED, (alone, beside), strict=True)), 60.0, 0).rows
-    assert [row[4] for row in shown] == ['1.00', '3.00']
+    alone = steadiness([turn(np.arange(100) * 20_100_000)])
+    beside = steadiness([turn(np.arange(100) * 20_300_000)])
+    shown = table(dict(zip(RECORDED, (alone, beside), strict=True)), '').rows
+    assert [row[5] for row in shown] == ['1.00', '3.00']
 
 
 def test_a_recorder_that_lost_commands_is_no_contender(tmp_path) -> None:

@@ -81,7 +81,7 @@ class Arguments(InferenceOptions):
     view: bool = Field(
         False, description='Publish robot_description, /tf and the seam, for RViz and Foxglove'
     )
-    realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the command thread')
+    realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the sender')
 
 
 @dataclass(frozen=True)

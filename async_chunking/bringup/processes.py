@@ -36,9 +36,11 @@ class Processes:
         log_level: Log level of all of them.
         output: File that takes what the nodes print; None leaves it on the terminal.
         variables: Laid over the environment.
+        own_session: Whether each has a session of its own.
 
     Attributes:
         restarts: Node -> how often it was started again.
+        lost: Which node ended without which the robot goes on; empty if none did.
     """
 
     def __init__(
@@ -48,15 +50,18 @@ class Processes:
         log_level: str,
         output: int | None = None,
         variables: Mapping[str, str] | None = None,
+        own_session: bool = True,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._namespace = namespace
         self._log_level = log_level
         self._output = output
         self._variables = dict(variables or {})
+        self._own_session = own_session
         self._folder = tempfile.TemporaryDirectory(prefix='async_chunking_')
         self._running: dict[str, subprocess.Popen] = {}
         self._again: dict[str, float] = {}
+        self.lost = ''
         self.restarts = dict.fromkeys(self._nodes, 0)
 
     def __enter__(self) -> Processes:
@@ -86,8 +91,10 @@ class Processes:
             if process.returncode == COULD_NOT_START and not self.restarts[name]:
                 return f'{name} could not start'
             if not self._nodes[name].respawn:
+                ended = f'{name} ended with status {process.returncode}'
                 if self._nodes[name].essential:
-                    return f'{name} ended with status {process.returncode}'
+                    return ended
+                self.lost = self.lost or ended
             elif name not in self._again:
                 wait = _BACK_OFF * min(2 ** self.restarts[name], 10)
                 self._again[name] = time.monotonic() + wait
@@ -138,7 +145,8 @@ class Processes:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
-            start_new_session=True,
+            start_new_session=self._own_session,
+            process_group=None if self._own_session else 0,  # It is signalled as a whole.
         )
 
 

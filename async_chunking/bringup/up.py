@@ -49,6 +49,9 @@ def up(
     with Interrupts() as stopped:
         figures = run(robot, given, Console(stderr=True), stopped)
     show([figures] if figures else [], figures, json_path)
+    if figures.get('lost'):
+        msg = f'{figures["lost"]}: the figures tell of what was recorded before'
+        raise RunError(msg)
 
 
 def run(
@@ -69,8 +72,9 @@ def run(
         quiet: Keep what the nodes print off the terminal; it is shown if they fail.
 
     Returns:
-        The figures of everything that was recorded, by name, and `latency_ms` as given; empty if
-        it was stopped before the first command, or is the policy's side of two hosts.
+        The figures of everything that was recorded, by name, `latency_ms` as given, and `lost`,
+        which node ended too early though the robot went on; empty if it was stopped before the
+        first command, or is the policy's side of two hosts.
 
     Raises:
         AsyncChunkingError: Something cannot work.
@@ -81,7 +85,8 @@ def run(
         bringup = describe(robot, {**given, 'record': str(bag)})
         with Path(folder, 'log').open('w+b') as log:
             try:
-                ticks = _watch(bringup, console, stopped, log.fileno() if quiet else None)
+                output = log.fileno() if quiet else None
+                ticks, lost = _watch(bringup, console, stopped, output)
             except RunError as error:
                 log.seek(0)
                 tail = log.read().decode(errors='replace')[-3000:]
@@ -92,15 +97,17 @@ def run(
             if ticks and bag.exists()
             else {}
         )
+        if lost:
+            console.print(f'{lost}; the robot went on')
         if 'ticks' not in figures:  # None, or none that was recorded before it was stopped.
             return {}
-        return {'latency_ms': bringup.arguments.latency_ms, **figures}
+        return {'latency_ms': bringup.arguments.latency_ms, 'lost': lost, **figures}
 
 
 def _watch(
     bringup: Bringup, console: Console, stopped: Callable[[], bool], output: int | None
-) -> int:
-    """Run until it is over; return how many ticks were seen."""
+) -> tuple[int, str]:
+    """Run until it is over; return how many ticks were seen, and which node ended too early."""
     from async_chunking.nodes.watch import Watch
 
     arguments = bringup.arguments
@@ -135,8 +142,9 @@ def _watch(
                     progress.update(task, completed=now - begin, description=text)
                     if _is_over(arguments, sight, now - begin):
                         break
+            nodes.look_after()
             nodes.stop([node.name for node in bringup.nodes if node.name not in _LAST])
-        return watch.sight.ticks
+        return watch.sight.ticks, nodes.lost
     finally:
         watch.close()
 
@@ -156,11 +164,11 @@ def _is_over(arguments: Arguments, sight: Sight, seconds: float) -> bool:
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into a question, `stopped()`, while the context lasts."""
+    """Turns SIGINT, SIGTERM and SIGHUP into a question, `stopped()`, while the context lasts."""
 
     def __enter__(self) -> Callable[[], bool]:
         self._count = 0
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         self._before = {number: signal.signal(number, self._take) for number in numbers}
         return lambda: self._count > 0
 

@@ -3,14 +3,17 @@
 Other ways to send a command every 20 ms, to compare the executor node with.
 
 Each is a process that publishes a command of as many joints at the same rate, and nothing else:
-`python -m tools.stream.contenders KIND SECONDS FILE NAMESPACE` writes the times of its
-publications [ns, CLOCK_MONOTONIC] into FILE. `peer` is no contender: it is the driver and the
-policy that an executor node needs, without any work of its own.
+`python -m tools.stream.contenders KIND SECONDS FILE NAMESPACE NUMBER` writes the times of its
+publications [ns, CLOCK_MONOTONIC] into FILE. Two kinds are no contenders: `peer` is the driver and
+the policy that an executor node needs, without any work of its own, with NUMBER joint states a
+second; `listen` writes when the commands of a contender, or of our node (NUMBER 1), were received.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from array import array
 from pathlib import Path
@@ -29,7 +32,7 @@ from async_chunking.robot.embodiment import load
 
 PERIOD = 0.02
 _PATIENCE = 60.0  # For the executor node to start [s].
-KINDS = ('single_threaded', 'multi_threaded', 'events', 'sleep', 'peer')
+KINDS = ('single_threaded', 'multi_threaded', 'events', 'sleep', 'absolute', 'peer', 'listen')
 
 
 class Sender(Node):
@@ -78,10 +81,40 @@ def sleep(seconds: float) -> list[int]:
     return node.times
 
 
-class Peer(Node):
-    """Joint states at 100 Hz, and a chunk that stays where the robot is for every request."""
+def absolute(seconds: float) -> list[int]:
+    """Sleep until the next deadline of a fixed grid, then send."""
+    node = Sender()
+    start = time.monotonic()
+    for k in range(1, round(seconds / PERIOD)):
+        time.sleep(max(start + k * PERIOD - time.monotonic(), 0.0))
+        node.send()
+    return node.times
 
-    def __init__(self) -> None:
+
+def listen(seconds: float, ours: bool) -> list[int]:
+    """Return when the middleware of a subscriber had the commands."""
+    command = load('viperx', sim=True).commands[0].topic if ours else 'contender'
+    node, times = rclpy.create_node('listener'), []
+    node.create_subscription(
+        Float64MultiArray, command,
+        lambda message, info: times.append(info['received_timestamp']), 100,
+    )  # fmt: skip
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    end = time.monotonic() + seconds + (_PATIENCE if ours else 0.0)
+    last = time.monotonic()
+    while time.monotonic() < end and not (times and time.monotonic() - last > 1.0):
+        count = len(times)
+        executor.spin_once(timeout_sec=0.1)
+        last = time.monotonic() if len(times) > count else last
+    offset = time.time_ns() - time.monotonic_ns()
+    return [stamp - offset for stamp in times]
+
+
+class Peer(Node):
+    """Joint states, and a chunk that stays where the robot is for every request."""
+
+    def __init__(self, joints_hz: float) -> None:
         super().__init__('peer')
         robot = load('viperx', sim=True)
         middle = (robot.limits.lower + robot.limits.upper) / 2.0
@@ -93,7 +126,16 @@ class Peer(Node):
         self._chunks = self.create_publisher(ActionChunk, 'action_chunk', 2)
         self.create_subscription(ChunkRequest, 'chunk_request', self._answer, 2)
         self.create_subscription(ControlStep, 'control_step', self._note, QoSProfile(depth=1000))
-        self.create_timer(0.01, lambda: self._states.publish(self._joints))
+        self._period = 1.0 / joints_hz
+        self.open = True
+        threading.Thread(target=self._move, daemon=True).start()
+
+    def _move(self) -> None:
+        start, count = time.monotonic(), 0
+        while self.open:
+            self._states.publish(self._joints)
+            count += 1
+            time.sleep(max(start + count * self._period - time.monotonic(), 0.0))
 
     def _answer(self, request: ChunkRequest) -> None:
         message = convert.answer_message(request, self._names)
@@ -105,9 +147,9 @@ class Peer(Node):
             self.steps.append(step.emitted_ns)
 
 
-def peer(seconds: float) -> list[int]:
+def peer(seconds: float, joints_hz: float) -> list[int]:
     """Return when the executor node says it sent its commands, from its first one on."""
-    node = Peer()
+    node = Peer(joints_hz)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     patience = time.monotonic() + _PATIENCE
@@ -116,6 +158,7 @@ def peer(seconds: float) -> list[int]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         executor.spin_once(timeout_sec=0.1)
+    node.open = False
     return node.steps
 
 
@@ -123,11 +166,17 @@ def main() -> None:
     """Run one contender."""
     kind, seconds, path = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     rclpy.init(args=['--ros-args', '-r', f'__ns:={sys.argv[4]}'])
+    number = float(sys.argv[5])
     if kind == 'peer':
-        times = peer(seconds)
+        times = peer(seconds, number)
+    elif kind == 'listen':
+        times = listen(seconds, number > 0.0)
+    elif kind in ('sleep', 'absolute'):
+        times = (sleep if kind == 'sleep' else absolute)(seconds)
     else:
-        times = sleep(seconds) if kind == 'sleep' else timer(kind, seconds)
+        times = timer(kind, seconds)
     np.save(path, np.array(times, dtype=np.int64))
+    os._exit(0)  # The file is there; to take ROS apart may take seconds.
 
 
 if __name__ == '__main__':
