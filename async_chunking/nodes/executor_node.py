@@ -26,6 +26,7 @@ from async_chunking.nodes.executor_state import ExecutorState, Situation
 from async_chunking.nodes.intake import MEASURED, Intake
 from async_chunking.nodes.overriding import qos_overrides
 from async_chunking.nodes.process import run
+from async_chunking.nodes.rivals import rivals
 from async_chunking.nodes.sender.handle import SenderHandle
 from async_chunking.nodes.sender.values import Setup
 from async_chunking.nodes.sinks import sink_class
@@ -70,6 +71,11 @@ class ExecutorNode(RobotNode):
         streams = {n: s for n, s in robot.observations.items() if s.is_numeric and reads}
         kinds = [sink_class(command.sink) for command in robot.commands]
         topics = [kind.listens(c) for kind, c in zip(kinds, robot.commands, strict=True)]
+        self._topics = [
+            self.resolve_topic_name(command.topic)
+            for kind, command in zip(kinds, robot.commands, strict=True)
+            if not kind.asks
+        ]
         self._sender.open(self._setup(config, {n: s.size for n, s in streams.items()}))
         self._simulation = ClockListener(self, self._sender.tell_time) if simulated else None
         self._asking = [
@@ -119,7 +125,11 @@ class ExecutorNode(RobotNode):
         return time.monotonic_ns() if self._simulation is None else self._simulation.now_ns
 
     def activate(self) -> None:
-        """Let the sender begin to send when the joints were measured."""
+        """Let the sender begin to send when the joints were measured, if no one else does."""
+        others = rivals(self, self._topics)
+        if others:
+            msg = f'node {self.get_name()}: {others}; end the others first'
+            raise AsyncChunkingError(msg)
         told, how = self._sender.status.command, self.parameters.if_displaced
         most = self.parameters.displaced * span(self._config.limits)
         self._watch.anchor = (told, most) if len(told) and how != 'teleport' else None
@@ -262,8 +272,9 @@ class ExecutorNode(RobotNode):
         trouble = next((sink.trouble for sink in self._asking if sink.trouble), '')
         situation = Situation(self._stopped_at, self._refusal, clock, trouble)
         level, message = self._state.judge(status, self._intake, situation)
-        if self._left:
-            level, message = diagnostics.ERROR, self._left
+        wrong = rivals(self, self._topics) or self._left
+        if wrong:
+            level, message = diagnostics.ERROR, wrong
         self._diagnostics.publish(level, message, self._state.values(status, self._intake))
         if level != diagnostics.OK:
             self.get_logger().warning(message, throttle_duration_sec=5.0)

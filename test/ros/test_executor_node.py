@@ -19,6 +19,7 @@ from rclpy.qos import ReliabilityPolicy  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from async_chunking.bringup.parameters import DelayMonitorParameters  # noqa: E402
+from async_chunking.errors import AsyncChunkingError  # noqa: E402
 from async_chunking.executor import Phase  # noqa: E402
 from async_chunking.msg import ActionChunk, DelayEstimate  # noqa: E402
 from async_chunking.nodes import diagnostics  # noqa: E402
@@ -160,6 +161,28 @@ def test_no_false_pose_moves_a_robot_by_stop_and_reset_or_a_new_activation(node,
     until(lambda: node._sender.status.run_id)
     until(lambda: node._sender.status.tick > 3)
     np.testing.assert_array_equal(node._sender.status.command, HOME)
+
+
+def test_a_second_publisher_of_commands_is_refused_and_later_an_error(node: ExecutorNode) -> None:
+    from std_msgs.msg import Float64MultiArray
+
+    topic = node._topics[0]
+    other = rclpy.create_node('executor', namespace=node.get_namespace())  # A forgotten terminal.
+    rival = other.create_publisher(Float64MultiArray, topic, 1)
+    until(lambda: len(node.get_publishers_info_by_topic(topic)) > 1)
+    with pytest.raises(AsyncChunkingError, match=f'{topic} has 2 publishers instead of 1'):
+        node.activate()
+    other.destroy_publisher(rival)
+    until(lambda: len(node.get_publishers_info_by_topic(topic)) == 1)
+    run(node)
+    other.create_publisher(Float64MultiArray, topic, 1)
+    until(lambda: len(node.get_publishers_info_by_topic(topic)) > 1)
+    told = []
+    node._diagnostics.publish = lambda *words: told.append(words)
+    node._diagnose()
+    other.destroy_node()
+    assert told[-1][0] == diagnostics.ERROR
+    assert f'{topic} has 2 publishers' in told[-1][1]
 
 
 def test_joints_that_leave_where_a_run_began_stop_it(node: ExecutorNode) -> None:

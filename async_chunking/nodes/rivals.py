@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who else publishes what a driver listens to: two streams of commands make a robot jump."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rclpy.node import Node
+
+
+def rivals(node: Node, topics: Iterable[str]) -> str:
+    """Name a topic that others publish on too, and who does; empty if there is none.
+
+    Args:
+        node: Looks at the graph.
+        topics: Full names of command topics, on each of which the node's sender has a publisher.
+    """
+    for topic, own in Counter(topics).items():
+        found = node.get_publishers_info_by_topic(topic, no_mangle=False)
+        if len(found) > own:
+            names = Counter(
+                f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in found
+            )
+            who = ', '.join(f'{name} ({count})' for name, count in sorted(names.items()))
+            return f'{topic} has {len(found)} publishers instead of {own}: {who}'
+    return ''
