@@ -67,7 +67,7 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
             request = executor.poll()
             step = executor.step()
             b = now()
-            gate.follow(step.command, nothing)
+            gate.follow(step.command, step.command - gate.position)  # As plans that pass.
             c = now()
             head.correct(step.command, 3.0, horizon, seen)
             h = now()
