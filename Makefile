@@ -32,7 +32,7 @@ setup-lerobot: setup .venv-lerobot/setup.stamp   ## make .venv-lerobot, a layer 
 	@touch $@
 
 test-lerobot: setup-lerobot   ## tests of policy:=lerobot
-	@.venv-lerobot/bin/python -m pytest test/test_lerobot.py test/test_lerobot_dataset.py
+	@.venv-lerobot/bin/python -m pytest test/test_lerobot*.py
 
 check-gpu:   ## every CUDA path, in a few minutes; PYTHON names one with torch for CUDA
 	@$(PYTHON) -m tools gpu

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -48,18 +49,28 @@ RECIPES: dict[str, Entry] = {
     'act': Entry('act', 'ActRecipe', 'ActConfig'),
     'remac_act': Entry('remac_act', 'RemacActRecipe', 'RemacConfig', base='act'),
 }
+LEROBOT: dict[str, Entry] = {
+    'tt_rtc': Entry('lerobot', 'LeRobotTtRtcRecipe', 'TtRtcAdapterConfig'),
+    'remac': Entry('lerobot', 'LeRobotRemacRecipe', 'RemacAdapterConfig'),
+    'remac_paired': Entry('lerobot', 'LeRobotRemacPairedRecipe', 'RemacPairedAdapterConfig'),
+    'vlash': Entry('lerobot', 'LeRobotVlashRecipe', 'VlashAdapterConfig'),
+}
+"""Recipes on a checkpoint of LeRobot, `--policy lerobot:DIR`."""
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help=f'One of {", ".join(RECIPES)}.')],
-    task: Annotated[str, typer.Option(help='A simulated task, or a name for your own data.')],
     out: Annotated[Path, typer.Option(help='Folder of the checkpoints.')],
+    task: Annotated[str, typer.Option(help='A simulated task, or a name for your own data.')] = '',
     data: Annotated[
         Path | None, typer.Option(help='Demonstrations; of a simulated task they are made.')
     ] = None,
     base: Annotated[
         Path | None, typer.Option(help='Checkpoint to start from.', show_default='OUT/flow')
     ] = None,
+    policy: Annotated[
+        str, typer.Option(help='lerobot:DIR starts from a checkpoint of LeRobot.')
+    ] = '',
     settings: Annotated[
         list[str] | None, typer.Option('--set', help='A value of the recipe, as key=value.')
     ] = None,
@@ -79,13 +90,14 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
-    if recipe not in RECIPES:
-        raise SettingsError(unknown('recipe', recipe, RECIPES))
-    entry = RECIPES[recipe]
-    config = make_config(recipe, settings or [], debug)
+    entries, foreign = _entries(policy)
+    if recipe not in entries:
+        raise SettingsError(unknown('recipe', recipe, entries))
+    entry = entries[recipe]
+    config = make_config(recipe, settings or [], debug, entries)
     demonstrations = read_demonstrations(data or _made(task, out, debug))
     robot, joints = _robot(task, demonstrations)
-    start = (base or out / entry.base) if entry.base else None
+    start = foreign or ((base or out / entry.base) if entry.base else None)
     inputs = TrainingInputs(demonstrations, task, robot, joints, start)
     if device == 'cuda' and 'LOCAL_RANK' in os.environ:  # Of torchrun: a GPU for each process.
         device = f'cuda:{os.environ["LOCAL_RANK"]}'
@@ -93,20 +105,33 @@ def train(
     history = fit(chosen, out, resume=resume)
     if int(os.environ.get('RANK', '0')) == 0:
         last = history[-1]
+        ending = '' if foreign else '.safetensors'
         typer.echo(
-            f'{out / chosen.milestones[config.steps]}.safetensors: loss {last["train"]:.5f}, '
+            f'{out / chosen.milestones[config.steps]}{ending}: loss {last["train"]:.5f}, '
             f'on held-out episodes {last["validation"]:.5f}'
         )
 
 
-def make_config(recipe: str, settings: list[str], debug: bool) -> TrainConfig:
+def _entries(policy: str) -> tuple[dict[str, Entry], Path | None]:
+    """Return the recipes for a policy, and the checkpoint that it names, if any."""
+    kind, _, path = policy.partition(':')
+    if not policy:
+        return RECIPES, None
+    if kind != 'lerobot' or not path:
+        raise SettingsError(f"--policy is '{policy}'; write lerobot:DIR, or leave it out")
+    return LEROBOT, Path(path)
+
+
+def make_config(
+    recipe: str, settings: list[str], debug: bool, entries: Mapping[str, Entry] = RECIPES
+) -> TrainConfig:
     """
     Return a recipe's configuration with some values replaced.
 
     Raises:
         SettingsError: A setting is no key=value, its key unknown, or its value of a wrong kind.
     """
-    config = RECIPES[recipe].load('config')()
+    config = entries[recipe].load('config')()
     config = config.debug() if debug else config
     given = dict(_pair(setting) for setting in settings)
     return validated(type(config), config.model_dump() | given, '--set')

@@ -41,19 +41,48 @@ class FlowRecipe(Recipe):
 
     def draw_flow(self, windows: Windows, count: int, generator: torch.Generator) -> Draws:
         """Draw frames [B], noise [B, H, D] and flow times [B]."""
-        shape = (count, self.policy.horizon, self.policy.action_dim)
+        shape = (count, self.policy.horizon, self.width)
         return {
             'frame': windows.pick(count, generator),
             'noise': torch.randn(shape, generator=generator),
             'flow_time': torch.rand(count, generator=generator),
         }
 
-    def example(self, windows: Windows, frame: Tensor) -> tuple[Tensor, Tensor]:
+    def example(self, windows: Windows, frame: Tensor) -> tuple[Tensor, Encoding]:
         """Return the demonstrated chunk [b, H, D], normalised, and the features of its frame."""
         frame = frame.cpu()
-        observation = {k: v.to(self.device) for k, v in windows.observation(frame).items()}
+        observation = self.moved(windows.observation(frame))
         actions = windows.chunk(frame, self.policy.horizon).to(self.device)
-        return self.policy.normalize(actions, observation), self.policy.features(observation)
+        return self.policy.normalize(actions, observation), self.encoded(observation)
+
+    def moved(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an observation on the recipe's device; words stay where they are."""
+        return {
+            name: values.to(self.device) if isinstance(values, Tensor) else values
+            for name, values in observation.items()
+        }
+
+    def encoded(self, observation: dict[str, Any]) -> Encoding:
+        """Return what the network is given of an observation."""
+        return self.policy.features(observation)
+
+    @property
+    def width(self) -> int:
+        """Columns of the network's actions; some networks have more than the robot."""
+        return self.policy.action_dim
+
+    def columns(self, values: Tensor) -> Tensor:
+        """Return the robot's columns [..., D] of the network's [..., width]; only they count."""
+        return values[..., : self.policy.action_dim]
+
+    def counted(self, windows: Windows, frame: Tensor) -> Tensor:
+        """
+        Return which rows of the chunks from frames [b] on count in the loss [b, H]: all.
+
+        After an episode's end its last action stays, which holds a position-controlled robot.
+        """
+        del windows  # Unused.
+        return torch.ones(len(frame), self.policy.horizon, dtype=torch.bool, device=frame.device)
 
     @property
     def delay_range(self) -> tuple[int, int] | None:

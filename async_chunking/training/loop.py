@@ -112,21 +112,25 @@ def _update(recipe: Recipe, network: nn.Module, state: State, rank: int, world: 
     progress = state.step / config.steps
     draws = recipe.draw(recipe.train, config.batch_size, progress, generator)
     mine = {name: value[rank::world].to(recipe.device) for name, value in draws.items()}
-    loss = recipe.losses(network, recipe.train, mine).mean()
-    if not torch.isfinite(loss):
-        msg = f'the loss is {loss.item()} at update {state.step}: lower learning_rate'
-        raise TrainingError(msg)
     for group in optimizer.param_groups:
         group['lr'] = learning_rate(config, state.step)
     optimizer.zero_grad()
-    loss.backward()
+    total = torch.zeros((), device=recipe.device)
+    for number in range(config.parts):
+        part = {name: value[number :: config.parts] for name, value in mine.items()}
+        loss = recipe.losses(network, recipe.train, part).mean() / config.parts
+        if not torch.isfinite(loss):
+            msg = f'the loss is {loss.item()} at update {state.step}: lower learning_rate'
+            raise TrainingError(msg)
+        loss.backward()
+        total += loss.detach()
     nn.utils.clip_grad_norm_(recipe.network.parameters(), config.clip)
     optimizer.step()
     decay = min(config.ema, (1.0 + state.step) / (10.0 + state.step))
     with torch.no_grad():
         for name, value in recipe.network.state_dict().items():
             state.average[name].lerp_(value, 1.0 - decay)
-    return loss.detach()
+    return total
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -201,8 +205,9 @@ def _join_processes(device: torch.device) -> tuple[int, int]:
 
 
 def _check_shares(config: TrainConfig, world: int) -> None:
-    if config.batch_size % world:
+    if config.batch_size % (world * config.parts):
         msg = f'batch_size {config.batch_size} is not divisible among {world} processes'
+        msg += f' of {config.parts} parts each' * (config.parts > 1)
         raise TrainingError(msg)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ class TrainConfig(Settings):
     Attributes:
         steps: Updates.
         batch_size: Chunks per update, over all processes.
+        parts: In how many parts each batch is computed, one after the other, to save memory.
         learning_rate: Highest; it rises over `warmup_steps` and falls to 0 along a cosine.
         warmup_steps: Updates until then.
         weight_decay: Weight decay of AdamW.
@@ -49,6 +51,7 @@ class TrainConfig(Settings):
 
     steps: int = Field(default=4000, ge=1)
     batch_size: int = Field(default=128, ge=1)
+    parts: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0)
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=1e-2, ge=0.0)
@@ -120,10 +123,16 @@ class Recipe(ABC):
         self.config = config
         self.inputs = inputs
         self.device = torch.device(device)
-        self.train, self.validation = split(inputs.data, config.validation_share, config.seed)
+        self.train, self.validation = split(
+            inputs.data, config.validation_share, config.seed, self.windows
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.prepare()
+
+    def windows(self, data: Demonstrations, episodes: np.ndarray) -> Windows:
+        """Return the frames of some episodes; a policy that sees pictures has others."""
+        return Windows(data, episodes)
 
     @abstractmethod
     def prepare(self) -> None:

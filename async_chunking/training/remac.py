@@ -26,6 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from async_chunking.policies.base import Encoding
 from async_chunking.training.flow_recipe import (
     FlowRecipe,
     check_delay,
@@ -102,11 +103,15 @@ class RemacRecipe(FlowRecipe):
     config: RemacFlowConfig
 
     def prepare(self) -> None:
+        """Load the base, and begin as it."""
+        self.start_beside_base()
+        check_delay('max_delay', self.config.max_delay, self.policy.horizon)
+        check_delay('min_delay', self.config.min_delay, self.config.max_delay + 1)
+
+    def start_beside_base(self) -> None:
         """Load the base twice: one stays as it is, one gets adapters."""
         config = self.config
         self.policy = load_base(self.inputs, self.device)
-        check_delay('max_delay', config.max_delay, self.policy.horizon)
-        check_delay('min_delay', config.min_delay, config.max_delay + 1)
         layers = [
             name
             for name, layer in self.policy.network.named_modules()
@@ -132,20 +137,18 @@ class RemacRecipe(FlowRecipe):
             base = self.policy.velocity(x, draws['flow_time'], encoding)
         target = actions - draws['noise']
         velocity = network(x, draws['flow_time'], encoding)
-        mask = postfix(draws['delay'], actions.shape[1])
+        mask = postfix(draws['delay'], actions.shape[1]) & self.counted(windows, draws['frame'])
+        velocity, target, base = map(self.columns, (velocity, target, base))
         masked = mask_loss(velocity, target, mask)
         residual = residual_loss(velocity, target, base, mask)
         return self.config.mask_weight * masked + self.config.residual_weight * residual
 
-    def _given(self, actions: Tensor, encoding: Tensor, draws: Draws) -> Tensor:
+    def _given(self, actions: Tensor, encoding: Encoding, draws: Draws) -> Tensor:
         """Return the demonstrated chunks, or those that the base draws itself (equation 4)."""
-        own = ~draws['demonstrated']
-        given = actions.clone()
-        if own.any():
-            given[own] = draw_near(
-                self.policy, encoding[own], draws['start'][own], actions[own], self.config.start
-            )
-        return given
+        if draws['demonstrated'].all():
+            return actions
+        own = draw_near(self.policy, encoding, draws['start'], actions, self.config.start)
+        return torch.where(draws['demonstrated'][:, None, None], actions, own)
 
     def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
         """Write the policy with the adapters merged."""

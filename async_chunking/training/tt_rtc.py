@@ -54,7 +54,8 @@ class TtRtcRecipe(FlowRecipe):
         draws = self.draw_flow(windows, count, generator)
         delay = draw_delays(self.config, count, generator)
         # The mean length of the postfix over the whole batch: a process sees only its share of it.
-        rows = (self.policy.horizon - delay).float().mean().expand(count)
+        mask = postfix(delay, self.policy.horizon) & self.counted(windows, draws['frame'])
+        rows = mask.sum(1).float().mean().clamp(min=1.0).expand(count)
         return {**draws, 'delay': delay, 'rows': rows}
 
     def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
@@ -62,8 +63,9 @@ class TtRtcRecipe(FlowRecipe):
         actions, encoding = self.example(windows, draws['frame'])
         mask = postfix(draws['delay'], actions.shape[1])
         flow_time = torch.where(mask, draws['flow_time'][:, None], 1.0)
+        mask = mask & self.counted(windows, draws['frame'])
         x, target = interpolate(draws['noise'], actions, flow_time)
-        error = network(x, flow_time, encoding) - target
+        error = self.columns(network(x, flow_time, encoding) - target)
         return postfix_loss(error, mask, draws['rows'])
 
     @property

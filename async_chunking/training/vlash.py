@@ -11,10 +11,13 @@ With `shared` all offsets of a frame form branches over one observation; see the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from async_chunking.policies.base import Encoding, repeat_each
 from async_chunking.policies.networks.normalizer import STATE
 from async_chunking.policies.networks.transformer import TransformerArchitecture
 from async_chunking.training.flow_recipe import FlowRecipe, check_delay, interpolate
@@ -48,7 +51,7 @@ class VlashRecipe(FlowRecipe):
         """Load the base."""
         self.start_from_base()
         check_delay('max_delay', self.config.max_delay, self.policy.horizon)
-        architecture = self.policy.architecture
+        architecture = getattr(self.policy, 'architecture', self.policy)
         if self.config.shared and not isinstance(architecture, TransformerArchitecture):
             kind = type(architecture).__name__
             msg = f'shared needs a transformer; {self.inputs.base} is a {kind}'
@@ -61,7 +64,7 @@ class VlashRecipe(FlowRecipe):
         del progress  # Unused.
         offsets = self.config.max_delay + 1
         branches = offsets if self.config.shared else 1
-        shape = (count, branches, self.policy.horizon, self.policy.action_dim)
+        shape = (count, branches, self.policy.horizon, self.width)
         every = torch.arange(offsets).expand(count, -1)
         some = torch.randint(offsets, (count, 1), generator=generator)
         return {
@@ -81,14 +84,22 @@ class VlashRecipe(FlowRecipe):
         if self.config.shared:
             velocity = network(x.unflatten(0, branches), draws['flow_time'], encoding)
         else:
-            velocity = network(x, draws['flow_time'].flatten(), encoding.flatten(0, 1))
-        error = velocity.reshape(actions.shape) - target.reshape(actions.shape)
-        return error.square().mean(dim=(1, 2, 3))
+            flat = encoding.flatten(0, 1) if isinstance(encoding, Tensor) else encoding
+            velocity = network(x, draws['flow_time'].flatten(), flat)
+        error = self.columns(velocity.reshape(target.shape) - target)
+        start = windows.later(draws['frame'].cpu()[:, None], draws['offset'].cpu()).flatten()
+        mask = self.counted(windows, start.to(error.device))
+        rows = error.square().mean(-1) * mask
+        return (rows.sum(1) / mask.sum(1).clamp(min=1)).unflatten(0, branches).mean(1)
 
     def later_example(
         self, windows: Windows, frame: Tensor, offset: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return chunks [b, K, H, D], normalised, and encodings [b, K, O], for offsets [b, K]."""
+    ) -> tuple[Tensor, Encoding]:
+        """
+        Return chunks [b, K, H, D], normalised, and their encodings, for offsets [b, K].
+
+        Encodings are [b, K, O]; those that are no tensor have a batch of b K.
+        """
         frame, offset = frame.cpu(), offset.cpu()
         frames = frame[:, None].expand_as(offset)
         start = windows.later(frames, offset)
@@ -96,17 +107,22 @@ class VlashRecipe(FlowRecipe):
         before = windows.later(frames, (offset - 1).clamp(min=0))
         known = windows.chunk(before.flatten(), 1).reshape(*offset.shape, -1)
         state = torch.where(offset[..., None] > 0, known, seen[STATE][:, None])
-        flat = {
-            name: values[:, None].expand(-1, offset.shape[1], -1).flatten(0, 1).to(self.device)
-            for name, values in seen.items()
-        }
+        flat = self.moved({n: _each(v, offset.shape[1]) for n, v in seen.items()})
         flat[STATE] = state.flatten(0, 1).to(self.device)
         actions = windows.chunk(start.flatten(), self.policy.horizon).to(self.device)
-        normalized = self.policy.normalize(actions, flat)
-        encoding = self.policy.encode(flat)
-        return normalized.unflatten(0, offset.shape), encoding.unflatten(0, offset.shape)
+        normalized, encoding = self.policy.normalize(actions, flat), self.encoded(flat)
+        if isinstance(encoding, Tensor):
+            encoding = encoding.unflatten(0, offset.shape)
+        return normalized.unflatten(0, offset.shape), encoding
 
     @property
     def delay_range(self) -> tuple[int, int]:
         """Delays that the policy is trained for [steps]."""
         return (0, self.config.max_delay)
+
+
+def _each(values: Any, times: int) -> Any:
+    """Return each element of a batch several times, adjacent to each other; words too."""
+    if isinstance(values, Tensor):
+        return repeat_each(values, times)
+    return [value for value in values for _ in range(times)]

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,7 +42,7 @@ class Windows:
         """Draw `count` frames, with replacement."""
         return self.frames[torch.randint(len(self.frames), (count,), generator=generator)]
 
-    def observation(self, frame: Tensor) -> dict[str, Tensor]:
+    def observation(self, frame: Tensor) -> dict[str, Any]:
         """Return what was seen at frames [B], name -> [B, dim]."""
         return {name: values[frame] for name, values in self._observations.items()}
 
@@ -47,13 +50,22 @@ class Windows:
         """Return the frames `steps` after `frame`, at most the last of their episodes."""
         return torch.minimum(frame + steps, self._last[frame])
 
+    def before_end(self, frame: Tensor, horizon: int) -> Tensor:
+        """Return which rows of the chunks from frames [B] on are of their episodes [B, H]."""
+        return frame[:, None] + torch.arange(horizon) <= self._last[frame][:, None]
+
     def chunk(self, frame: Tensor, horizon: int) -> Tensor:
         """Return the actions [B, H, D] from frames [B] on."""
         return self._actions[self.later(frame[:, None], torch.arange(horizon))]
 
 
-def split(data: Demonstrations, share: float, seed: int) -> tuple[Windows, Windows]:
+def split(
+    data: Demonstrations,
+    share: float,
+    seed: int,
+    make: Callable[[Demonstrations, np.ndarray], Windows] = Windows,
+) -> tuple[Windows, Windows]:
     """Divide episodes at random into those to learn from and those to check by."""
     order = np.random.default_rng(seed).permutation(len(data.ends))
     held_out = min(max(round(share * len(order)), 1), len(order) - 1) if share > 0.0 else 0
-    return Windows(data, order[held_out:]), Windows(data, order[:held_out])
+    return make(data, order[held_out:]), make(data, order[:held_out])

@@ -41,11 +41,16 @@ class LeRobotSource(LeRobotCheckpoint, PolicySource):
         return self.weights_digest
 
 
-def open_policy(spec: PolicySpec) -> LeRobotSource:
-    """Return the checkpoint at a path."""
+def open_policy(spec: PolicySpec) -> PolicySource:
+    """Return the checkpoint at a path, or the recipes that were trained on one."""
     if not spec.options.policy_path:
         msg = 'policy:=lerobot needs policy_path:=FOLDER, a checkpoint saved by LeRobot'
         raise CheckpointError(msg)
-    source = LeRobotSource(spec.options.policy_path)
+    path = Path(spec.options.policy_path)
+    if (path / 'lerobot.json').is_file():
+        from async_chunking.policies.lerobot.trained import TrainedSource
+
+        return TrainedSource(path)
+    source = LeRobotSource(path)
     source.check()
     return source
