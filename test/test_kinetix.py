@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from async_chunking.bench.rows import SCHEMA
 from tools.kinetix import results
-from tools.kinetix.data import chunks, policy_path
+from tools.kinetix.data import SHIPPED, chunks, policy_path
 from tools.kinetix.levels import (
     ENVIRONMENT_VARIABLE,
     LEVELS,
@@ -129,19 +130,28 @@ def test_shipped_policies_are_small_and_load():
     pytest.importorskip('torch')
     from async_chunking.policies.checkpoint.sidecar import read_sidecar
     from async_chunking.policies.checkpoint.weights import load_policy
-    from tools.kinetix.cli import SHIPPED
 
     found = sorted(SHIPPED.iterdir())
     assert found
     for folder in found:
         assert folder.name in LEVELS
-        for weights in folder.glob('*.safetensors'):
+        for weights in folder.glob('flow*.safetensors'):
             path = weights.with_suffix('')
             assert read_sidecar(path).task == f'kinetix/{folder.name}'
             assert weights.stat().st_size <= 2_000_000
             policy = load_policy(path)
             assert policy_path(SHIPPED, folder.name, policy.horizon) == path
             assert (policy.action_dim, policy.num_steps) == (6, 5)
+
+
+def test_shipped_experts_are_small_and_solve_their_level():
+    found = sorted(SHIPPED.glob('*/expert.safetensors'))
+    assert found
+    for weights in found:
+        about = json.loads(weights.with_suffix('.json').read_text())
+        assert about['level'] == weights.parent.name
+        assert about['solve_rate'] >= 0.7
+        assert weights.stat().st_size < 1_000_000
 
 
 def test_the_command_line_reaches_it_in_either_environment():
@@ -240,6 +250,95 @@ def test_page_without_marks_is_refused(tmp_path):
         results.put_into_page(page, [])
 
 
+def test_moments_are_those_of_all_that_was_seen():
+    pytest.importorskip('jax')
+    from tools.kinetix.moments import learned, scaled, unknown
+
+    values = np.random.default_rng(0).normal([3.0, -1.0, 5.0], [2.0, 0.5, 0.0], (300, 3))
+    moments = unknown(3)
+    for piece in np.split(values, [50, 120]):
+        moments = learned(moments, piece.astype(np.float32))
+    np.testing.assert_allclose(moments.mean, values.mean(0), atol=1e-4)
+    np.testing.assert_allclose(moments.variance, values.var(0), atol=1e-3)
+    seen = np.asarray(scaled(moments, values.astype(np.float32)))
+    np.testing.assert_allclose(seen[:, :2].std(0), 1.0, atol=1e-3)
+    assert abs(seen[:, 2]).max() < 0.1  # What does not vary is not blown up.
+
+
+def test_a_shipped_expert_is_half_as_precise_and_cannot_go_on_learning(tmp_path):
+    pytest.importorskip('jax')
+    from safetensors.numpy import load_file, save_file
+
+    from tools.kinetix.store import ship
+
+    arrays = {
+        'params/actor/0/w': np.full((2, 3), 1 / 3, np.float32),
+        'seen/count': np.array(1e9, np.float32),
+        'optimizer/mu': np.ones(4, np.float32),
+    }
+    save_file(arrays, path := tmp_path / 'catapult.expert.safetensors')
+    about = {'level': 'catapult', 'solve_rate': 0.8, 'curve': [[1, 2, 0.8]], 'recent': [True]}
+    path.with_suffix('.json').write_text(json.dumps(about))
+    ship(path, target := tmp_path / 'shipped' / 'expert.safetensors')
+    found = load_file(target)
+    assert set(found) == {'params/actor/0/w', 'seen/count'}
+    np.testing.assert_allclose(found['params/actor/0/w'], 1 / 3, rtol=1e-3)
+    assert found['params/actor/0/w'].itemsize == 2
+    assert found['seen/count'] == np.float32(1e9)  # More than half precision can hold.
+    kept = json.loads(target.with_suffix('.json').read_text())
+    assert kept == {'level': 'catapult', 'solve_rate': 0.8}
+
+
+def test_a_curve_keeps_its_end(tmp_path):
+    from tools.kinetix.curves import POINTS, draw_curves, read_curves, write_curves
+    from tools.kinetix.data import MissingStageError
+
+    with pytest.raises(MissingStageError, match="run the stage 'expert'"):
+        read_curves(tmp_path)
+    curve = [[step, step / 10.0, step / 500.0] for step in range(1, 400)]
+    (tmp_path / 'trampoline.expert.json').write_text(json.dumps({'curve': curve}))
+    found = read_curves(tmp_path)
+    assert found['trampoline'][-1] == curve[-1]
+    assert len(found['trampoline']) <= POINTS
+    write_curves(found, tmp_path / 'kept' / 'curves.json')
+    assert read_curves(tmp_path / 'kept') == found
+    draw_curves(found, tmp_path / 'curves.png')
+    assert (tmp_path / 'curves.png').stat().st_size > 5000
+
+
+def test_potentials_grow_with_progress():
+    pytest.importorskip('jax')
+    from types import SimpleNamespace
+
+    from tools.kinetix.shaping import POLE, over_the_wall, shaping_of, upright
+
+    def cart(tilt: float) -> SimpleNamespace:
+        rotation = np.zeros(9)
+        rotation[POLE] = tilt
+        return SimpleNamespace(timestep=0, polygon=SimpleNamespace(rotation=rotation))
+
+    assert upright(cart(0.0)) > upright(cart(0.2)) > upright(cart(-0.4))
+
+    def ball(x: float, y: float) -> SimpleNamespace:
+        return SimpleNamespace(circle=SimpleNamespace(position=np.array([[x, y]])))
+
+    assert over_the_wall(ball(0.8, 1.0)) < over_the_wall(ball(0.8, 1.5))
+    assert over_the_wall(ball(0.8, 1.8)) == over_the_wall(ball(4.0, 0.5)) == 0.0
+    assert shaping_of('mjc_walker')(ball(0.8, 1.0)) == 0.0
+
+
+def test_a_plan_is_followed_back_through_the_rounds():
+    pytest.importorskip('kinetix')
+    from tools.kinetix.plan import Round, trace
+
+    rounds = [
+        Round(np.array([0, 1]), np.array([[1.0], [2.0]])),
+        Round(np.array([1, 1]), np.array([[3.0], [4.0]])),
+        Round(np.array([1, 0]), np.array([[5.0], [6.0]])),
+    ]
+    assert trace(rounds, 1, 2)[:, 0].tolist() == [2.0, 2.0, 3.0, 3.0, 6.0, 6.0]
+
+
 @needs_levels
 @pytest.mark.parametrize('name', LEVELS)
 def test_levels_fit_their_own_sizes(name):
@@ -273,17 +372,55 @@ class TestStages:
 
         return run
 
-    def test_collect_asks_for_an_expert(self, call):
+    def test_collect_asks_for_an_expert(self, call, monkeypatch, tmp_path):
         from tools.kinetix.data import MissingStageError
 
         with pytest.raises(MissingStageError, match="run the stage 'expert'"):
             call('collect', '--level', LEVEL)
+
+    def test_plan(self, call, folder):
+        from tools.kinetix.plan import plan_path
+
+        assert f'{LEVEL}: nothing found' in call('plan', '--level', LEVEL)
+        assert not plan_path(folder / 'debug', LEVEL).exists()
 
     def test_expert_stops_and_goes_on(self, call):
         output = call('expert', '--level', LEVEL, '--max-seconds', '0')
         assert f'{LEVEL}: to be continued, 0 steps' in output
         assert f'{LEVEL}: finished, 256 steps' in call('expert', '--level', LEVEL)
         assert f'{LEVEL}: finished, 256 steps' in call('expert', '--level', LEVEL)
+
+    def test_training_begins_along_a_plan(self, tmp_path):
+        import jax
+        from safetensors.numpy import save_file
+
+        from tools.kinetix import ppo
+        from tools.kinetix.env import Level
+        from tools.kinetix.plan import plan_path, plan_states
+
+        level = Level(level_path(LEVEL))
+        assert plan_states(level, tmp_path) is None
+        save_file({'action': np.zeros((3, 6), np.float32)}, plan_path(tmp_path, LEVEL))
+        planned = plan_states(level, tmp_path)
+        times = np.asarray(planned.timestep)
+        assert np.bincount(times).tolist() == [86, 85, 85]
+        recipe = ppo.Recipe(environments=400, planned=0.5)
+        starts = ppo.starting_states(level, planned, jax.random.key(0), recipe)
+        assert len(starts.timestep) == 400
+        assert not starts.timestep[200:].any()
+
+    def test_expert_is_kept_without_the_episodes_under_way(self, folder):
+        from safetensors.numpy import load_file
+
+        kept = load_file(folder / 'debug' / f'{LEVEL}.expert.safetensors')
+        assert {name.split('/')[0] for name in kept} == {
+            'params', 'optimizer', 'key', 'seen', 'earned'
+        }  # fmt: skip
+
+    def test_curves(self, call, folder):
+        image = folder / 'curves.png'
+        assert f'{LEVEL}: 256 steps' in call('curves', '--image', str(image))
+        assert image.exists()
 
     def test_collect(self, call):
         assert f'{LEVEL}: 512 transitions' in call('collect', '--level', LEVEL)

@@ -21,15 +21,14 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.checkpoint.sidecar import read_sidecar
 from async_chunking.storage import write_files
 from tools.kinetix import results
-from tools.kinetix.data import HORIZON, policy_path
+from tools.kinetix.data import HORIZON, SHIPPED, policy_path
 from tools.kinetix.levels import LEVELS, level_path
 
 if TYPE_CHECKING:
     from tools.kinetix.env import Level
 
-SHIPPED = Path(__file__).parent / 'checkpoints'
 ALL, STRATEGIES = list(LEVELS), ['naive', 'bid', 'rtc', 'paint']
-DEBUG_STEPS, DEBUG_TRANSITIONS, DEBUG_ROLLOUTS = 256, 400, 4
+DEBUG_STEPS, DEBUG_TRANSITIONS, DEBUG_ROLLOUTS, DEBUG_POPULATION = 256, 400, 4, 4
 DELAYS, USUAL = [0, 1, 2, 3, 4], [0]
 
 app = typer.Typer(
@@ -43,11 +42,33 @@ Folder = Annotated[Path, typer.Option(help='Where the stages keep their files.')
 Horizon = Annotated[int, typer.Option(help='Rows of a chunk; 8 in the benchmark.')]
 Debug = Annotated[bool, typer.Option('--debug', help='Tiny sizes, for a test of the machinery.')]
 Seconds = Annotated[float, typer.Option(help='Stop after so long, to go on with the next call.')]
+Seed = Annotated[int, typer.Option(help='Of weights, actions and noise.')]
 RUNS = Path('runs') / 'kinetix'
 
 
 class SetupError(AsyncChunkingError):
     """The simulator is not installed here."""
+
+
+@app.command()
+def plan(
+    level: Names = ALL,
+    levels: Levels = None,
+    folder: Folder = RUNS,
+    population: Annotated[int, typer.Option(min=2, help='States that are kept at a time.')] = 512,
+    max_seconds: Annotated[float, typer.Option(help='Begin no search later than this.')] = 540.0,
+    seed: Seed = 0,
+    debug: Debug = False,
+) -> None:
+    """Search for an episode that reaches the goal, where training an expert may begin."""
+    for simulated in _simulated(level, levels, folder):
+        from tools.kinetix.plan import plan_level
+
+        states, seconds = (DEBUG_POPULATION, 0.0) if debug else (population, max_seconds)
+        found = plan_level(
+            simulated, _folder(folder, debug), seed=seed, population=states, max_seconds=seconds
+        )
+        typer.echo(f'{simulated.name}: ' + (f'{found} steps' if found else 'nothing found'))
 
 
 @app.command()
@@ -57,21 +78,58 @@ def expert(
     folder: Folder = RUNS,
     max_steps: Annotated[int, typer.Option(help='Of the environments, per level.')] = 2_000_000,
     max_s: Seconds = 540.0,
+    solve_rate: Annotated[float, typer.Option(help='Enough, over the last 512 episodes.')] = 0.9,
+    seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
-    """Train an expert for each level with PPO, until it solves 90 % or the budget is spent."""
+    """
+    Train an expert for each level with PPO, until it solves enough or the budget is spent.
+
+    Half of the environments begin along the level's planned episode, where there is one. On a
+    GPU more environments run side by side.
+    """
     for simulated in _simulated(level, levels, folder):
         from tools.kinetix.expert import train_expert
-        from tools.kinetix.ppo import DEBUG_RECIPE, RECIPE
+        from tools.kinetix.ppo import DEBUG_RECIPE, usual_recipe
 
-        recipe, steps = (DEBUG_RECIPE, DEBUG_STEPS) if debug else (RECIPE, max_steps)
+        recipe, steps = (DEBUG_RECIPE, DEBUG_STEPS) if debug else (usual_recipe(), max_steps)
         about = train_expert(
-            simulated, _folder(folder, debug), recipe, max_steps=steps, max_s=max_s
+            simulated, _folder(folder, debug), recipe, seed, solve_rate, steps, max_s
         )
         state = 'finished' if about['finished'] else 'to be continued'
         typer.echo(
             f'{simulated.name}: {state}, {about["steps"]} steps, solves {about["solve_rate"]:.3f}'
         )
+
+
+@app.command()
+def curves(
+    folder: Folder = RUNS,
+    out: Annotated[Path | None, typer.Option(help='Keep the curves in this file.')] = None,
+    image: Annotated[Path | None, typer.Option(help='Draw them into this file.')] = None,
+    debug: Debug = False,
+) -> None:
+    """Print how far each expert came; keep and draw the learning curves."""
+    from tools.kinetix.curves import draw_curves, read_curves, write_curves
+
+    found = read_curves(_folder(folder, debug))
+    if out:
+        write_curves(found, out)
+    if image:
+        draw_curves(found, image)
+    for name, curve in found.items():
+        typer.echo(f'{name}: {curve[-1][0]} steps, solves {curve[-1][2]:.3f}')
+
+
+@app.command()
+def ship(level: Names, folder: Folder = RUNS, to: Folder = SHIPPED) -> None:
+    """Write experts in half precision, to act and not to go on learning, beside the policies."""
+    from tools.kinetix.store import ship as ship_expert
+
+    for name in level:
+        target = to / name / 'expert.safetensors'
+        ship_expert(folder / f'{name}.expert.safetensors', target)
+        typer.echo(f'{name}: {target.stat().st_size / 1e6:.2f} MB')
 
 
 @app.command()

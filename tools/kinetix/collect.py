@@ -12,9 +12,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from tools.kinetix import ppo
-from tools.kinetix.data import MissingStageError, data_path
+from tools.kinetix.data import SHIPPED, MissingStageError, data_path
 from tools.kinetix.env import Level
-from tools.kinetix.store import load_tree
 
 
 def collect_data(
@@ -26,7 +25,7 @@ def collect_data(
     spread: float = 1.0,
 ) -> dict:
     """
-    Write `LEVEL.data.safetensors` from `LEVEL.expert.safetensors`.
+    Write `LEVEL.data.safetensors` from `LEVEL.expert.safetensors`, or from a shipped expert.
 
     The file holds, over time T and environments E: observation [T, E, O], action [T, E, 6] before
     noise, done [T, E], solved [T, E].
@@ -45,16 +44,14 @@ def collect_data(
     Raises:
         MissingStageError: There is no expert of this level.
     """
-    expert = folder / f'{level.name}.expert.safetensors'
+    own = folder / f'{level.name}.expert.safetensors'
+    expert = own if own.exists() else SHIPPED / level.name / 'expert.safetensors'
     if not expert.exists():
-        msg = f"no expert {expert}: run the stage 'expert' for '{level.name}' first"
+        msg = f"no expert {own}: run the stage 'expert' for '{level.name}' first"
         raise MissingStageError(msg)
-    training, _ = load_tree(expert, ppo.begin(level, recipe, 0))
-    states, observations = level.start(recipe.environments)
+    training, _ = ppo.stored(expert, level, recipe, acting=True)
     params = training.params | {'log_std': training.params['log_std'] + math.log(spread)}
-    training = training._replace(
-        params=params, states=states, observations=observations, key=jax.random.key(seed)
-    )
+    training = training._replace(params=params, key=jax.random.key(seed))
     run = jax.jit(partial(ppo.collect, level=level, recipe=recipe))
     pieces: list[dict[str, np.ndarray]] = []
     while sum(piece['done'].size for piece in pieces) < transitions:

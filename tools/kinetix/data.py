@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from async_chunking.errors import AsyncChunkingError
 
+SHIPPED = Path(__file__).parent / 'checkpoints'
 HORIZON = 8  # Rows of a chunk in the benchmark.
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tools.kinetix import ppo
 from tools.kinetix.env import Level
-from tools.kinetix.store import load_tree, save_tree
+from tools.kinetix.plan import plan_states
 
 log = logging.getLogger(__name__)
 RECENT = 512
@@ -50,11 +50,17 @@ def train_expert(
              'episodes': 0, 'finished': False, 'curve': [], 'recent': [],
              'recipe': asdict(recipe)}  # fmt: skip
     if path.exists():
-        training, about = load_tree(path, training)
+        training, about = ppo.stored(path, level, recipe)
+    planned = plan_states(level, folder)
+    ordinary = slice(0, None)
+    if planned is not None:
+        training = training._replace(episodes=training.episodes._replace(planned=planned))
+        # What begins along the plan says nothing of a whole episode.
+        ordinary = slice(int(recipe.planned * recipe.environments), None)
     spent, began, saved = about['seconds'], clock(), clock()
     while not about['finished'] and clock() - began < max_s:
         training, batch = ppo.update(training, level, recipe)
-        ended = np.asarray(batch.solved)[np.asarray(batch.done)].tolist()
+        ended = np.asarray(batch.solved)[:, ordinary][np.asarray(batch.done)[:, ordinary]].tolist()
         about['recent'] = (about['recent'] + ended)[-RECENT:]
         about['episodes'] += len(ended)
         about['steps'] += recipe.environments * recipe.steps
@@ -67,7 +73,7 @@ def train_expert(
         report = '%s: %d steps, %.0f s, solved %.3f'
         log.info(report, level.name, about['steps'], about['seconds'], about['solve_rate'])
         if clock() - saved > 60.0:
-            save_tree(path, training, about)
+            ppo.store(path, training, about)
             saved = clock()
-    save_tree(path, training, about)
+    ppo.store(path, training, about)
     return about

@@ -6,8 +6,10 @@ An update is one compiled function of `Training`, so that training can stop and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +17,10 @@ import jax.numpy as jnp
 import optax
 
 from tools.kinetix.env import Level, noisy
-from tools.kinetix.levels import ACTION_DIM, MOTORS
+from tools.kinetix.levels import ACTION_DIM, MAX_STEPS, MOTORS
+from tools.kinetix.moments import Moments, learned, scaled, unknown
+from tools.kinetix.network import apply, network
+from tools.kinetix.store import load_tree, save_tree
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Recipe:
         width: Of the two hidden layers.
         learning_rate: Of Adam.
         entropy: Weight of the entropy bonus.
+        planned: Share of the environments that begin along the planned episode, if there is one.
     """
 
     environments: int = 256
@@ -48,30 +54,58 @@ class Recipe:
     width: int = 256
     learning_rate: float = 3e-4
     entropy: float = 0.0
+    planned: float = 0.5
 
 
 RECIPE = Recipe()
+GPU_RECIPE = Recipe(environments=4096, steps=32, minibatches=32)
 DEBUG_RECIPE = Recipe(environments=8, steps=16, minibatches=2, epochs=1, width=16)
 
 
+def usual_recipe() -> Recipe:
+    """Return the recipe for the processor that JAX has."""
+    return RECIPE if jax.default_backend() == 'cpu' else GPU_RECIPE
+
+
+class Episodes(NamedTuple):
+    """
+    The episodes under way.
+
+    Attributes:
+        states: [environments, ...].
+        observations: [environments, O].
+        returns: [environments], discounted.
+        planned: [MAX_STEPS, ...], the states along a planned episode, in which the first
+            environments begin; without a plan the initial one.
+    """
+
+    states: Any
+    observations: jax.Array
+    returns: jax.Array
+    planned: Any
+
+
 class Training(NamedTuple):
-    """Everything that the training carries from update to update."""
+    """Everything that the training carries from update to update; stored without `episodes`."""
 
     params: Any
     optimizer: Any
-    states: Any
-    observations: jax.Array
     key: jax.Array
+    seen: Moments
+    earned: Moments
+    episodes: Episodes | None
 
 
 class Batch(NamedTuple):
-    """What was seen: leaves [steps, environments, ...]."""
+    """What was seen: leaves [steps, environments, ...]; `scaled` is the policy's input."""
 
     observation: jax.Array
+    scaled: jax.Array
     drawn: jax.Array
     log_probability: jax.Array
     value: jax.Array
     reward: jax.Array
+    returns: jax.Array
     done: jax.Array
     solved: jax.Array
 
@@ -82,26 +116,6 @@ def squash(drawn: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.tanh(motors), jax.nn.sigmoid(thrusters)], axis=-1)
 
 
-def network(key: jax.Array, inputs: int, width: int, outputs: int, gain: float) -> list:
-    """Return the parameters of a network with two hidden layers."""
-    sizes, gains = (inputs, width, width, outputs), (2.0**0.5, 2.0**0.5, gain)
-    keys = jax.random.split(key, 3)
-    return [
-        {
-            'w': jax.nn.initializers.orthogonal(scale)(k, (fan_in, fan_out)),
-            'b': jnp.zeros(fan_out),
-        }
-        for k, fan_in, fan_out, scale in zip(keys, sizes[:-1], sizes[1:], gains, strict=True)
-    ]
-
-
-def apply(layers: list, x: jax.Array) -> jax.Array:
-    """Return the network's output for inputs [..., I]."""
-    for layer in layers[:-1]:
-        x = jnp.tanh(x @ layer['w'] + layer['b'])
-    return x @ layers[-1]['w'] + layers[-1]['b']
-
-
 def expert_params(key: jax.Array, observation_dim: int, width: int) -> dict:
     """Return the parameters of a new expert: mean, spread and value."""
     actor, critic = jax.random.split(key)
@@ -110,12 +124,6 @@ def expert_params(key: jax.Array, observation_dim: int, width: int) -> dict:
         'log_std': jnp.zeros(ACTION_DIM),
         'critic': network(critic, observation_dim, width, 1, 1.0),
     }
-
-
-def draw(params: dict, observation: jax.Array, key: jax.Array) -> jax.Array:
-    """Return a draw [..., 6] of the expert before `squash`."""
-    mean = apply(params['actor'], observation)
-    return mean + jnp.exp(params['log_std']) * jax.random.normal(key, mean.shape)
 
 
 def log_probability(params: dict, mean: jax.Array, drawn: jax.Array) -> jax.Array:
@@ -133,16 +141,47 @@ def begin(level: Level, recipe: Recipe, seed: int) -> Training:
     """Return the training before its first update."""
     key, init = jax.random.split(jax.random.key(seed))
     params = expert_params(init, level.observation_dim, recipe.width)
-    states, observations = level.start(recipe.environments)
-    return Training(params, optimizer(recipe).init(params), states, observations, key)
+    memory = optimizer(recipe).init(params)
+    seen = unknown(level.observation_dim)
+    return Training(params, memory, key, seen, unknown(), begun(level, recipe))
+
+
+def begun(level: Level, recipe: Recipe) -> Episodes:
+    """Return new episodes."""
+    returns = jnp.zeros(recipe.environments)
+    return Episodes(*level.start(recipe.environments), returns, level.initially(MAX_STEPS))
+
+
+def stored(
+    path: Path, level: Level, recipe: Recipe, acting: bool = False
+) -> tuple[Training, dict]:
+    """
+    Return the training that `path` holds, with new episodes, and its description.
+
+    The network is as wide as the file's; what else `recipe` says is followed. What is only to be
+    `acting` comes without its optimizer, as shipped experts are.
+    """
+    about = json.loads(path.with_suffix('.json').read_text())
+    like = begin(level, replace(recipe, width=about['recipe']['width']), 0)
+    wanted = like._replace(episodes=None, optimizer=None if acting else like.optimizer)
+    training, about = load_tree(path, wanted)
+    return training._replace(episodes=like.episodes), about
+
+
+def store(path: Path, training: Training, about: dict) -> None:
+    """Write a training without the episodes under way."""
+    save_tree(path, training._replace(episodes=None), about)
 
 
 @partial(jax.jit, static_argnames=('level', 'recipe'))
 def update(training: Training, level: Level, recipe: Recipe) -> tuple[Training, Batch]:
     """Collect a batch with the present expert and improve the expert on it."""
     training, batch = collect(training, level, recipe)
-    last = apply(training.params['critic'], training.observations)[..., 0]
-    advantage = advantages(batch, last, recipe)
+    inputs = scaled(training.seen, training.episodes.observations)
+    last = apply(training.params['critic'], inputs)[..., 0]
+    earned = learned(training.earned, batch.returns.reshape(-1))
+    reward = batch.reward / jnp.sqrt(earned.variance + 1e-8)
+    advantage = advantages(batch._replace(reward=reward), last, recipe)
     samples = (batch, advantage, advantage + batch.value)
     samples = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), samples)
     learner = optimizer(recipe)
@@ -164,32 +203,50 @@ def update(training: Training, level: Level, recipe: Recipe) -> tuple[Training, 
 
     carry = (training.params, training.optimizer, training.key)
     (params, memory, key), _ = jax.lax.scan(epoch, carry, None, recipe.epochs)
+    flat = batch.observation.reshape(-1, level.observation_dim)
+    seen = learned(training.seen, flat)
+    training = training._replace(seen=seen, earned=earned)
     return training._replace(params=params, optimizer=memory, key=key), batch
 
 
 def collect(training: Training, level: Level, recipe: Recipe) -> tuple[Training, Batch]:
     """Run the expert for `recipe.steps` steps."""
-    params = training.params
+    params, seen = training.params, training.seen
 
     def step(carry: tuple, _: None) -> tuple:
-        states, observations, key = carry
-        key, drawing, noise = jax.random.split(key, 3)
-        drawn = draw(params, observations, drawing)
-        after = jax.vmap(level.restarting_step)(states, noisy(squash(drawn), noise))
+        states, observations, returns, key = carry
+        key, drawing, noise, starting = jax.random.split(key, 4)
+        inputs = scaled(seen, observations)
+        mean = apply(params['actor'], inputs)
+        drawn = mean + jnp.exp(params['log_std']) * jax.random.normal(drawing, mean.shape)
+        starts = starting_states(level, planned, starting, recipe)
+        after = jax.vmap(level.restarting_step)(states, noisy(squash(drawn), noise), starts)
+        returns = after.reward + recipe.discount * returns
         batch = Batch(
             observation=observations,
+            scaled=inputs,
             drawn=drawn,
-            log_probability=log_probability(params, apply(params['actor'], observations), drawn),
-            value=apply(params['critic'], observations)[..., 0],
+            log_probability=log_probability(params, mean, drawn),
+            value=apply(params['critic'], inputs)[..., 0],
             reward=after.reward,
+            returns=returns,
             done=after.done,
             solved=after.solved,
         )
-        return (after.state, after.observation, key), batch
+        return (after.state, after.observation, returns * (1.0 - after.done), key), batch
 
-    carry = (training.states, training.observations, training.key)
-    (states, observations, key), batch = jax.lax.scan(step, carry, None, recipe.steps)
-    return training._replace(states=states, observations=observations, key=key), batch
+    *under_way, planned = training.episodes
+    carry = (*under_way, training.key)
+    (*under_way, key), batch = jax.lax.scan(step, carry, None, recipe.steps)
+    return training._replace(episodes=Episodes(*under_way, planned), key=key), batch
+
+
+def starting_states(level: Level, planned: Any, key: jax.Array, recipe: Recipe) -> Any:
+    """Return where each environment's next episode begins: the first ones' along the plan."""
+    along = int(recipe.planned * recipe.environments)
+    index = jax.random.randint(key, (along,), 0, MAX_STEPS)
+    ordinary = level.initially(recipe.environments - along)
+    return jax.tree.map(lambda p, o: jnp.concatenate([p[index], o]), planned, ordinary)
 
 
 def advantages(batch: Batch, last: jax.Array, recipe: Recipe) -> jax.Array:
@@ -216,14 +273,14 @@ def loss(
     recipe: Recipe,
 ) -> jax.Array:
     """Return PPO's loss; RPO: the mean is shifted by a uniform amount."""
-    mean = apply(params['actor'], batch.observation)
+    mean = apply(params['actor'], batch.scaled)
     limit = recipe.perturbation
     mean = mean + jax.random.uniform(key, mean.shape, minval=-limit, maxval=limit)
     ratio = jnp.exp(log_probability(params, mean, batch.drawn) - batch.log_probability)
     advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     cut = jnp.clip(ratio, 1.0 - recipe.clip, 1.0 + recipe.clip)
     actor = -jnp.minimum(ratio * advantage, cut * advantage).mean()
-    value = apply(params['critic'], batch.observation)[..., 0]
+    value = apply(params['critic'], batch.scaled)[..., 0]
     kept = batch.value + jnp.clip(value - batch.value, -recipe.clip, recipe.clip)
     critic = 0.5 * jnp.maximum((value - target) ** 2, (kept - target) ** 2).mean()
     return actor + 0.5 * critic - recipe.entropy * params['log_std'].sum()

@@ -47,7 +47,7 @@ def load_tree(path: Path, like: Any) -> tuple[Any, dict]:
 
     Args:
         path: Of the safetensors file.
-        like: A tree of the same structure and shapes.
+        like: A tree of the same structure and shapes; numbers take its precision.
 
     Returns:
         The tree and its description.
@@ -65,10 +65,30 @@ def load_tree(path: Path, like: Any) -> tuple[Any, dict]:
             wanted = np.shape(expected)
             msg = f'{path}: {name} has shape {shape} instead of {wanted}; remove the file'
             raise CheckpointError(msg)
-        value = jnp.asarray(found)
+        value = jnp.asarray(found, expected.dtype)
         leaves.append(jax.random.wrap_key_data(value) if _is_key(leaf) else value)
     tree = jax.tree.unflatten(jax.tree.structure(like), leaves)
     return tree, json.loads(path.with_suffix('.json').read_text())
+
+
+def ship(path: Path, target: Path) -> None:
+    """
+    Write an expert that can act and no more learn, with its networks in half precision.
+
+    Args:
+        path: Of the training, a file of `save_tree`.
+        target: Of the expert; its description leaves out the curve.
+    """
+    arrays = {
+        name: array.astype(np.float16) if name.startswith('params/') else array
+        for name, array in load_file(path).items()
+        if not name.startswith('optimizer/')
+    }
+    about = json.loads(path.with_suffix('.json').read_text())
+    kept = {key: value for key, value in about.items() if key not in ('curve', 'recent')}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file(arrays, target)
+    target.with_suffix('.json').write_text(json.dumps(kept) + '\n')
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:
