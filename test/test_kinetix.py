@@ -265,6 +265,17 @@ def test_moments_are_those_of_all_that_was_seen():
     assert abs(seen[:, 2]).max() < 0.1  # What does not vary is not blown up.
 
 
+def test_a_finished_expert_goes_on_where_more_is_asked():
+    pytest.importorskip('kinetix')
+    from tools.kinetix.expert import judged
+
+    about = {'recent': [True] * 460 + [False] * 52, 'solve_rate': 460 / 512, 'steps': 1000}
+    assert judged(about, 0.85, 2000, 512) == {'solved': True, 'finished': True}
+    assert judged(about, 0.95, 2000, 512) == {'solved': False, 'finished': False}
+    assert judged(about, 0.95, 1000, 512) == {'solved': False, 'finished': True}
+    assert not judged(about, 0.85, 2000, 4096)['solved']  # Too few episodes to tell.
+
+
 def test_a_shipped_expert_is_half_as_precise_and_cannot_go_on_learning(tmp_path):
     pytest.importorskip('jax')
     from safetensors.numpy import load_file, save_file
@@ -372,7 +383,7 @@ class TestStages:
 
         return run
 
-    def test_collect_asks_for_an_expert(self, call, monkeypatch, tmp_path):
+    def test_collect_asks_for_an_expert(self, call):
         from tools.kinetix.data import MissingStageError
 
         with pytest.raises(MissingStageError, match="run the stage 'expert'"):

@@ -56,7 +56,7 @@ def plan(
     levels: Levels = None,
     folder: Folder = RUNS,
     population: Annotated[int, typer.Option(min=2, help='States that are kept at a time.')] = 512,
-    max_seconds: Annotated[float, typer.Option(help='Begin no search later than this.')] = 540.0,
+    max_s: Annotated[float, typer.Option(help='Begin no search later than this.')] = 540.0,
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
@@ -64,9 +64,9 @@ def plan(
     for simulated in _simulated(level, levels, folder):
         from tools.kinetix.plan import plan_level
 
-        states, seconds = (DEBUG_POPULATION, 0.0) if debug else (population, max_seconds)
+        states, seconds = (DEBUG_POPULATION, 0.0) if debug else (population, max_s)
         found = plan_level(
-            simulated, _folder(folder, debug), seed=seed, population=states, max_seconds=seconds
+            simulated, _folder(folder, debug), seed=seed, population=states, max_s=seconds
         )
         typer.echo(f'{simulated.name}: ' + (f'{found} steps' if found else 'nothing found'))
 
@@ -78,7 +78,7 @@ def expert(
     folder: Folder = RUNS,
     max_steps: Annotated[int, typer.Option(help='Of the environments, per level.')] = 2_000_000,
     max_s: Seconds = 540.0,
-    solve_rate: Annotated[float, typer.Option(help='Enough, over the last 512 episodes.')] = 0.9,
+    solve_rate: Annotated[float, typer.Option(help='Enough, over the last episodes.')] = 0.9,
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:

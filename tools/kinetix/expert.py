@@ -36,7 +36,8 @@ def train_expert(
         folder: For `LEVEL.expert.safetensors`, the whole training, and its description.
         recipe: Of PPO.
         seed: Of the training.
-        solve_rate: Enough, over the last 512 episodes with sampled actions and noise.
+        solve_rate: Enough, over the last episodes with sampled actions and noise: 512, or as many
+            as there are environments, since the first to end are not like the others.
         max_steps: Of the environments, over all pieces.
         max_s: Of this piece [s]; checked after each update.
         clock: Seconds [s].
@@ -51,6 +52,8 @@ def train_expert(
              'recipe': asdict(recipe)}  # fmt: skip
     if path.exists():
         training, about = ppo.stored(path, level, recipe)
+    window = max(RECENT, recipe.environments)
+    about |= judged(about, solve_rate, max_steps, window)
     planned = plan_states(level, folder)
     ordinary = slice(0, None)
     if planned is not None:
@@ -61,14 +64,12 @@ def train_expert(
     while not about['finished'] and clock() - began < max_s:
         training, batch = ppo.update(training, level, recipe)
         ended = np.asarray(batch.solved)[:, ordinary][np.asarray(batch.done)[:, ordinary]].tolist()
-        about['recent'] = (about['recent'] + ended)[-RECENT:]
+        about['recent'] = (about['recent'] + ended)[-window:]
         about['episodes'] += len(ended)
         about['steps'] += recipe.environments * recipe.steps
         about['seconds'] = round(spent + clock() - began, 1)
         about['solve_rate'] = float(np.mean(about['recent'])) if about['recent'] else 0.0
-        full = len(about['recent']) == RECENT
-        about['solved'] = full and about['solve_rate'] >= solve_rate
-        about['finished'] = about['solved'] or about['steps'] >= max_steps
+        about |= judged(about, solve_rate, max_steps, window)
         about['curve'].append([about['steps'], about['seconds'], round(about['solve_rate'], 4)])
         report = '%s: %d steps, %.0f s, solved %.3f'
         log.info(report, level.name, about['steps'], about['seconds'], about['solve_rate'])
@@ -77,3 +78,9 @@ def train_expert(
             saved = clock()
     ppo.store(path, training, about)
     return about
+
+
+def judged(about: dict, solve_rate: float, max_steps: int, window: int) -> dict:
+    """Return whether a training has `solved` its level and is `finished`, by what is asked now."""
+    solved = len(about['recent']) >= window and about['solve_rate'] >= solve_rate
+    return {'solved': solved, 'finished': solved or about['steps'] >= max_steps}

@@ -67,7 +67,7 @@ def search(
     level: Level,
     seed: int = 0,
     population: int = POPULATION,
-    max_seconds: float = 540.0,
+    max_s: float = 540.0,
     clock=time.monotonic,
 ) -> np.ndarray | None:
     """
@@ -77,12 +77,12 @@ def search(
         level: To be solved.
         seed: Of the search.
         population: P.
-        max_seconds: After which no further search begins [s].
+        max_s: After which no further search begins [s].
         clock: Seconds [s].
     """
     began, key = clock(), jax.random.key(seed)
     for attempt in range(1_000_000):
-        if clock() - began >= max_seconds and attempt:
+        if clock() - began >= max_s and attempt:
             return None
         key, own = jax.random.split(key)
         held = HELD[attempt % len(HELD)]
