@@ -41,7 +41,9 @@ Names = Annotated[list[str], typer.Option('--level', help='Level; may be given s
 Folder = Annotated[Path, typer.Option(help='Where the stages keep their files.')]
 Horizon = Annotated[int, typer.Option(help='Rows of a chunk; 8 in the benchmark.')]
 Debug = Annotated[bool, typer.Option('--debug', help='Tiny sizes, for a test of the machinery.')]
-Seconds = Annotated[float, typer.Option(help='Stop after so long, to go on with the next call.')]
+Seconds = Annotated[
+    float, typer.Option('--max-seconds', help='Stop after so long; the next call goes on.')
+]
 Seed = Annotated[int, typer.Option(help='Of weights, actions and noise.')]
 RUNS = Path('runs') / 'kinetix'
 
@@ -56,7 +58,7 @@ def plan(
     levels: Levels = None,
     folder: Folder = RUNS,
     population: Annotated[int, typer.Option(min=2, help='States that are kept at a time.')] = 512,
-    max_s: Annotated[float, typer.Option(help='Begin no search later than this.')] = 540.0,
+    max_s: Seconds = 540.0,
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
