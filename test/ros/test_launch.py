@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from async_chunking.bringup.describe import Arguments
 from async_chunking.robot.embodiment import load
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 NO_LAUNCH = 'launch_ros and ros2launch are not on PyPI; source a ROS 2 installation'
 PATIENCE = 120.0  # [s].
+DEFAULT = Arguments.model_fields['strategy'].default
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def test_a_second_robot_is_not_told_what_the_first_was(included) -> None:
         {'namespace': 'left', 'strategy': 'ensemble', 'seed': '7'}, {'namespace': 'right'}
     )
     assert [robot['namespace'] for robot in robots] == ['/left', '/right']
-    assert [robot['strategy'] for robot in robots] == ['ensemble', 'naive']
+    assert [robot['strategy'] for robot in robots] == ['ensemble', DEFAULT]
     assert [robot['seed'] for robot in robots] == [7, 0]
     assert not left
 
