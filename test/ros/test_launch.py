@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from async_chunking.bringup.describe import Arguments
+from async_chunking.bringup.describe import describe
 from async_chunking.robot.embodiment import load
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 NO_LAUNCH = 'launch_ros and ros2launch are not on PyPI; source a ROS 2 installation'
 PATIENCE = 120.0  # [s].
-DEFAULT = Arguments.model_fields['strategy'].default
 
 
 @pytest.fixture
@@ -133,7 +132,8 @@ def test_a_second_robot_is_not_told_what_the_first_was(included) -> None:
         {'namespace': 'left', 'strategy': 'ensemble', 'seed': '7'}, {'namespace': 'right'}
     )
     assert [robot['namespace'] for robot in robots] == ['/left', '/right']
-    assert [robot['strategy'] for robot in robots] == ['ensemble', DEFAULT]
+    alone = describe(FILES[-1].name.split('.')[0], {}).arguments.strategy
+    assert [robot['strategy'] for robot in robots] == ['ensemble', alone]
     assert [robot['seed'] for robot in robots] == [7, 0]
     assert not left
 
