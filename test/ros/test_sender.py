@@ -40,9 +40,10 @@ def node(ros_domain_id) -> Iterator[ExecutorNode]:
     node = ExecutorNode()
     node.trigger_configure()
     node.trigger_activate()
-    for _ in range(3):
-        node._intake._on_sample('measured', HOME)
-    node._intake.poll()
+    now = node._now_ns() * 1e-9
+    for k in range(50):  # Long enough to be believed.
+        node._watch.add(HOME, now + 0.01 * (k - 50))
+    node._poll()
     until(lambda: node._sender.status.run_id and node._sender.status.tick > 3)
     yield node
     node.end()
