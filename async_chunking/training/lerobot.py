@@ -181,7 +181,8 @@ class AdaptedVelocity(nn.Module):
         self._call = policy.velocity
         self._recompute = recompute
         for name, weight in weights.items():
-            self.register_parameter(name.replace('.', '/'), weight.requires_grad_(True))
+            weight.requires_grad_(True)
+            self.register_parameter(name.replace('.', '/'), weight)
 
     def forward(self, x: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Return the velocity [B, H, width] at flow times [B] or [B, H]."""

@@ -58,7 +58,7 @@ def cost(
     numbers = []
 
     def prepare(task: Task) -> Task:
-        return captured(task, case.context.generator) if place.type == 'cuda' else task
+        return captured(task, case.generator) if place.type == 'cuda' else task
 
     devices = [device] if device else ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
     for place in map(torch.device, devices):

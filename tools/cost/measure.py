@@ -115,6 +115,7 @@ class Case:
             encoding = self.policy.encode(observation)
         half = policy.horizon // 2
         boundary = Boundary(noise[:, half:].contiguous(), max(half // 2, 1), half)
+        self.generator = generator
         self.context = Context(self.policy, encoding, boundary, noise, generator)
 
     def drawing(self, name: str) -> tuple[Callable[[], Tensor], list[Kind]]:

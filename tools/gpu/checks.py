@@ -106,7 +106,7 @@ def graphs(device: torch.device, rounds: int) -> Iterator[Row]:
         draw, _ = case.drawing(name)
         wanted, kept = draw().cpu(), {}
         task = functools.partial(_keep, kept, draw)
-        replay = captured(task, case.context.generator)
+        replay = captured(task, case.generator)
         replay()
         torch.cuda.synchronize(device)
         yield near('graph', name, kept['x'], wanted, EXACT)
@@ -126,7 +126,7 @@ def expert(device: torch.device, rounds: int) -> Iterator[Row]:
     title = f'{policy.parameters / 1e6:.0f} M, n = 10'
 
     def prepare(task: Callable[[], Any]) -> Callable[[], Any]:
-        return captured(task, case.context.generator) if device.type == 'cuda' else task
+        return captured(task, case.generator) if device.type == 'cuda' else task
 
     costs = {
         cost.name: cost

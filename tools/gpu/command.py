@@ -38,7 +38,9 @@ def gpu(
 
     Placement(device).check()
     place = torch.device(device)
-    known = {name: getattr(checks, name, None) for name in NAMES} | {'lerobot': lerobot.classes}
+    known: dict[str, Check] = {
+        name: lerobot.classes if name == 'lerobot' else getattr(checks, name) for name in NAMES
+    }
     began, rows = time.monotonic(), [_machine(place)]
     typer.echo(_line(rows[0]))
     for name in only.split(',') if only else NAMES:

@@ -105,7 +105,7 @@ def _adapted(theirs: Any, batch: dict[str, Tensor], device: torch.device) -> Flo
     def before(given: dict[str, Any]) -> dict[str, Any]:
         return {'action': given['action'].to(device)} if 'action' in given else batch
 
-    shapes = SimpleNamespace(
+    shapes: Any = SimpleNamespace(
         horizon=theirs.config.chunk_size, action_dim=DIM, num_steps=STEPS, offers=OFFERS
     )
     return Reversed(LeRobotFlow(theirs, Processors(before, lambda x: x, {}, DIM), shapes))

@@ -64,7 +64,8 @@ class Adapters:
         """Add an adapter that changes nothing yet; returns its weights by PEFT's names."""
         from peft import LoraConfig, inject_adapter_in_model
 
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=self.layers)
+        values: dict[str, Any] = {'r': rank, 'lora_alpha': alpha}
+        config = LoraConfig(target_modules=self.layers, **values)
         with warnings.catch_warnings():  # PEFT warns of several adapters, which are meant.
             warnings.simplefilter('ignore')
             inject_adapter_in_model(config, self._policy, adapter_name=name)

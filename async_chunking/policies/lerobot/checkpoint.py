@@ -131,7 +131,7 @@ class LeRobotCheckpoint:
     @property
     def num_steps(self) -> int:
         """Solver steps of a flow."""
-        return self._key(FLOWS[self.type])
+        return self._key(FLOWS[str(self.type)])
 
     @functools.cached_property
     def weights_digest(self) -> str:

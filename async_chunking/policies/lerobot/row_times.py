@@ -74,11 +74,11 @@ class RowTimes:
             return None
         return tuple(values.unflatten(0, self._times.shape) for values in found)
 
-    def _beside(self, layer: nn.Module, given: tuple) -> tuple | None:
+    def _beside(self, _layer: nn.Module, given: tuple) -> tuple | None:
         if self._times is None:
             return None
         (rows,) = given
-        half = layer.in_features // 2
+        half = rows.shape[-1] // 2
         time = self._embedded(self._times.flatten(), half).unflatten(0, self._times.shape)
         return (torch.cat((rows[..., :half], time.to(rows.dtype)), -1),)
 

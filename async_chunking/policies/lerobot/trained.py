@@ -195,6 +195,7 @@ class TrainedSource(PolicySource):
         self, strategy: Strategy, device: torch.device | str = 'cpu'
     ) -> FlowPolicy | ChunkPolicy:
         """Load the base once, and the adapter that a strategy runs on; imports lerobot."""
+        from async_chunking.policies.base import FlowPolicy
         from async_chunking.policies.lerobot.adapters import WEIGHTS, Adapted, Adapters
 
         name = self.recipe_for(strategy)
@@ -202,6 +203,7 @@ class TrainedSource(PolicySource):
             self._flow = self.base.policy_for(strategy, device)
             self._adapters = Adapters(self._flow.networks()[0])
         assert self._adapters is not None
+        assert isinstance(self._flow, FlowPolicy)
         if name not in self._policies:
             if name:
                 folder = self.path / name
