@@ -22,6 +22,7 @@ from async_chunking.safety import Limits
 _ENDLESS = 1e9  # Stands for no limit; its cube is still a number.
 _LONG = 10_000  # Whatever moved is at rest after so many ticks.
 _FIT = 1.0 + 1e-9  # Rounding of a target that is exactly at a limit.
+_NEAR = 1e-9  # Rounding of a position at a limit [rad, m].
 _TINY = 1e-30  # A difference of what is no larger than 1e18.
 _CARE = 0.95  # Share of acceleration and jerk that an approach plans with, as ticks are whole,
 _MARGIN = 0.6  # and what it stops short by, as a share of its braking, for the same reason.
@@ -187,8 +188,17 @@ class Gate:
         moved = self._moved + change
         if not self._free(self.position + moved, moved, change).all():
             beyond = self._beyond(np.stack((change, low, -change, -high)))
+            # Outside, or too fast for a limit: back at once, as far as the other limit lets it.
+            outside = _SIDES[1::2] * self.position - self._room[1::2] > _NEAR
+            lost = (beyond[1::2] > 0.0) | outside
+            if lost.any():
+                change = np.where(lost[0], low, np.where(lost[1], high, change))
+                change = np.where(lost.all(axis=0), self._stopping(), change)
+                change = np.minimum(np.maximum(change, low), high)
+                beyond = self._beyond(np.stack((change, low, -change, -high)))
             share = -beyond[1::2] / np.maximum(beyond[::2] - beyond[1::2], _TINY)
-            share = np.where(beyond[::2] > 0.0, np.minimum(np.maximum(share, 0.0), 1.0), 1.0)
+            over = (beyond[::2] > 0.0) & ~lost
+            share = np.where(over, np.minimum(np.maximum(share, 0.0), 1.0), 1.0)
             change = np.where(share[0] < 1.0, low + share[0] * (change - low), change)
             change = np.where(share[1] < 1.0, high + share[1] * (change - high), change)
             # What still comes on top while an acceleration ends keeps below the top speed.

@@ -101,6 +101,21 @@ def test_a_start_outside_the_limits_comes_back_and_no_rate_is_broken(start: floa
     np.testing.assert_allclose(commands[-1], 0.5)
 
 
+@pytest.mark.parametrize('jerk', [50.0, 300.0, np.inf])
+@pytest.mark.parametrize('start', [-0.5, -0.05, 0.5, 1.0])
+def test_a_start_far_outside_a_narrow_range_does_not_leave_it_on_the_other_side(
+    start: float, jerk: float
+) -> None:
+    gate = Gate(Limits([0.0], [0.02], [20.0], [100.0], [jerk]), 1.0 / 30.0)
+    gate.start(np.array([start]))
+    commands = run(gate, np.full((500, 1), 0.01))
+    away = np.abs(commands - np.clip(commands, 0.0, 0.02))
+    assert (np.diff(away, axis=0) <= 1e-12).all()
+    assert commands.max() <= max(start, 0.02) + 1e-9
+    assert commands.min() >= min(start, 0.0) - 1e-9
+    np.testing.assert_allclose(commands[-1], 0.01)
+
+
 def test_unknown_limits_are_no_limits() -> None:
     gate = Gate(Limits([-np.inf], [np.inf], [np.inf], [np.inf]), PERIOD)
     assert gate.follow(np.array([123.0]), np.array([0.0]))[0] == 123.0
