@@ -105,7 +105,10 @@ class ActionChunk:
     Attributes:
         actions: [rows, D] [rad, m], copied and read-only.
         conditioned_delay: The delay the sampler was told [steps].
+        joint_names: [D] of the columns; empty if they are not told.
         refusal: Why there is no chunk; empty when there is one.
+        calls: Evaluations of the policy for it.
+        checkpoint: Digest of the policy's weights; empty if it is not known.
     """
 
     run_id: int
@@ -115,6 +118,8 @@ class ActionChunk:
     conditioned_delay: int = 0
     joint_names: tuple[str, ...] = ()
     refusal: str = ''
+    calls: int = 0
+    checkpoint: str = ''
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'actions', frozen_array(self.actions, ndim=2))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from async_chunking.chunk import Boundary, ChunkRequest
+from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.commands.catalogue import strategies
 from async_chunking.errors import StrategyError
 from async_chunking.mergers.bspline import BSpline
@@ -16,7 +16,7 @@ from async_chunking.mergers.ensemble import Ensemble
 from async_chunking.mergers.switch import Switch
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.shipped import SHIPPED
-from async_chunking.policies.responder import Answer, Responder
+from async_chunking.policies.responder import Responder
 from async_chunking.samplers.bid import Bid, BidFull
 from async_chunking.samplers.combinations import remac_bid
 from async_chunking.samplers.inversion import GRIDS
@@ -145,7 +145,7 @@ def test_constants_reach_the_policy() -> None:
     seen = {name: np.zeros(size) for name, size in source.expects.items()}
     responder = Responder(source)
 
-    def answer(strategy: str) -> Answer:
+    def answer(strategy: str) -> ActionChunk:
         boundary = Boundary(np.zeros((8, source.action_dim)), 2, 8)
         return responder.answer(ChunkRequest(1, 1, 0, strategy, boundary), seen)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -13,9 +12,6 @@ from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.executor import ExecutorConfig
 from async_chunking.msg import ActionChunk as ActionChunkMsg
 from async_chunking.msg import ChunkRequest as ChunkRequestMsg
-
-if TYPE_CHECKING:
-    from async_chunking.policies.responder import Answer
 
 _FIRST, _LAST = -(1 << 31), (1 << 31) - 1  # Seconds; the last is in January 2038.
 
@@ -95,7 +91,7 @@ def answer_message(request: ChunkRequestMsg, joint_names: tuple[str, ...]) -> Ac
     )
 
 
-def fill(message: ActionChunkMsg, answer: Answer) -> None:
+def fill(message: ActionChunkMsg, answer: ActionChunk) -> None:
     """Write the policy's answer into a message."""
     message.rows, message.columns = answer.actions.shape
     message.actions = to_array(answer.actions)

@@ -11,6 +11,7 @@ import torch
 from rclpy.qos import QoSProfile
 
 from async_chunking.bringup.parameters import PolicyParameters
+from async_chunking.chunk import ActionChunk as ChunkValue
 from async_chunking.chunk import ChunkRequest as RequestValue
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.latency import parse_latency
@@ -25,7 +26,7 @@ from async_chunking.nodes.process import run
 from async_chunking.nodes.worker import Worker
 from async_chunking.policies.fit import check_instruction
 from async_chunking.policies.kinds import open_policy
-from async_chunking.policies.responder import Answer
+from async_chunking.policies.responder import refused
 from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.robot.embodiment import Stream
 
@@ -148,7 +149,7 @@ class PolicyNode(RobotNode):
 
     def _answer_to(
         self, request: RequestValue, samples: Samples, received_ns: int, now_ns: int
-    ) -> Answer:
+    ) -> ChunkValue:
         """Return the policy's answer, in positions whatever its own numbers mean."""
         try:
             values = self._inputs.values(samples, now_ns, self.parameters.max_observation_age_s)
@@ -159,7 +160,7 @@ class PolicyNode(RobotNode):
             }
         except AsyncChunkingError as error:
             self._counters['incomplete'] += 1
-            return Answer(np.empty((0, len(self.embodiment.joints))), refusal=str(error))
+            return refused(request, len(self.embodiment.joints), str(error))
         measured = values.get(MEASURED, np.empty(0))
         return self._ready.responder.answer(request, observation, measured)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from async_chunking.chunk import Boundary, ChunkRequest
+from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, CountingPolicy, FlowPolicy
 from async_chunking.policies.fit import facts_of
@@ -23,25 +23,6 @@ from async_chunking.policies.weak import WithWeak
 from async_chunking.robot.action_modes import ActionModes
 from async_chunking.samplers.base import PolicyError, Sampler, sample_chunk
 from async_chunking.strategies import Strategy, resolve
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A chunk, or why there is none.
-
-    Attributes:
-        actions: [rows, D] [rad, m]; row 0 belongs to the request's tick. Empty if refused.
-        conditioned_delay: What the sampler was told [steps].
-        calls: Evaluations of the policy.
-        checkpoint: Digest of the weights.
-        refusal: Why there is no chunk.
-    """
-
-    actions: np.ndarray
-    conditioned_delay: int = 0
-    calls: int = 0
-    checkpoint: str = ''
-    refusal: str = ''
 
 
 @dataclass(frozen=True)
@@ -91,7 +72,7 @@ class Responder:
         request: ChunkRequest,
         observation: Mapping[str, Any],
         measured: np.ndarray | None = None,
-    ) -> Answer:
+    ) -> ActionChunk:
         """Return the chunk for a request, or the reason why there is none.
 
         Args:
@@ -109,7 +90,7 @@ class Responder:
             request = replace(request, boundary=replace(boundary, previous=previous))
             answer = self._answer(request, observation)
         except (AsyncChunkingError, PolicyError) as error:
-            return Answer(np.empty((0, self._source.action_dim)), refusal=str(error))
+            return refused(request, self._source.action_dim, str(error))
         return replace(answer, actions=modes.to_positions(answer.actions, measured))
 
     def warm_up(
@@ -139,7 +120,7 @@ class Responder:
             quickest = min(quickest, clock() - begin)
         return quickest
 
-    def _answer(self, request: ChunkRequest, observation: Mapping[str, Any]) -> Answer:
+    def _answer(self, request: ChunkRequest, observation: Mapping[str, Any]) -> ActionChunk:
         service = self._service(request.strategy)
         batch = {name: _batch(values) for name, values in observation.items()}
         before = sum(policy.calls for policy in service.counted)
@@ -148,7 +129,10 @@ class Responder:
         else:
             actions = self._sample(service, request, batch)
             calls = sum(policy.calls for policy in service.counted) - before
-        return Answer(
+        return ActionChunk(
+            request.run_id,
+            request.request_id,
+            request.tick,
             actions[0].double().numpy(),
             conditioned_delay=request.boundary.delay,
             calls=calls,
@@ -189,6 +173,12 @@ class Responder:
                 policy, counted = WithWeak(policy, weak), (policy, weak)
         digest = self._source.digest(strategy)
         return _Service(strategy.load_sampler(), policy, counted, digest)
+
+
+def refused(request: ChunkRequest, columns: int, reason: str) -> ActionChunk:
+    """Return the answer to a request that cannot be served."""
+    nothing = np.empty((0, columns))
+    return ActionChunk(request.run_id, request.request_id, request.tick, nothing, refusal=reason)
 
 
 def _batch(values: Any) -> Any:
