@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from rclpy.qos import QoSProfile
 
+from async_chunking import chunk
 from async_chunking.bringup.parameters import PolicyParameters
-from async_chunking.chunk import ActionChunk as ChunkValue
-from async_chunking.chunk import ChunkRequest as RequestValue
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.latency import parse_latency
 from async_chunking.msg import ActionChunk, ChunkRequest
@@ -148,8 +147,8 @@ class PolicyNode(RobotNode):
         self._watch_horizon(request)
 
     def _answer_to(
-        self, request: RequestValue, samples: Samples, received_ns: int, now_ns: int
-    ) -> ChunkValue:
+        self, request: chunk.ChunkRequest, samples: Samples, received_ns: int, now_ns: int
+    ) -> chunk.ActionChunk:
         """Return the policy's answer, in positions whatever its own numbers mean."""
         try:
             values = self._inputs.values(samples, now_ns, self.parameters.max_observation_age_s)

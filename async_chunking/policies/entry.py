@@ -31,7 +31,7 @@ class EntryError(AsyncChunkingError):
     """A factory cannot be found, fails, or returns no policy."""
 
 
-class Adapted(FlowPolicy):
+class ModuleFlow(FlowPolicy):
     """
     An object with `encode` and `velocity`, as a flow policy.
 
@@ -71,7 +71,7 @@ class Adapted(FlowPolicy):
         return velocity
 
 
-class AdaptedChunk(ChunkPolicy):
+class ModuleChunk(ChunkPolicy):
     """An object with `chunk`, as a policy without velocity."""
 
     def __init__(self, model: Any) -> None:
@@ -115,9 +115,9 @@ def adapt(model: Any, title: str) -> FlowPolicy | ChunkPolicy:
     if isinstance(model, (FlowPolicy, ChunkPolicy)):
         return model
     if callable(getattr(model, 'encode', None)) and callable(getattr(model, 'velocity', None)):
-        return Adapted(model)
+        return ModuleFlow(model)
     if callable(getattr(model, 'chunk', None)):
-        return AdaptedChunk(model)
+        return ModuleChunk(model)
     msg = f'{title}: {type(model).__name__} has neither encode and velocity, nor chunk'
     raise EntryError(msg)
 

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from async_chunking.dataset.reading import Demonstrations
 from async_chunking.policies.base import Encoding, FlowPolicy
-from async_chunking.policies.lerobot.adapters import Adapted, Adapters
+from async_chunking.policies.lerobot.adapters import AdaptedFlow, Adapters
 from async_chunking.policies.lerobot.source import LeRobotSource
 from async_chunking.policies.lerobot.trained import Trained, write_base
 from async_chunking.policies.placed import Placement, place
@@ -46,9 +46,9 @@ class AdapterConfig(TrainConfig):
     What all recipes on a LeRobot policy have in common.
 
     Attributes:
-        rank, alpha: Of the adapters; their product is scaled by alpha / rank.
+        rank, alpha: Size and scale of the adapters; their product is scaled by alpha / rank.
         flow_times: 'uniform', or 'beta' as LeRobot's own training draws them: more near noise.
-        precision: Of the weights that are not trained.
+        precision: Number format of the weights that are not trained.
         recompute: Compute the expert a second time going back, to save memory.
     """
 
@@ -105,8 +105,8 @@ class LeRobotRecipe(FlowRecipe):
         flow = place(flow, Placement(str(self.device), config.precision))
         self.adapters = Adapters(flow.networks()[0])
         weights = self.adapters.add(self.name, config.rank, config.alpha)
-        self.policy = Adapted(flow, self.adapters, '')
-        adapted = Adapted(flow, self.adapters, self.name)
+        self.policy = AdaptedFlow(flow, self.adapters, '')
+        adapted = AdaptedFlow(flow, self.adapters, self.name)
         self.network = AdaptedVelocity(adapted, weights, config.recompute)
 
     def start_beside_base(self) -> None:
@@ -170,7 +170,7 @@ class AdaptedVelocity(nn.Module):
 
     Args:
         policy: With the adapter.
-        weights: Of the adapter.
+        weights: Tensors of the adapter.
         recompute: See `AdapterConfig`.
     """
 

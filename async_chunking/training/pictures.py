@@ -79,7 +79,7 @@ class PictureWindows(Windows):
     Args:
         data: Demonstrations.
         episodes: Which of them.
-        pictures: Of the same data.
+        pictures: Cameras of the same data.
     """
 
     def __init__(self, data: Demonstrations, episodes: np.ndarray, pictures: Pictures) -> None:

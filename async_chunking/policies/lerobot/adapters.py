@@ -133,8 +133,8 @@ class Adapters:
 
         Args:
             name: To call it by.
-            folder: Of `CONFIG`.
-            content: Of `WEIGHTS`.
+            folder: Folder of `CONFIG`.
+            content: Bytes of `WEIGHTS`.
 
         Raises:
             CheckpointError: It is of another kind of policy, or not complete.
@@ -157,14 +157,14 @@ class Adapters:
                 weight.copy_(saved[key])
 
 
-class Adapted(WrappedPolicy):
+class AdaptedFlow(WrappedPolicy):
     """
     A flow of LeRobot with one of its adapters, or none, at work whenever it is asked.
 
     Args:
         policy: The flow, of whatever wrapping.
-        adapters: Of LeRobot's policy in it.
-        name: Of the adapter; '' for the base.
+        adapters: Adapters of LeRobot's policy in it.
+        name: Adapter; '' for the base.
     """
 
     def __init__(self, policy: FlowPolicy, adapters: Adapters, name: str) -> None:

@@ -79,7 +79,7 @@ class Trained(Settings):
         recipe: Name.
         task, robot, joint_names, policy_rate_hz, data: As in `Sidecar`.
         delay_range: Smallest and largest delay that it was trained for [steps].
-        weights_sha256: Of its weights.
+        weights_sha256: Digest of its weights.
         training: Configuration, losses, duration.
     """
 
@@ -164,12 +164,12 @@ class TrainedSource(PolicySource):
 
     @property
     def joint_names(self) -> tuple[str, ...]:
-        """Of the data that the recipes were trained on."""
+        """Joints of the data that the recipes were trained on."""
         return next((each.joint_names for each in self.recipes.values()), ())
 
     @property
     def policy_rate_hz(self) -> float:
-        """Of the data that the recipes were trained on."""
+        """Rate of the data that the recipes were trained on [Hz]."""
         return next((each.policy_rate_hz for each in self.recipes.values()), 0.0)
 
     def recipe_for(self, strategy: Strategy) -> str:
@@ -196,7 +196,7 @@ class TrainedSource(PolicySource):
     ) -> FlowPolicy | ChunkPolicy:
         """Load the base once, and the adapter that a strategy runs on; imports lerobot."""
         from async_chunking.policies.base import FlowPolicy
-        from async_chunking.policies.lerobot.adapters import WEIGHTS, Adapted, Adapters
+        from async_chunking.policies.lerobot.adapters import WEIGHTS, AdaptedFlow, Adapters
 
         name = self.recipe_for(strategy)
         if self._flow is None:
@@ -209,7 +209,7 @@ class TrainedSource(PolicySource):
                 folder = self.path / name
                 content = _content(folder / WEIGHTS, self.recipes[name].weights_sha256)
                 self._adapters.load(name, folder, content)
-            policy = Adapted(self._flow, self._adapters, name)
+            policy = AdaptedFlow(self._flow, self._adapters, name)
             policy.offers = self.offers
             self._policies[name] = policy
         return self._policies[name]
