@@ -332,9 +332,9 @@ def test_a_robot_that_rests_waits_for_any_delay():
 
 
 def test_bringup_refuses_a_delay_that_no_chunk_covers():
-    describe('viperx', {'latency_ms': '160'})
+    describe('viperx', {'strategy': 'naive', 'latency_ms': '160'})
     with pytest.raises(FitError, match=r'execution_horizon 8 \+ delay 15 = 23 rows'):
-        describe('viperx', {'latency_ms': '300'})
+        describe('viperx', {'strategy': 'naive', 'latency_ms': '300'})
 
 
 @pytest.mark.parametrize('kind', KINDS)
