@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from async_chunking.bench.delays import DelayModel
 from async_chunking.bench.rows import encode, read
@@ -20,6 +19,7 @@ from async_chunking.bench.sweep import Cell
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.checkpoint.sidecar import read_sidecar
 from async_chunking.storage import write_files
+from async_chunking.tables import show
 from tools.kinetix import results
 from tools.kinetix.data import HORIZON, SHIPPED, policy_path
 from tools.kinetix.levels import LEVELS, level_path
@@ -254,7 +254,7 @@ def tables(
     if images:
         results.all_figures(found, images)
     for table in shown:
-        Console().print(table.rich())
+        show(table)
 
 
 _open: dict[Path, Level] = {}
