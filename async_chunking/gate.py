@@ -19,7 +19,7 @@ import numpy as np
 
 from async_chunking.safety import Limits
 
-_ENDLESS = 1e9  # Stands for no limit; its cube is still a number.
+FARTHEST = 1e9  # Stands for no limit; its cube is still a number [rad, m].
 _LONG = 10_000  # Whatever moved is at rest after so many ticks.
 _FIT = 1.0 + 1e-9  # Rounding of a target that is exactly at a limit.
 _NEAR = 1e-9  # Rounding of a position at a limit [rad, m].
@@ -54,10 +54,10 @@ class Gate:
             raise ValueError(msg)
         self.limits = limits
         self.period = period
-        self._lower = np.maximum(limits.lower, -_ENDLESS)
-        self._upper = np.minimum(limits.upper, _ENDLESS)
+        self._lower = np.maximum(limits.lower, -FARTHEST)
+        self._upper = np.minimum(limits.upper, FARTHEST)
         width = self._upper - self._lower
-        top = np.minimum(limits.velocity * period, _ENDLESS)
+        top = np.minimum(limits.velocity * period, FARTHEST)
         step = np.minimum(limits.acceleration * period**2, 2.0 * top)
         jerk = np.minimum(limits.jerk * period**3, 2.0 * step)
         # From braking at one limit to braking at the other, and from rest to the top speed.
@@ -87,7 +87,7 @@ class Gate:
         """
         position = np.array(position, dtype=np.float64)
         moved = np.zeros_like(position) + np.asarray(velocity, dtype=np.float64) * self.period
-        if not ((np.abs(position) <= _ENDLESS).all() and np.isfinite(moved).all()):
+        if not ((np.abs(position) <= FARTHEST).all() and np.isfinite(moved).all()):
             msg = f'a gate cannot start at {position.tolist()} with velocity {velocity}'
             raise ValueError(msg)
         self.position = position

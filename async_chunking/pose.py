@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from async_chunking.executor.turns import TURN, apart
-from async_chunking.gate import Gate
+from async_chunking.gate import FARTHEST, Gate
 from async_chunking.safety import Limits
 
 _SURE = 3  # Measurements in a row that are no accident.
@@ -98,12 +98,14 @@ class PoseWatch:
         if not np.isfinite(pose).all():
             joint = int(np.flatnonzero(~np.isfinite(pose))[0])
             return f'{self._names[joint]} is measured at {pose[joint]}'
-        beyond = np.maximum(pose - self._limits.upper, self._limits.lower - pose)
+        lower = np.maximum(self._limits.lower, self._slack - FARTHEST)
+        upper = np.minimum(self._limits.upper, FARTHEST - self._slack)
+        beyond = np.clip(np.maximum(pose - upper, lower - pose), 0.0, FARTHEST)
         joint = int((beyond / self._slack).argmax())
         if beyond[joint] > self._slack[joint]:
             return (
                 f'{self._names[joint]} is measured at {pose[joint]:.4g}, its limits are '
-                f'{self._limits.lower[joint]:.4g} to {self._limits.upper[joint]:.4g}'
+                f'{lower[joint]:.4g} to {upper[joint]:.4g}'
             )
         return ''
 

@@ -50,6 +50,8 @@ def test_a_pose_that_stays_is_believed_after_the_stated_time() -> None:
         (0, 1e6, 'waist is measured at 1e+06, its limits are -3 to 3'),
         (0, 5.9, 'waist is measured at 5.9, its limits are -3 to 3'),
         (1, 0.0, 'finger is measured at 0, its limits are 0.021 to 0.057'),
+        (2, 1e18, 'wheel is measured at 1e+18, its limits are -1e+09 to 1e+09'),
+        (2, -1.7e308, 'wheel is measured at -1.7e+308, its limits are -1e+09 to 1e+09'),
     ],
 )
 def test_what_no_robot_can_be_at_is_never_believed_and_named(joint, value, sentence) -> None:
