@@ -23,6 +23,7 @@ from async_chunking.bags.compare import by_strategy, compare
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import find
 from async_chunking.bags.folder import read_all
+from async_chunking.bags.table import write_csv
 from async_chunking.metrics.intervals import mcnemar, wilcoxon, wilson
 from tools.recordings.export import write_run
 
@@ -196,3 +197,14 @@ def test_the_picture_shows_the_same_scene_and_ticks_of_both(strategies):
             index = np.flatnonzero(shown.times >= boundary.asked - 1e-9)[0]
             if shown.times[index] == pytest.approx(boundary.asked):
                 assert boundary.old[0] == pytest.approx(shown.run.planned[index], abs=1e-6)
+
+
+@pytest.mark.parametrize('name', ['=1+1', '+1', '-1', '@A1', '\t=1', '\r=1'])
+def test_no_cell_of_the_csv_is_a_formula(name: str, tmp_path: Path) -> None:
+    """A name from a foreign recording would be run by the spreadsheet that opens the file."""
+    write_run(scripted_run(name, 1, ticks=60, joints=2), tmp_path / 'bag')
+    write_csv(tmp_path / 'report.csv', [found for _, found in read_all(find([tmp_path / 'bag']))])
+    with (tmp_path / 'report.csv').open(newline='') as file:
+        (row,) = csv.DictReader(file)
+    assert row['strategy'] == f"'{name}"
+    assert float(row['ticks']) == 60.0  # Numbers stay numbers.

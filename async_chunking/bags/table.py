@@ -225,4 +225,10 @@ def write_csv(path: Path, bags: Sequence[BagReport]) -> None:
     with path.open('w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows)
+
+
+def _inert(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: texts come from recordings."""
+    risky = isinstance(value, str) and value.startswith(('=', '+', '-', '@', '\t', '\r'))
+    return f"'{value}" if risky else value
