@@ -134,6 +134,18 @@ def _pictures(
         page.write(html, bags, groups, compare(groups), windows, columns)
 
 
+def draw_boundaries(recordings: Sequence[Path], strategies: Sequence[str], png: Path) -> None:
+    """
+    Write the picture of the boundaries of some strategies, and nothing else.
+
+    Raises:
+        BagError: What draws is not installed, a strategy has no run, or none has a boundary.
+    """
+    bags = [bag for _, bag in read_all(find(list(recordings)), None, None)]
+    groups = by_strategy([run for bag in bags for run in bag.runs])
+    _pictures(None, png, bags, groups, ','.join(strategies), '')
+
+
 def _windows(groups: Sequence[StrategyReport], names: str) -> list[Window]:
     """Return typical boundaries of the strategies asked for, or of the first two."""
     known = {group.strategy: group for group in groups}
