@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from async_chunking.safety import Limits
+from async_chunking.safety import FARTHEST, Limits
 
-FARTHEST = 1e9  # Stands for no limit; its cube is still a number [rad, m].
 _LONG = 10_000  # Whatever moved is at rest after so many ticks.
 _FIT = 1.0 + 1e-9  # Rounding of a target that is exactly at a limit.
 _NEAR = 1e-9  # Rounding of a position at a limit [rad, m].

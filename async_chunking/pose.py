@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from async_chunking.executor.turns import TURN, apart
-from async_chunking.gate import FARTHEST, Gate
-from async_chunking.safety import Limits
+from async_chunking.gate import Gate
+from async_chunking.safety import FARTHEST, Limits
 
 _SURE = 3  # Measurements in a row that are no accident.
 _MOST = 4096  # Poses that are remembered.

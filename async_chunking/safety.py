@@ -9,6 +9,9 @@ import numpy as np
 
 from async_chunking.chunk import frozen_array
 
+LEAST = 1e-9  # Of a range and a rate: what is made of it is still a number above 0.
+FARTHEST = 1e9  # Stands for no limit; its cube is still a number [rad, m].
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -23,7 +26,8 @@ class Limits:
         jerk: [rad/s^3, m/s^3]; one number stands for all joints.
 
     Raises:
-        ValueError: Lengths differ, `lower` is not below `upper`, or a rate limit is not positive.
+        ValueError: Lengths differ, less than `LEAST` lies between `lower` and `upper` within
+            `FARTHEST`, or a rate limit is below `LEAST`.
     """
 
     lower: np.ndarray
@@ -42,16 +46,17 @@ class Limits:
                 msg = f'limits.{name} must hold {size} numbers, got {array.tolist()}'
                 raise ValueError(msg)
             object.__setattr__(self, name, array)
-        if not (self.lower < self.upper).all():
-            joint = int(np.flatnonzero(self.lower >= self.upper)[0])
+        width = np.minimum(self.upper, FARTHEST) - np.maximum(self.lower, -FARTHEST)
+        if not (width >= LEAST).all():
+            joint = int(np.flatnonzero(width < LEAST)[0])
             msg = (
-                f'limits of joint {joint}: lower {self.lower[joint]} must be below '
-                f'upper {self.upper[joint]}'
+                f'limits of joint {joint}: lower {self.lower[joint]} must be {LEAST} or more '
+                f'below upper {self.upper[joint]}, between {-FARTHEST:g} and {FARTHEST:g}'
             )
             raise ValueError(msg)
         for name in ('velocity', 'acceleration', 'jerk'):
-            if not (getattr(self, name) > 0.0).all():
-                msg = f'limits.{name} must be positive, got {getattr(self, name).tolist()}'
+            if not (getattr(self, name) >= LEAST).all():
+                msg = f'limits.{name} must be at least {LEAST}, got {getattr(self, name).tolist()}'
                 raise ValueError(msg)
 
     def __len__(self) -> int:

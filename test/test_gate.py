@@ -240,8 +240,15 @@ def test_a_command_that_was_lost_counts_as_never_given() -> None:
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (([1.0], [0.0], [1.0], [1.0]), 'limits of joint 0: lower 1.0 must be below upper 0.0'),
-        (([0.0], [1.0], [0.0], [1.0]), r'limits.velocity must be positive, got \[0.0\]'),
+        (
+            ([1.0], [0.0], [1.0], [1.0]),
+            'joint 0: lower 1.0 must be 1e-09 or more below upper 0.0',
+        ),
+        (([0.0], [1.0], [0.0], [1.0]), r'limits.velocity must be at least 1e-09, got \[0.0\]'),
+        (([0.0], [1.0], [1.0], [1e-300]), r'limits.acceleration must be at least 1e-09, got'),
+        (([0.0], [1.0], [1.0], [1.0], [5e-324]), r'limits.jerk must be at least 1e-09, got'),
+        (([0.0], [1e-300], [1.0], [1.0]), 'joint 0: lower 0.0 must be 1e-09 or more below upper'),
+        (([2e9], [np.inf], [1.0], [1.0]), r'joint 0: .* between -1e\+09 and 1e\+09'),
         (([0.0], [1.0], [1.0, 2.0], [1.0]), 'limits.velocity must hold 1 numbers'),
         (([0.0], [1.0], [1.0], [np.nan]), 'limits.acceleration must hold 1 numbers'),
     ],

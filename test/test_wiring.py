@@ -189,6 +189,10 @@ def test_a_scale_counts_for_its_joint_alone():
             r'lower 2\.0 must be below upper 1\.0',
         ),
         (
+            {'joints': [{**TOY['joints'][0], 'velocity': 1e-300}, TOY['joints'][1]]},
+            r'joints\.0 = .*limits\.velocity must be at least 1e-09',
+        ),
+        (
             {'control_rate_hz': 5.0},
             r'policy_rate_hz 10\.0 must be at most control_rate_hz 5\.0',
         ),

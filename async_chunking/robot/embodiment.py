@@ -65,6 +65,8 @@ class Joint(Settings):
         if not self.continuous and not {'lower', 'upper'} <= self.model_fields_set:
             msg = 'lower and upper are missing; for none, -.inf and .inf, or continuous: true'
             raise ValueError(msg)
+        jerk = math.inf if self.jerk is None else self.jerk
+        Limits([self.lower], [self.upper], [self.velocity], [self.acceleration], [jerk])
         return self
 
 
