@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,40 @@ def test_node_processes_never_load_torch(name: str) -> None:
     if not (PACKAGE / 'nodes' / f'{name}.py').exists():
         pytest.skip(f'no {name} yet')
     assert failures([f'async_chunking.nodes.{name}'], TORCH) == ''
+
+
+def graph(folder: Path) -> dict[str, set[str]]:
+    """Return which module of a package names which others, for types and inside functions too."""
+    paths = {
+        '.'.join(path.relative_to(folder.parent).with_suffix('').parts).removesuffix(
+            '.__init__'
+        ): path
+        for path in folder.rglob('*.py')
+    }
+    return {name: (imported(path) & set(paths)) - {name} for name, path in paths.items()}
+
+
+def test_no_modules_import_each_other_in_a_circle(tmp_path: Path) -> None:
+    modules_of = graph(PACKAGE)
+    # `from package import module` names both; the package's face is meant by neither.
+    tuple(TopologicalSorter(without_faces(modules_of)).static_order())
+    folder = tmp_path / 'sample'
+    folder.mkdir()
+    (folder / '__init__.py').touch()
+    (folder / 'one.py').write_text('from sample.two import b\n')
+    (folder / 'two.py').write_text('def b():\n    from sample.one import a\n')
+    with pytest.raises(CycleError):
+        tuple(TopologicalSorter(graph(folder)).static_order())
+
+
+def without_faces(modules_of: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the graph without edges to a package where a module of it is named as well."""
+    return {
+        name: {
+            other
+            for other in others
+            if not any(more.startswith(other + '.') for more in others)
+            and other != 'async_chunking'
+        }
+        for name, others in modules_of.items()
+    }

@@ -15,8 +15,9 @@ import pytest
 from async_chunking.bringup.describe import describe
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
-from async_chunking.policies.kinds import KINDS, open_policy
+from async_chunking.policies.kinds import KINDS
 from async_chunking.policies.lerobot.source import LeRobotSource
+from async_chunking.policies.opening import open_policy
 from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.strategies import STRATEGIES

@@ -27,7 +27,8 @@ from async_chunking.policies.fit import (
     facts_of,
     read_streams,
 )
-from async_chunking.policies.kinds import KINDS, open_policy
+from async_chunking.policies.kinds import KINDS
+from async_chunking.policies.opening import open_policy
 from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.responder import Responder
 from async_chunking.policies.source import PolicySpec

@@ -18,7 +18,8 @@ from policy_servers import HORIZON, Gr00tServer, OpenpiServer, running, slow, st
 
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.policies.facts import facts
-from async_chunking.policies.kinds import KINDS, open_policy
+from async_chunking.policies.kinds import KINDS
+from async_chunking.policies.opening import open_policy
 from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.remote.source import TOKEN_VARIABLE, RemoteError
 from async_chunking.policies.remote.wire import FORMS, WireError, pack, unpack

@@ -28,7 +28,7 @@ from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Outcome
 from async_chunking.mergers import MERGERS
 from async_chunking.policies.fit import check_fit, example_observation, facts_of
-from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.opening import open_policy
 from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.robot.embodiment import Command, Embodiment, load

@@ -81,7 +81,7 @@ def machine(
 def chunk_costs(bringup: Bringup) -> Iterator[ChunkCost]:
     """Yield what a chunk takes with each strategy that the policy can serve; imports torch."""
     from async_chunking.policies.fit import example_observation
-    from async_chunking.policies.kinds import open_policy
+    from async_chunking.policies.opening import open_policy
     from async_chunking.policies.placed import Placement
     from async_chunking.policies.responder import Responder
     from async_chunking.policies.source import PolicySpec

@@ -24,7 +24,7 @@ from async_chunking.nodes.policy_setup import MEASURED, make_ready
 from async_chunking.nodes.process import run
 from async_chunking.nodes.worker import Worker
 from async_chunking.policies.fit import check_instruction
-from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.opening import open_policy
 from async_chunking.policies.responder import refused
 from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.robot.embodiment import Stream

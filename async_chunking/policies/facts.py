@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.fit import Facts, facts_of
-from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.opening import open_policy
 from async_chunking.policies.options import OWN_KIND, PolicyOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.robot.embodiment import Embodiment

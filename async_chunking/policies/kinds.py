@@ -11,15 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.settings import unknown
 from async_chunking.strategies import CORRECTORS, RECIPES
-
-if TYPE_CHECKING:
-    from async_chunking.policies.source import PolicySource, PolicySpec
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ KINDS: dict[str, Kind] = {
         },
     ),
     'lerobot': Kind(
-        'lerobot.source:open_policy',
+        'lerobot.opening:open_policy',
         'a checkpoint of LeRobot; needs the package lerobot',
         {
             'π0, π0.5, SmolVLA': Offer(
@@ -104,20 +99,3 @@ def check_kind(name: str) -> str:
     if name not in KINDS:
         raise AsyncChunkingError(unknown('policy kind', name, KINDS))
     return name
-
-
-def open_policy(spec: PolicySpec) -> PolicySource:
-    """
-    Return the policy that is asked for.
-
-    Raises:
-        AsyncChunkingError: The kind is unknown, or the policy cannot be had; says why.
-    """
-    kind = KINDS[spec.options.policy]
-    module, _, name = kind.entry.partition(':')
-    try:
-        function = getattr(import_module(f'async_chunking.policies.{module}'), name)
-    except ModuleNotFoundError as error:
-        msg = f'policy:={spec.options.policy} is {kind.summary}; {error.name} is not installed'
-        raise AsyncChunkingError(msg) from error
-    return function(spec)

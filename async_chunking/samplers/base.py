@@ -15,7 +15,7 @@ from torch import Tensor
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Encoding, FlowPolicy, Observation
-from async_chunking.strategies import NEEDS
+from async_chunking.strategies.needs import NEEDS
 
 Guide = Callable[[Tensor, float], Tensor]
 """(x [B, H, D], flow time) -> velocity [B, H, D]."""

@@ -10,15 +10,13 @@ Numpy tier: samplers are named here and imported only where they run.
 """
 
 from async_chunking.strategies.names import resolve
+from async_chunking.strategies.needs import CORRECTORS, NEEDS, RECIPES
 from async_chunking.strategies.strategy import PLAIN, SamplerEntry, Strategy, constants
 from async_chunking.strategies.table import (
     AUTO,
     COMBINATIONS,
-    CORRECTORS,
     DEFAULTS,
     NAMES,
-    NEEDS,
-    RECIPES,
     SAMPLERS,
     STRATEGIES,
 )

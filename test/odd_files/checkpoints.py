@@ -12,7 +12,7 @@ from typing import Any
 import lerobot_files
 
 from async_chunking.policies.checkpoint.shipped import SHIPPED
-from async_chunking.policies.kinds import open_policy
+from async_chunking.policies.opening import open_policy
 from async_chunking.policies.options import PolicyOptions
 from async_chunking.policies.source import PolicySpec
 from async_chunking.robot.embodiment import load

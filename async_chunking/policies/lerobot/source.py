@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`policy:=lerobot policy_path:=FOLDER`: a checkpoint of LeRobot, loaded when it is asked for."""
+"""A checkpoint of LeRobot, loaded when it is asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from async_chunking.policies.checkpoint.sidecar import CheckpointError
 from async_chunking.policies.lerobot.checkpoint import LeRobotCheckpoint
-from async_chunking.policies.source import PolicySource, PolicySpec
+from async_chunking.policies.source import PolicySource
 from async_chunking.strategies import Strategy
 
 if TYPE_CHECKING:
@@ -39,18 +38,3 @@ class LeRobotSource(LeRobotCheckpoint, PolicySource):
         """Return the hash of the weights."""
         del strategy  # All run on the same.
         return self.weights_digest
-
-
-def open_policy(spec: PolicySpec) -> PolicySource:
-    """Return the checkpoint at a path, or the recipes that were trained on one."""
-    if not spec.options.policy_path:
-        msg = 'policy:=lerobot needs policy_path:=FOLDER, a checkpoint saved by LeRobot'
-        raise CheckpointError(msg)
-    path = Path(spec.options.policy_path)
-    if (path / 'lerobot.json').is_file():
-        from async_chunking.policies.lerobot.trained import TrainedSource
-
-        return TrainedSource(path)
-    source = LeRobotSource(path)
-    source.check()
-    return source
