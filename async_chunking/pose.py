@@ -117,7 +117,7 @@ class PoseWatch:
     @property
     def reason(self) -> str:
         """Why no pose is believed; empty if one is."""
-        if self._reason or self.anchor is None:
+        if self._reason or self._pose is None or self.anchor is None:
             return self._reason
         lag = lagging(self._pose, *self.anchor, self._names, self._continuous)
         return (
@@ -164,9 +164,8 @@ def lagging(
 ) -> str:
     """Name the joints that are farther than `most` [D] from their commands, and by how far."""
     way = apart(measured, command, continuous)
-    return ', '.join(
-        f'{names[joint]} by {way[joint]:+.4g}' for joint in np.flatnonzero(np.abs(way) > most)
-    )
+    away = np.flatnonzero(np.abs(way) > most).tolist()
+    return ', '.join(f'{names[joint]} by {way[joint]:+.4g}' for joint in away)
 
 
 def go_on(

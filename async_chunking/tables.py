@@ -54,7 +54,7 @@ class Table:
         """Return it for a document, without title and note."""
         rules = ('---' if self._has_words(i) else '---:' for i in range(len(self.columns)))
         rows = (
-            row if len(row) > 1 else (f'**{row[0]}**', *[''] * (len(self.columns) - 1))
+            row if len(row) != 1 else (f'**{row[0]}**', *[''] * (len(self.columns) - 1))
             for row in self.rows
         )
         lines = [self.columns, tuple(rules), *rows]

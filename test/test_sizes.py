@@ -15,7 +15,6 @@ MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob('*
 MODULE, NODE, FUNCTION = 300, 200, 40
 # What is still longer; a line here that is not needed any more fails.
 TOO_LONG = {
-    'async_chunking/nodes/command_loop.py',
     'async_chunking/nodes/executor_node.py',
 }
 

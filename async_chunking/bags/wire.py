@@ -76,13 +76,13 @@ def of_command(command: Command) -> Wanted:
     """Return what is to be read of a command topic."""
     grouped = command.sink == 'interbotix_group'
     group = str(command.options.get('group', 'arm')) if grouped else ''
-    names, motors = command.driver_names, command.motors or ()
+    names, motors = command.driver_names, command.driver_motors
     return Wanted(command.topic, command.sink, names, motors, group)
 
 
 def of_source(source: Source) -> Wanted:
     """Return what is to be read of a topic of measured joints."""
-    return Wanted(source.topic, source.kind, source.driver_names, source.motors or ())
+    return Wanted(source.topic, source.kind, source.driver_names, source.driver_motors)
 
 
 def ours(values: np.ndarray, wire: Wire) -> np.ndarray:

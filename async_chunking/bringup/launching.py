@@ -98,7 +98,8 @@ class RobotDescription(LaunchDescription):
         self, *arguments: Any, **options: Any
     ) -> Any:
         """Return the arguments; if an include asks, see what it tells and what was set before."""
-        caller = inspect.currentframe().f_back.f_locals
+        frame = inspect.currentframe()
+        caller: Any = frame.f_back.f_locals if frame and frame.f_back else {}
         include, context = caller.get('self'), caller.get('context')
         if isinstance(include, IncludeLaunchDescription) and isinstance(context, LaunchContext):
             self._before = dict(context.launch_configurations)
@@ -124,7 +125,9 @@ class RobotDescription(LaunchDescription):
         return RobotProcesses(json.loads(_ask('describe', self._robot, '--json', *words))).start()
 
     def _leave(self, context: LaunchContext) -> None:
-        for name in self._names if self._before is not None else ():
+        if self._before is None:
+            return
+        for name in self._names:
             context.launch_configurations.pop(name, None)
             if name in self._before:
                 context.launch_configurations[name] = self._before[name]

@@ -23,7 +23,7 @@ import numpy as np
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
 from async_chunking.bags.namespaces import robot_namespace
-from async_chunking.bags.wire import Series, key_of, ours
+from async_chunking.bags.wire import Series, WireKey, key_of, ours
 from async_chunking.dataset.recorded import (
     Key,
     Said,
@@ -150,7 +150,7 @@ def _spans(bag: Bag, said: Said, commands: Sequence[Wire], told: Told) -> list[t
 def _shown(key: Key) -> str:
     """Return the topic, with its joints as it may hold others too, or the name of a stream."""
     name = key[1]
-    return name if isinstance(name, str) else f'{name.topic} ({", ".join(name.joints)})'
+    return f'{name.topic} ({", ".join(name.joints)})' if isinstance(name, WireKey) else str(name)
 
 
 def _cut(

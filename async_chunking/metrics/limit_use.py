@@ -115,12 +115,13 @@ def limit_use(
         margin = np.fmin(rows - limits.lower, limits.upper - rows)
         margin = np.fmin.reduce(margin, axis=0, initial=math.inf)
     bounds = (limits.velocity, limits.acceleration, limits.jerk)
-    shares = [_share(rate, bound) for rate, bound in zip(rates, bounds, strict=True)]
+    velocity, acceleration, jerk = map(_share, rates, bounds)
     slack = [
         2.0**order * _RESOLUTION / 2.0 / period**order / bound
         for order, bound in enumerate(bounds, start=1)
     ]
-    return LimitUse(margin, *shares, np.array(slack), (~known).sum(axis=0))
+    missing = (~known).sum(axis=0)
+    return LimitUse(margin, velocity, acceleration, jerk, np.array(slack), missing)
 
 
 def _rates(

@@ -12,20 +12,13 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 
-from async_chunking.chunk import ActionChunk, ChunkRequest
-from async_chunking.executor import (
-    Admitted,
-    Behaviour,
-    Executor,
-    ExecutorConfig,
-    Outcome,
-    Step,
-)
+from async_chunking.chunk import ActionChunk
+from async_chunking.executor import Admitted, Behaviour, Executor, ExecutorConfig, Outcome, Step
 from async_chunking.gate import Gate
+from async_chunking.nodes.braking import Output, come_to_rest
 from async_chunking.nodes.pacing import Due, Garbage, Pace
 from async_chunking.nodes.sender.values import Known
 from async_chunking.pose import go_on
@@ -33,20 +26,6 @@ from async_chunking.pose import go_on
 _CHUNKS_PER_TICK = 16  # A flood of chunks must not delay the command,
 _CHUNKS = 256  # nor fill the memory.
 _WAIT = 0.1  # How often the loop looks whether it shall end [s].
-_REST_TICKS = 500  # Braking takes no longer than this.
-
-
-class Output(Protocol):
-    """What the loop calls on every tick; must be quick."""
-
-    def command(self, step: Step) -> None:
-        """Send the command."""
-
-    def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
-        """Tell what was done."""
-
-    def ask(self, request: ChunkRequest) -> None:
-        """Put a request to the policy."""
 
 
 class CommandLoop:
@@ -125,6 +104,7 @@ class CommandLoop:
             displaced: What is done if it is farther off; see `pose.go_on`.
         """
         pose, gate, home, teleported = self.known.pose, self.gate, None, False
+        assert pose is not None  # Whoever begins has seen it.
         if self.executor is not None:
             self._past += self.executor.counters
         if gate is not None:
@@ -156,34 +136,38 @@ class CommandLoop:
                     self._turn(garbage)
         except Exception as error:
             self.error = error
-            with contextlib.suppress(Exception):
-                self._come_to_rest()
+            executor, output = self.executor, self._output
+            if executor is not None:
+                with contextlib.suppress(Exception):
+                    self.last = come_to_rest(
+                        executor, self._pace, output, self.last, self._patience
+                    )
 
     def _turn(self, garbage: Garbage) -> None:
         due = self._pace.wait(self._patience)
         self._listen()
         if self.executor is None and self.known.pose is not None and not self._halted:
             self.begin(np.zeros(self._config.action_dim), self._displaced)
-        if self.executor is None:
+        executor = self.executor
+        if executor is None:
             return
         if due is not None:
-            self._tick(due)
+            self._tick(executor, due)
             garbage.tick()
         else:  # The clock of a simulation stands still.
-            self._take_chunks()
+            self._take_chunks(executor)
             self._halted |= self._resting
 
-    def _tick(self, due: Due) -> None:
-        executor = self.executor
+    def _tick(self, executor: Executor, due: Due) -> None:
         skipped = [executor.skip() for _ in range(due.missed)]
-        self._take_chunks()
+        self._take_chunks(executor)
         if due.jumped:
             executor.lose_time()
         executor.delay = self.known.delay
         executor.set_behaviour(self.behaviour)
         request = executor.poll()
         step = executor.step(self.known.observation)
-        step = self._send(step, due)
+        step = self._send(executor, step, due)
         for index, skip in enumerate(skipped):
             due_ns = due.deadline_ns - (due.missed - index) * self._pace.period_ns
             self._output.report(skip, due_ns, self._sent_ns, self)
@@ -193,11 +177,11 @@ class CommandLoop:
         if request is not None:
             self._output.ask(request)
 
-    def _send(self, step: Step, due: Due) -> Step:
+    def _send(self, executor: Executor, step: Step, due: Due) -> Step:
         """Send at the deadline; what was computed before a long pause is not sent after it."""
         self._pace.hold(due.deadline_ns)
         if self._pace.now_ns() - due.deadline_ns > self._pace.period_ns:
-            self.executor.withdraw()
+            executor.withdraw()
             return replace(step, command=self.last, missed=True)
         self._output.command(step)
         self._sent_ns = self._pace.now_ns()
@@ -206,19 +190,6 @@ class CommandLoop:
         self.last = step.command
         return step
 
-    def _take_chunks(self) -> None:
+    def _take_chunks(self, executor: Executor) -> None:
         for _ in range(min(len(self._chunks), _CHUNKS_PER_TICK)):
-            self.executor.push(self._chunks.popleft())
-
-    def _come_to_rest(self) -> None:
-        """Brake after an error, with the little that is needed for it."""
-        self.executor.stop()
-        for _ in range(_REST_TICKS):
-            due = self._pace.wait(self._patience)
-            if due is not None:
-                step = self.executor.step()
-                self._pace.hold(due.deadline_ns)
-                self._output.command(step)
-                if np.array_equal(step.command, self.last):
-                    return
-                self.last = step.command
+            executor.push(self._chunks.popleft())

@@ -6,7 +6,7 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Duration, Time
 
 from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.executor import ExecutorConfig
@@ -29,7 +29,7 @@ def to_matrix(data: array, rows: int, columns: int) -> np.ndarray:
         return np.frombuffer(data, dtype=np.float32).reshape(rows, columns).astype(np.float64)
 
 
-def set_time(message: Time, nanoseconds: int) -> None:
+def set_time(message: Time | Duration, nanoseconds: int) -> None:
     """Write a time into a message; one that it cannot hold becomes the nearest that it can."""
     seconds, message.nanosec = divmod(nanoseconds, 1_000_000_000)
     message.sec = min(max(seconds, _FIRST), _LAST)

@@ -76,7 +76,8 @@ class ExecutorNode(RobotNode):
             for kind, command in zip(kinds, robot.commands, strict=True)
             if not kind.asks
         ]
-        self._sender.open(self._setup(config, {n: s.size for n, s in streams.items()}))
+        sizes = {n: s.size for n, s in streams.items() if s.size is not None}  # All have one.
+        self._sender.open(self._setup(config, sizes))
         self._simulation = ClockListener(self, self._sender.tell_time) if simulated else None
         self._asking = [
             kind(self, command, robot.joint_names, config.control_period)

@@ -152,7 +152,7 @@ class Intake:
         """Correct by nothing rather than by what has gone silent."""
         for name in self._observation:
             sample = self.observations.latest(name)
-            if (self._now_ns() - sample.received_ns) * 1e-9 > self._stale_s:
+            if sample is None or (self._now_ns() - sample.received_ns) * 1e-9 > self._stale_s:
                 self._observation = {}
                 return
 

@@ -12,7 +12,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 PREFIX = 'qos_overrides.'
 
 
-class QosOverriding:
+class QosOverriding(Node):
     """What a node inherits from, before its kind of node."""
 
     def create_publisher(self, kind: Any, topic: str, qos: Any, **options: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import NoReturn
 import rclpy
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 from async_chunking import ros_environment
@@ -33,7 +34,7 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
     if PARENT_VARIABLE in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # It died before that.
-            return 0
+            sys.exit(0)
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: stopped.append(number))
@@ -42,7 +43,7 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
     try:
         node = make()
     except InvalidParameterValueException as error:  # Its range is rclpy's to check.
-        rclpy.logging.get_logger('rclpy').fatal(str(error))
+        get_logger('rclpy').fatal(str(error))
         os._exit(COULD_NOT_START)
     node.interrupted = lambda: bool(stopped)
     executor = SingleThreadedExecutor()

@@ -102,13 +102,13 @@ class RecorderNode(RobotNode):
         for topic in self._wanted:
             if topic in known and topic not in self._heard and self.count_publishers(topic):
                 self._heard.add(topic)
-                self._subscribe(topic, known[topic][0])
+                self._subscribe(self._recording, topic, known[topic][0])
 
-    def _subscribe(self, topic: str, kind: str) -> None:
+    def _subscribe(self, recording: Recording, topic: str, kind: str) -> None:
         try:
             package, _, name = kind.split('/')
             message_type = getattr(import_module(f'{package}.msg'), name)
-            self._recording.add(topic, kind, self._offered(topic))
+            recording.add(topic, kind, self._offered(topic))
         except (ImportError, AttributeError, AsyncChunkingError) as error:
             self._problems[topic] = str(error)
             self.get_logger().warning(f'{topic} is not recorded: {kind} is not installed: {error}')
@@ -136,7 +136,7 @@ class RecorderNode(RobotNode):
             Qos(
                 QosHistory(profile.history.value), profile.depth,
                 QosReliability(profile.reliability.value), QosDurability(profile.durability.value),
-                *(_time(d) for d in (profile.deadline, profile.lifespan)),
+                _time(profile.deadline), _time(profile.lifespan),
                 QosLiveliness(profile.liveliness.value),
                 _time(profile.liveliness_lease_duration),
                 profile.avoid_ros_namespace_conventions,

@@ -60,6 +60,7 @@ class SimNode(RobotNode):
     def configure(self) -> None:
         """Load the task and create the robot's topics."""
         robot, parameters = self.embodiment, self.parameters
+        assert robot.simulation is not None  # `check` saw to it.
         self._simulated = self.get_parameter('use_sim_time').value
         rate = robot.control_rate_hz if self._simulated else parameters.rate_hz
         self._period_ns = round(1e9 / rate)
@@ -92,6 +93,7 @@ class SimNode(RobotNode):
         if self._camera is not None:
             self._camera.stop()
             self._camera = None
+        assert self._thread is not None  # It was active.
         self._thread.join(timeout=5.0)
 
     def _on_command(self, command: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension, MultiArrayLayout
 
 from async_chunking.nodes import convert
 from async_chunking.nodes.clock import CLOCK_QOS
@@ -82,10 +82,10 @@ class SimulatedRobot:
         for source, publisher in self._joints:
             publisher.publish(self._joint_state(source, stamp))
         state = np.asarray(environment, dtype=np.float64)
-        message = Float64MultiArray(data=array('d', state.tobytes()))
         label = ' '.join(self._task.environment_names)
-        message.layout.dim.append(MultiArrayDimension(label=label, size=len(state)))
-        self._environment.publish(message)
+        layout = MultiArrayLayout(dim=[MultiArrayDimension(label=label, size=len(state))])
+        data = array('d', state.tobytes())
+        self._environment.publish(Float64MultiArray(layout=layout, data=data))
         if self._clock is not None:
             clock = Clock()
             convert.set_time(clock.clock, now_ns)

@@ -55,6 +55,7 @@ class ViewNode(RobotNode):
     def configure(self) -> None:
         """Load the model and subscribe."""
         robot = self.embodiment
+        assert robot.simulation is not None  # `check` saw to it.
         self._plant = make_task(robot.simulation.task).plant
         self._prefix = f'{space}/' if (space := self.get_namespace().strip('/')) else ''
         self._tips = tips(self._plant)
@@ -130,7 +131,7 @@ class ViewNode(RobotNode):
         ]
         self._markers.publish(MarkerArray(markers=markers))
         if self._tf is not None and self._measured is not None:
-            self._show_frames(stamp)
+            self._show_frames(stamp, self._measured)
 
     def _marker(self, name: str, number: int, points: np.ndarray, stamp: Any) -> Marker:
         dots = name == 'takeover'
@@ -147,8 +148,8 @@ class ViewNode(RobotNode):
         marker.points = [Point(x=x, y=y, z=z) for x, y, z in finite.tolist()]
         return marker
 
-    def _show_frames(self, stamp: Any) -> None:
-        if not np.isfinite(self._hands(self._measured.measured)).all():
+    def _show_frames(self, stamp: Any, step: ControlStep) -> None:
+        if not np.isfinite(self._hands(step.measured)).all():
             return
         found = []
         for parent, child, position, turn in frames(self._plant):

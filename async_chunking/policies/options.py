@@ -23,16 +23,21 @@ class PolicyOptions(Settings):
     """Which policy, as `name:=value`."""
 
     policy: str = Field(
-        OWN_KIND, description='Kind of policy: checkpoint, torch, remote …; see docs/policies.md'
+        default=OWN_KIND,
+        description='Kind of policy: checkpoint, torch, remote …; see docs/policies.md',
     )
-    policy_path: str = Field('', description='Folder of checkpoints, or the name of a shipped one')
+    policy_path: str = Field(
+        default='', description='Folder of checkpoints, or the name of a shipped one'
+    )
     policy_entry: str = Field(
-        '', description='module:factory or file.py:factory, for policy:=torch'
+        default='', description='module:factory or file.py:factory, for policy:=torch'
     )
     policy_url: str = Field(
-        '', description='ws://host:8000 or gr00t://host:5555, for policy:=remote'
+        default='', description='ws://host:8000 or gr00t://host:5555, for policy:=remote'
     )
-    policy_timeout_s: float = Field(2.0, gt=0.0, description='For an answer of a server [s]')
+    policy_timeout_s: float = Field(
+        default=2.0, gt=0.0, description='For an answer of a server [s]'
+    )
 
     @field_validator('policy')
     @classmethod

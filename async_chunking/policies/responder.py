@@ -127,7 +127,7 @@ class Responder:
         if isinstance(service.policy, ChunkPolicy):
             actions, calls = service.policy.chunk(batch, self._generator), 1
         else:
-            actions = self._sample(service, request, batch)
+            actions = self._sample(service.policy, service.sampler, request, batch)
             calls = sum(policy.calls for policy in service.counted) - before
         return ActionChunk(
             request.run_id,
@@ -139,12 +139,14 @@ class Responder:
             checkpoint=service.checkpoint,
         )
 
-    def _sample(self, service: _Service, request: ChunkRequest, batch: dict) -> torch.Tensor:
+    def _sample(
+        self, policy: FlowPolicy, sampler: Sampler, request: ChunkRequest, batch: dict
+    ) -> torch.Tensor:
         stream = (request.run_id, request.strategy)
         boundary = replace(request.boundary, previous=_batch(request.boundary.previous))
         actions, self._state = sample_chunk(
-            service.policy,
-            service.sampler,
+            policy,
+            sampler,
             batch,
             boundary,
             self._generator,
@@ -162,15 +164,17 @@ class Responder:
 
     def _load(self, strategy: Strategy) -> _Service:
         placement = self._placement
-        policy = place(self._source.policy_for(strategy, placement.device), placement)
+        bare = self._source.policy_for(strategy, placement.device)
         counted: tuple[CountingPolicy, ...] = ()
-        if isinstance(policy, FlowPolicy):
-            policy = CountingPolicy(policy)
+        if isinstance(bare, FlowPolicy):
+            policy = CountingPolicy(place(bare, placement))
             counted = (policy,)
             if 'weak_policy' in strategy.needs:
                 weak = place(self._source.weak_policy(placement.device), placement)
                 weak = CountingPolicy(weak)
                 policy, counted = WithWeak(policy, weak), (policy, weak)
+        else:
+            policy = place(bare, placement)
         digest = self._source.digest(strategy)
         return _Service(strategy.load_sampler(), policy, counted, digest)
 

@@ -61,10 +61,10 @@ class Stream(Settings):
 
     topic: str = ''
     kind: Literal[STREAMS]
-    size: int | None = Field(None, ge=1)
-    joints: tuple[Name, ...] | None = Field(None, min_length=1)
-    height: int | None = Field(None, ge=1)
-    width: int | None = Field(None, ge=1)
+    size: int | None = Field(default=None, ge=1)
+    joints: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    height: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1)
     resize: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     channels_first: bool = False
     qos: Literal[QOS] = QOS[0]
@@ -160,6 +160,11 @@ class Wire(Settings):
     def driver_names(self) -> tuple[str, ...]:
         """Names in the message, in its order."""
         return self.names or self.joints
+
+    @property
+    def driver_motors(self) -> tuple[int, ...]:
+        """Places in the message, in its order; empty where the driver names its joints."""
+        return self.motors or ()
 
     @property
     def affine(self) -> tuple[np.ndarray, np.ndarray]:

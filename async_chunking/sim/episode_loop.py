@@ -106,10 +106,12 @@ class EpisodeLoop:
         return bool(np.abs(self._command - self._held).max() > _STILL)
 
     def _advance(self) -> EpisodeResult | None:
+        assert self._command is not None  # It moved the robot.
         self.observation, over, solved = self._task.step(self._command)
         if self.phase is not EpisodePhase.RUNNING or not over:
             return None
-        duration_s = self._task.success_s if solved else self._task.seconds
+        solved_s = self._task.success_s if solved else None
+        duration_s = self._task.seconds if solved_s is None else solved_s
         result = EpisodeResult(self._episode, self._seed, solved, duration_s, self._task.failure)
         self._episode += 1
         self._enter(EpisodePhase.PAUSING)

@@ -140,7 +140,7 @@ def _add_visuals(link: Element, model: mujoco.MjModel, geom: int) -> None:
     for shape, sizes, place in shapes:
         visual = SubElement(link, 'visual')
         _add_origin(visual, place, turn)
-        SubElement(SubElement(visual, 'geometry'), shape, **sizes)
+        SubElement(SubElement(visual, 'geometry'), shape, sizes)
         material = SubElement(visual, 'material', name=f'geom_{geom}')
         SubElement(material, 'color', rgba=_text(model.geom_rgba[geom]))
 

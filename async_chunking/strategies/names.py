@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 
 from async_chunking.errors import StrategyError
 from async_chunking.strategies.strategy import PLAIN, SamplerEntry, Strategy
@@ -51,7 +50,7 @@ def resolve(name: str) -> Strategy:
     return Strategy(name, sampler=sampler, **chosen_axes, constants=tuple(constants.items()))
 
 
-def _joined(name: str, samplers: Mapping[str, SamplerEntry]) -> SamplerEntry:
+def _joined(name: str, samplers: dict[str, SamplerEntry]) -> SamplerEntry:
     """Return what samplers make together."""
     if len(samplers) < 2:
         return next(iter(samplers.values()), PLAIN)

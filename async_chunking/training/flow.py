@@ -99,7 +99,10 @@ class Flow(FlowRecipe):
 
 
 def statistics_of(
-    windows: Windows, horizon: int, action_space: str, kind: str
+    windows: Windows,
+    horizon: int,
+    action_space: Literal['absolute', 'relative'],
+    kind: Literal['mean_std', 'min_max'],
 ) -> tuple[tuple[tuple[str, int], ...], Normalization]:
     """Return names and sizes of what is observed, and the normalisation, of demonstrations."""
     observation = windows.observation(windows.frames)

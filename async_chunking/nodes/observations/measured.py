@@ -81,7 +81,7 @@ class Measured:
 def _reader(source: Source) -> Callable[[Any], np.ndarray]:
     if source.kind == 'joint_state':
         return JointReader(source.driver_names, source.topic)
-    field, motors = _MOTORS[source.kind][1], source.motors or ()
+    field, motors = _MOTORS[source.kind][1], source.driver_motors
 
     def read(message: Any) -> np.ndarray:
         states = getattr(message, field)

@@ -29,8 +29,9 @@ def openpi(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
         height: Wanted [pixels].
         width: Wanted [pixels].
     """
-    inner = _inner(pixels.shape, height, width)
-    scaled = Pillow.fromarray(pixels).resize(inner[::-1], Pillow.Resampling.BILINEAR)
+    inner_height, inner_width = _inner(pixels.shape, height, width)
+    size = inner_width, inner_height
+    scaled = Pillow.fromarray(pixels).resize(size, Pillow.Resampling.BILINEAR)
     return _framed(np.asarray(scaled), height, width, centred=True)
 
 

@@ -40,12 +40,13 @@ class JointReader:
             StreamError: A joint is missing, or a position is not finite.
         """
         if message.name != self._names:
-            missing = [name for name in self._joints if name not in message.name]
+            names = list(message.name)
+            missing = [name for name in self._joints if name not in names]
             if missing:
-                msg = f'{self._topic} lacks {", ".join(missing)}; it has {", ".join(message.name)}'
+                msg = f'{self._topic} lacks {", ".join(missing)}; it has {", ".join(names)}'
                 raise StreamError(msg)
-            self._index = np.array([message.name.index(name) for name in self._joints])
-            self._names = list(message.name)
+            self._index = np.array([names.index(name) for name in self._joints])
+            self._names = names
         if len(message.position) != len(self._names):
             msg = f'{self._topic} has {len(message.position)} positions, {len(self._names)} names'
             raise StreamError(msg)

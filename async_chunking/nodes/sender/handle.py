@@ -87,6 +87,7 @@ class SenderHandle:
 
     def tell(self, known: Known) -> None:
         """Let it know the newest."""
+        assert self._layout is not None  # `open` was called.
         self._link.tell_known(self._layout.pack(known))
 
     def tell_time(self, now_ns: int) -> None:

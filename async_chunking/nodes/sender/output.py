@@ -67,6 +67,7 @@ class SenderOutput:
 
     def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
         """Publish what was done on a tick."""
+        assert loop.executor is not None  # It made the step.
         message = self._writer.write(step, loop.executor, loop.known.measured, emitted_ns)
         message.deadline_ns, message.emitted_ns = deadline_ns, emitted_ns
         convert.set_time(message.header.stamp, self._stamp_ns())

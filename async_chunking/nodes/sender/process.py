@@ -99,7 +99,7 @@ class Sender:
             self._close()
             self._open(order)
         elif isinstance(order, Start) and self._opened is not None:
-            self._send(order)
+            self._send(self._opened, order)
         elif order is Word.CLOSE:
             self._close()
 
@@ -140,28 +140,39 @@ class Sender:
 
     # --- while commands are sent ----------------------------------------------------------------
 
-    def _send(self, order: Start) -> None:
-        opened = self._opened
+    @property
+    def _making(self) -> Opened:
+        """What a setup made; no loop runs without."""
+        assert self._opened is not None
+        return self._opened
+
+    @property
+    def _running(self) -> CommandLoop:
+        """The loop, for what it calls itself."""
+        assert self._loop is not None
+        return self._loop
+
+    def _send(self, opened: Opened, order: Start) -> None:
         self._status = Status(denied=self._status.denied)  # Of the run before is nothing left.
-        self._loop = CommandLoop(
+        loop = self._loop = CommandLoop(
             opened.setup.config, order.behaviour, opened.pace, self, self._listen, self._gate,
             order.displaced,
         )  # fmt: skip
         self._tell()
-        self._loop.run()
-        self._gate = self._loop.gate
+        loop.run()
+        self._gate = loop.gate
         opened.output.release()
-        if self._loop.error is not None:
-            self._status = self._status._replace(error=repr(self._loop.error))
+        if loop.error is not None:
+            self._status = self._status._replace(error=repr(loop.error))
         self._loop = None
 
     def _listen(self) -> None:
         """Take what the node has, between two ticks."""
         data = self._link.known()
         if data is not None:
-            known = self._opened.layout.unpack(data)
-            self._loop.known = known
-            self._opened.output.hear(known.told)
+            known = self._making.layout.unpack(data)
+            self._running.known = known
+            self._making.output.hear(known.told)
         before = self._done
         for _ in range(_ORDERS_PER_TICK):
             order = self._next_order()
@@ -169,12 +180,12 @@ class Sender:
                 break
             self._obey(order)
         if self._gone:
-            self._loop.rest()
+            self._running.rest()
         if self._done != before:
             self._tell()
 
     def _obey(self, order: Any) -> None:
-        loop = self._loop
+        loop = self._running
         if isinstance(order, Admitted):
             loop.deliver(order)
         elif isinstance(order, Behaviour):
@@ -189,23 +200,23 @@ class Sender:
     # --- what the loop calls --------------------------------------------------------------------
 
     def command(self, step: Any) -> None:
-        """See `command_loop.Output`."""
-        self._opened.output.command(step)
+        """See `braking.Output`."""
+        self._making.output.command(step)
 
     def report(self, step: Any, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
-        """See `command_loop.Output`; the node is told too."""
-        self._opened.output.report(step, deadline_ns, emitted_ns, loop)
+        """See `braking.Output`; the node is told too."""
+        self._making.output.report(step, deadline_ns, emitted_ns, loop)
         self._tell()
 
     def ask(self, request: Any) -> None:
-        """See `command_loop.Output`."""
-        self._opened.output.ask(request)
+        """See `braking.Output`."""
+        self._making.output.ask(request)
 
     def _tell(self, active: bool = True) -> None:
         status = self._status._replace(done=self._done, active=active)
         loop = self._loop
         if loop is not None and loop.executor is not None:
-            executor, output = loop.executor, self._opened.output
+            executor, output = loop.executor, self._making.output
             status = status._replace(
                 run_id=executor.run_id,
                 tick=executor.tick,

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pydantic import Field
 from rclpy.action import ActionClient
 from rclpy.node import Node
-from rclpy.task import Future
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes.messages import message_class
@@ -78,14 +79,14 @@ class GripperCommandSink(OneWaySink):
         answer.add_done_callback(lambda future: self._answered(future, target))
         self._last = target
 
-    def _answered(self, future: Future, target: float) -> None:
+    def _answered(self, future: Any, target: float) -> None:
         handle = future.result()
         if not handle.accepted:
             self._fail(target, 'was refused')
             return
         handle.get_result_async().add_done_callback(lambda ended: self._ended(ended, target))
 
-    def _ended(self, future: Future, target: float) -> None:
+    def _ended(self, future: Any, target: float) -> None:
         """Ask again for what was not done, unless something else was asked for meanwhile."""
         status = future.result().status
         if status == _SUCCEEDED:

@@ -46,7 +46,7 @@ class UnitreeArmSink(OneWaySink):
     def _open(self, node: Node, command: Command) -> None:
         super()._open(node, command)
         self._message = self.message_type()
-        self._motors = [self._message.motor_cmd[i] for i in command.motors]
+        self._motors = [self._message.motor_cmd[i] for i in command.driver_motors]
         for name in ('kp', 'kd'):
             gains = np.broadcast_to(getattr(self.options, name), len(self._motors))
             for motor, gain in zip(self._motors, gains.tolist(), strict=True):

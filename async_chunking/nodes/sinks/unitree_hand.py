@@ -33,8 +33,8 @@ class UnitreeHandSink(OneWaySink):
     def _open(self, node: Node, command: Command) -> None:
         super()._open(node, command)
         motor_type = message_class('unitree_hg/msg/MotorCmd')
-        self._order = np.argsort(command.motors)
-        motors = sorted(command.motors)
+        self._order = np.argsort(command.driver_motors)
+        motors = sorted(command.driver_motors)
         self._message = self.message_type(
             motor_cmd=[
                 motor_type(mode=_ENABLED | motor, kp=self.options.kp, kd=self.options.kd)

@@ -30,7 +30,7 @@ class UnitreeMotorCmdsSink(OneWaySink):
     def _open(self, node: Node, command: Command) -> None:
         super()._open(node, command)
         motor_type = message_class('unitree_go/msg/MotorCmd')
-        self._motors = command.motors
+        self._motors = command.driver_motors
         self._message = self.message_type(
             cmds=[motor_type(mode=1, q=1.0) for _ in range(self.options.motors)]
         )

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a command loop sends its commands, and how it brings the robot to rest after an error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from async_chunking.chunk import ChunkRequest
+from async_chunking.executor import Executor, Step
+from async_chunking.nodes.pacing import Pace
+
+if TYPE_CHECKING:
+    from async_chunking.nodes.command_loop import CommandLoop
+
+_REST_TICKS = 500  # Braking takes no longer than this.
+
+
+class Output(Protocol):
+    """What the loop calls on every tick; must be quick."""
+
+    def command(self, step: Step) -> None:
+        """Send the command."""
+
+    def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
+        """Tell what was done."""
+
+    def ask(self, request: ChunkRequest) -> None:
+        """Put a request to the policy."""
+
+
+def come_to_rest(
+    executor: Executor, pace: Pace, output: Output, last: np.ndarray, patience: float
+) -> np.ndarray:
+    """Brake after an error, with the little that is needed for it.
+
+    Args:
+        executor: Of the run that failed.
+        pace: Clock that says when ticks are due.
+        output: Where commands go.
+        last: [D] the last command that was sent [rad, m].
+        patience: Longest wait for one tick [s].
+
+    Returns:
+        [D] the last command that was sent now.
+    """
+    executor.stop()
+    for _ in range(_REST_TICKS):
+        due = pace.wait(patience)
+        if due is None:
+            continue
+        step = executor.step()
+        pace.hold(due.deadline_ns)
+        output.command(step)
+        if np.array_equal(step.command, last):
+            break
+        last = step.command
+    return last
