@@ -155,7 +155,7 @@ def test_an_error_of_publishing_is_counted_and_the_stream_goes_on(node: Executor
 
     class Broken:
         def send(self, command: np.ndarray, stamp_ns: int) -> None:
-            raise OSError('no such bus')
+            raise OSError('no such bus' + 'x' * 100_000)
 
     output = SenderOutput.__new__(SenderOutput)
     output.errors, output.reason, output._stamp_ns = 0, '', lambda: 1 << 62
@@ -164,6 +164,7 @@ def test_an_error_of_publishing_is_counted_and_the_stream_goes_on(node: Executor
     output.command(step)
     assert output.counters() == {'publish_errors': 2}
     assert 'no such bus' in output.reason
+    assert len(output.reason) <= 500  # What is told to the node has a size.
 
 
 def test_a_wall_clock_beyond_2038_is_written_as_the_last_second() -> None:

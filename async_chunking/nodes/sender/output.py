@@ -21,6 +21,8 @@ from async_chunking.nodes.pacing import Pace
 from async_chunking.nodes.sender.values import Setup
 from async_chunking.nodes.sinks import Sink, sink_class
 
+_LONGEST = 500  # Characters of a reason, as what is told has a size [characters].
+
 
 class SenderOutput:
     """Publishers of one setup; an error of one is counted, and the others go on.
@@ -92,4 +94,4 @@ class SenderOutput:
             publish()
         except Exception as error:  # Whatever it is, the next command must be sent.
             self.errors += 1
-            self.reason = f'{error!r}'
+            self.reason = f'{error!r}'[:_LONGEST]
