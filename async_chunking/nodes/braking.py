@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from async_chunking.chunk import ChunkRequest
 from async_chunking.executor import Executor, Step
 from async_chunking.nodes.pacing import Pace
-
-if TYPE_CHECKING:
-    from async_chunking.nodes.command_loop import CommandLoop
 
 _REST_TICKS = 500  # Braking takes no longer than this.
 
@@ -23,8 +20,8 @@ class Output(Protocol):
     def command(self, step: Step) -> None:
         """Send the command."""
 
-    def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
-        """Tell what was done."""
+    def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: Any) -> None:
+        """Tell what was done, and how the command loop stands."""
 
     def ask(self, request: ChunkRequest) -> None:
         """Put a request to the policy."""
@@ -36,7 +33,7 @@ def come_to_rest(
     """Brake after an error, with the little that is needed for it.
 
     Args:
-        executor: Of the run that failed.
+        executor: Core of the run that failed.
         pace: Clock that says when ticks are due.
         output: Where commands go.
         last: [D] the last command that was sent [rad, m].

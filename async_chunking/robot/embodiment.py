@@ -66,7 +66,8 @@ class Joint(Settings):
             msg = 'lower and upper are missing; for none, -.inf and .inf, or continuous: true'
             raise ValueError(msg)
         jerk = math.inf if self.jerk is None else self.jerk
-        Limits([self.lower], [self.upper], [self.velocity], [self.acceleration], [jerk])
+        values = (self.lower, self.upper, self.velocity, self.acceleration, jerk)
+        Limits(*(np.array([value]) for value in values))
         return self
 
 
