@@ -14,9 +14,7 @@ FOLDERS = ('async_chunking', 'tools', 'launch')
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob('*.py'))
 MODULE, NODE, FUNCTION = 300, 200, 40
 # What is still longer; a line here that is not needed any more fails.
-TOO_LONG = {
-    'async_chunking/nodes/executor_node.py',
-}
+TOO_LONG: set[str] = set()
 
 
 def length(path: Path) -> int:

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import sys
+
 from async_chunking.bringup.parameters import ExecutorParameters
 from async_chunking.correctors import Corrector
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour, ExecutorConfig
+from async_chunking.nodes.base import RobotNode
+from async_chunking.nodes.overriding import qos_overrides
+from async_chunking.nodes.sender.values import Setup
+from async_chunking.nodes.sinks import sink_class
 from async_chunking.policies import strategy_fit
 from async_chunking.policies.checkpoint.directory import load_corrector
 from async_chunking.policies.fit import Facts
@@ -41,6 +47,38 @@ def make_config(parameters: ExecutorParameters, robot: Embodiment) -> ExecutorCo
             }
         ),
     )  # fmt: skip
+
+
+def sender_setup(
+    node: RobotNode, robot: Embodiment, config: ExecutorConfig, streams: dict[str, int]
+) -> Setup:
+    """Return what the sender is told: names as this node resolves them, and what it may use."""
+    full, parameters = node.resolve_topic_name, node.parameters
+    return Setup(
+        config=config,
+        commands=tuple(
+            command if sink_class(command.sink).asks
+            else command.model_copy(update={'topic': full(command.topic)})
+            for command in robot.commands
+        ),
+        steps=full('control_step'),
+        requests=full('chunk_request'),
+        node=(node.get_name(), node.get_namespace()),
+        domain=node.context.get_domain_id(),
+        arguments=enclave_arguments(),
+        overrides=qos_overrides(node),
+        simulated=node.get_parameter('use_sim_time').value,
+        streams=streams,
+        priority=parameters.realtime_priority,
+        lock_memory=parameters.lock_memory,
+    )  # fmt: skip
+
+
+def enclave_arguments() -> tuple[str, ...]:
+    """Return the security enclave of this process, as arguments for ROS."""
+    words = sys.argv
+    named = [words[i : i + 2] for i, word in enumerate(words[:-1]) if word in ('-e', '--enclave')]
+    return ('--ros-args', *named[-1]) if named else ()
 
 
 def check_strategy(parameters: ExecutorParameters, robot: Embodiment, where: str) -> None:

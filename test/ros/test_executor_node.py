@@ -50,7 +50,7 @@ def node(ros_domain_id) -> Iterator[ExecutorNode]:
 def measure(node: ExecutorNode, pose: np.ndarray, seconds: float = 0.5) -> None:
     """Let joint positions be measured for some time, and the sender know."""
     for k in range(round(100.0 * seconds)):
-        node._watch.add(pose, node._now_ns() * 1e-9 + 0.01 * (k - 100.0 * seconds))
+        node._watch.poses.add(pose, node._now_ns() * 1e-9 + 0.01 * (k - 100.0 * seconds))
     node._poll()
 
 
@@ -147,7 +147,7 @@ def test_no_false_pose_moves_a_robot_by_stop_and_reset_or_a_new_activation(node,
     assert (node._intake.pose is None) == (name != '2.9 rad off')
     if node._intake.pose is not None:
         response = Trigger.Response()
-        node._begin(response, node._intake.pose)
+        node._runs._begin(response, node._intake.pose)
         assert 'not where they were told to be: waist by +2.9; keep' in response.message
     time.sleep(0.1)
     np.testing.assert_array_equal(node._sender.status.command, HOME)
@@ -192,7 +192,7 @@ def test_joints_that_leave_where_a_run_began_stop_it(node: ExecutorNode) -> None
     for _ in range(5):
         node._poll()
     until(lambda: node._sender.status.phase == Phase.STOPPED)
-    assert 'joints left the pose at which the run began' in node._left
+    assert 'joints left the pose at which the run began' in node._watch.left
 
 
 def test_parameters_are_described_with_range_choices_and_whether_they_may_change(node) -> None:
@@ -243,7 +243,7 @@ def test_a_robot_that_is_left_stopped_is_warned_of(
     until(lambda: node._sender.status.phase == Phase.STOPPED)
     measure(node, HOME)
     node._diagnose()
-    node._stopped_at -= 6.0
+    node._runs.stopped_at -= 6.0
     measure(node, HOME)
     node._diagnose()
     levels = [level for level, _ in diagnosed]
@@ -339,13 +339,13 @@ def test_a_stream_that_went_silent_corrects_nothing(node: ExecutorNode, monkeypa
 def test_poses_from_before_a_silence_do_not_count_with_those_after(node: ExecutorNode) -> None:
     intake, now = node._intake, 100.0
     for k in range(50):
-        node._watch.add(HOME, now + 0.01 * k)
+        node._watch.poses.add(HOME, now + 0.01 * k)
     assert intake.pose.tolist() == HOME.tolist()
     now += 2.0 + 2.0 * node.parameters.stale_s  # The driver was gone meanwhile.
-    node._watch.add(MOVED, now)
+    node._watch.poses.add(MOVED, now)
     assert intake.pose is None
     for k in range(50):
-        node._watch.add(MOVED, now + 0.01 * k)
+        node._watch.poses.add(MOVED, now + 0.01 * k)
     assert intake.pose.tolist() == MOVED.tolist()
 
 
@@ -353,13 +353,13 @@ def test_a_reset_waits_for_a_driver_that_is_up(node: ExecutorNode, monkeypatch) 
     run(node)
     age = {'s': node.parameters.stale_s + 0.01}
     monkeypatch.setattr(type(node._intake), 'age', property(lambda _: age['s']))
-    answer = node._on_reset(Trigger.Request(), Trigger.Response())
+    answer = node._runs.on_reset(Trigger.Request(), Trigger.Response())
     assert not answer.success
     assert 'is the driver up?' in answer.message
     age['s'] = float('nan')
-    assert not node._on_reset(Trigger.Request(), Trigger.Response()).success
+    assert not node._runs.on_reset(Trigger.Request(), Trigger.Response()).success
     age['s'] = node.parameters.stale_s
-    assert node._on_reset(Trigger.Request(), Trigger.Response()).success
+    assert node._runs.on_reset(Trigger.Request(), Trigger.Response()).success
 
 
 def test_a_delay_beyond_the_horizon_is_cut_to_it(node: ExecutorNode) -> None:

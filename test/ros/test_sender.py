@@ -42,7 +42,7 @@ def node(ros_domain_id) -> Iterator[ExecutorNode]:
     node.trigger_activate()
     now = node._now_ns() * 1e-9
     for k in range(50):  # Long enough to be believed.
-        node._watch.add(HOME, now + 0.01 * (k - 50))
+        node._watch.poses.add(HOME, now + 0.01 * (k - 50))
     node._poll()
     until(lambda: node._sender.status.run_id and node._sender.status.tick > 3)
     yield node
