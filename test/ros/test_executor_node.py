@@ -142,7 +142,7 @@ def test_nothing_begins_at_a_false_pose(node: ExecutorNode, name: str) -> None:
 @pytest.mark.parametrize('name', FALSE)
 def test_no_false_pose_moves_a_robot_by_stop_and_reset_or_a_new_activation(node, name) -> None:
     run(node)
-    node._on_stop(Trigger.Request(), Trigger.Response())
+    node._runs.on_stop(Trigger.Request(), Trigger.Response())
     measure(node, FALSE[name])
     assert (node._intake.pose is None) == (name != '2.9 rad off')
     if node._intake.pose is not None:
@@ -239,7 +239,7 @@ def test_a_robot_that_is_left_stopped_is_warned_of(
     node: ExecutorNode, diagnosed: list[tuple[bytes, str]]
 ) -> None:
     run(node)
-    assert node._on_stop(Trigger.Request(), Trigger.Response()).success
+    assert node._runs.on_stop(Trigger.Request(), Trigger.Response()).success
     until(lambda: node._sender.status.phase == Phase.STOPPED)
     measure(node, HOME)
     node._diagnose()
