@@ -16,6 +16,8 @@ from typing import NoReturn
 from async_chunking.errors import COULD_NOT_START, AsyncChunkingError
 
 VARIABLE = 'ASYNC_CHUNKING_PYTHON'
+# Environment variable: nodes end when the process that it names, their parent, does.
+PARENT_VARIABLE = 'ASYNC_CHUNKING_END_WITH_PARENT'
 
 
 def start(module: str) -> NoReturn:

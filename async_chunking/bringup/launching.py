@@ -13,6 +13,7 @@ import functools
 import inspect
 import itertools
 import json
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -38,7 +39,7 @@ from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from async_chunking.bringup.nodes import NodeSpec, full_name
 from async_chunking.errors import COULD_NOT_START
-from async_chunking.start import VARIABLE
+from async_chunking.start import PARENT_VARIABLE, VARIABLE
 from launch import Action, LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 _ENDS = ('duration', 'episodes')
@@ -171,7 +172,8 @@ class RobotProcesses:
             remappings=list(spec['remappings'].items()),
             ros_arguments=['--log-level', arguments['log_level']],
             prefix=spec['python'] or None,  # The executable is a script.
-            additional_env={VARIABLE: ''} if spec['python'] else None,
+            additional_env={PARENT_VARIABLE: str(os.getpid())}
+            | ({VARIABLE: ''} if spec['python'] else {}),
             output='screen',
             respawn=spec['respawn'],
             respawn_delay=0.5,

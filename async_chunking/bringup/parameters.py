@@ -148,6 +148,3 @@ PARAMETERS: dict[str, type[NodeParameters]] = {
     'recorder_node': RecorderParameters,
     'view_node': ViewParameters,
 }
-
-# Environment variable: nodes end when the process that started them does.
-PARENT_VARIABLE = 'ASYNC_CHUNKING_END_WITH_PARENT'

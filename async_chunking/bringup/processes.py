@@ -16,9 +16,9 @@ from pathlib import Path
 import yaml
 
 from async_chunking.bringup.nodes import NodeSpec
-from async_chunking.bringup.parameters import PARENT_VARIABLE
 from async_chunking.errors import COULD_NOT_START
 from async_chunking.ros_environment import environment
+from async_chunking.start import PARENT_VARIABLE
 
 _PATIENCE = (8.0, 3.0)  # Seconds from SIGINT to SIGTERM, and from there to SIGKILL.
 _RECORDER_PATIENCE = 30.0  # [s].

@@ -18,9 +18,9 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 from async_chunking import ros_environment
-from async_chunking.bringup.parameters import PARENT_VARIABLE
 from async_chunking.errors import COULD_NOT_START
 from async_chunking.nodes.base import RobotNode
+from async_chunking.start import PARENT_VARIABLE
 
 _PR_SET_PDEATHSIG = 1
 
