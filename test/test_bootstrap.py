@@ -17,7 +17,10 @@ BOOTSTRAP = Path(__file__).resolve().parent.parent / 'requirements' / 'bootstrap
 
 
 def run_with(**variables: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, '-I', BOOTSTRAP]
+    python = getattr(
+        sys, '_base_executable', sys.executable
+    )  # Not that of .venv: it sets ROS_DISTRO.
+    command = [python, '-I', BOOTSTRAP]
     env = os.environ | variables
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 

@@ -21,6 +21,10 @@ CALLS = {'os.system', 'os.popen', 'yaml.load', 'yaml.load_all', 'yaml.full_load'
          'yaml.unsafe_load', 'yaml.full_load_all', 'yaml.unsafe_load_all'}  # fmt: skip
 # Call -> the argument that it needs.
 NEEDED = {'torch.load': ('weights_only', True)}
+# Two ends of one program, a socket and a memory between them that no other process is given.
+BETWEEN_OWN_PROCESSES = {
+    ROOT / 'async_chunking' / 'nodes' / 'sender' / 'link.py': ['import pickle']
+}
 # Arguments that no call may have.
 REFUSED = {('allow_pickle', True), ('shell', True), ('trust_remote_code', True)}
 
