@@ -49,7 +49,8 @@ def problems(source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_nothing_that_is_read_is_run(path: Path) -> None:
-    assert list(problems(path.read_text(encoding='utf-8'))) == []
+    found = list(problems(path.read_text(encoding='utf-8')))
+    assert found == BETWEEN_OWN_PROCESSES.get(path, [])
 
 
 @pytest.mark.parametrize(
