@@ -166,7 +166,9 @@ class Intake:
 
     def _take_chunk(self, message: ActionChunk) -> None:
         self._on_chunk(message)
-        behaviour = self._behaviours.get(message.strategy)
+        # Who does not repeat the strategy answers what is asked for now: the newest.
+        wanted = message.strategy or next(reversed(self._behaviours), '')
+        behaviour = self._behaviours.get(wanted)
         admitted = self._admission.admit(convert.chunk_value(message), behaviour)
         if admitted.reason:
             self.reasons[admitted.outcome.name.lower()] = admitted.reason
