@@ -281,8 +281,9 @@ def test_a_frozen_policy_ends_in_a_safe_stop_that_a_service_resets(robot: Robot)
     time.sleep(0.2)
     assert robot.steps[-1].phase == Phase.STOPPED  # Latched: the policy alone does not wake it.
     assert robot.count('stopped') >= before
-    answer = robot.call(robot.reset, Trigger.Request())
-    assert answer.success, answer.message
+    robot.until(  # A reset waits for joints that rest: it says so, and is asked again.
+        lambda: robot.call(robot.reset, Trigger.Request()).success, 'the reset is granted'
+    )
     robot.until(robot.executing, 'chunks are executed again')
 
 
