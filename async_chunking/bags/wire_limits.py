@@ -33,7 +33,6 @@ from async_chunking.safety import Limits
 
 _RECENT = 500_000_000  # A pose that was recorded so long before a command is where it began [ns].
 _ROUNDING = 2.0**-22  # Of positions that are sent as 32 bit numbers [rad, m].
-_LATE = 0.75  # Of a period: a gap of 1.25 periods may hold a tick without a command.
 _SETTLED = 5  # Commands after which a recorder has caught up.
 _NEAR = 200_000_000  # A step is recorded so long before or after its command at most [ns].
 _SPLIT = 10  # Ticks between two parts of a series, more than the order of any derivative.
@@ -194,8 +193,7 @@ class _Track:
         """Return how many periods [n] nothing was sent before each command.
 
         Messages that came late only, as the recorder was busy, are followed by others that come
-        early: what counts is what is still missing some commands later. A quarter of a period
-        counts as one, since a command that was itself late may hide the silence after it.
+        early: what counts is what is still missing some commands later.
         """
         if not len(stamps):
             return np.zeros(0, dtype=np.int64)
@@ -204,8 +202,8 @@ class _Track:
         later = np.minimum(index + _SETTLED, len(stamps) - 1)
         # A simulation may be slower than its clock.
         period = max(1e9 * self._period, float(np.median(np.diff(stamps, prepend=before[0]))))
-        at_once = np.floor((stamps - before) / period + _LATE) - 1
-        in_all = np.floor((stamps[later] - before) / period + _LATE) - (later - index + 1)
+        at_once = np.round((stamps - before) / period) - 1
+        in_all = np.round((stamps[later] - before) / period) - (later - index + 1)
         return np.maximum(np.minimum(at_once, in_all), 0).astype(np.int64)
 
     def judge_jumps(self, restarts: Collection[Jump]) -> None:
