@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +34,7 @@ class RobotNode(EntityNode):
         failure: Why the process must end; empty while it need not.
         status: Status of the process, if it fails.
         interrupted: Whether the process was told to end; for whatever waits.
+        activated: What the process does after every activation.
     """
 
     Parameters: type[NodeParameters]
@@ -45,6 +45,7 @@ class RobotNode(EntityNode):
         super().__init__(name)
         self.failure, self.status = '', 1
         self.interrupted: Callable[[], bool] = lambda: False
+        self.activated: Callable[[], None] = lambda: None
         self._configured = False
         for key, field in self.Parameters.model_fields.items():
             self.declare_parameter(key, field.default, descriptor(field))
@@ -133,14 +134,9 @@ class RobotNode(EntityNode):
         return self._transition(self._configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """See `activate`; what lives by then is set aside from the garbage collector.
-
-        What was imported and warmed up is hundreds of thousands of objects: to look through them
-        stops a policy for a fifth of a second, some time after the start.
-        """
+        """See `activate`."""
         done = self._transition(self.activate)
-        gc.collect()
-        gc.freeze()
+        self.activated()
         return done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
@@ -22,6 +23,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker('ros')
             if MISSING:
                 item.add_marker(pytest.mark.skip(reason=f'no {MISSING[0]} here: `make setup`'))
+
+
+@pytest.fixture(autouse=True)
+def _no_node_is_left() -> Iterator[None]:
+    """Let the nodes of a test go with it.
+
+    Nodes are in reference cycles, and whatever is not collected stays on the network: beyond 32
+    participants on a host Fast DDS finds no more.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from rclpy.clock import ClockType  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
+from async_chunking.nodes.delay_monitor_node import DelayMonitorNode  # noqa: E402
 from async_chunking.nodes.entities import EntityNode  # noqa: E402
 
 
@@ -41,3 +44,24 @@ def test_what_was_created_is_destroyed_and_what_every_node_has_is_kept(made: Ent
     assert entities(made) == tuple(count + 1 for count in before)
     made.destroy_entities()
     assert entities(made) == before
+
+
+def test_a_node_that_ended_is_gone_from_the_network(ros_domain_id) -> None:
+    """Its participant has threads, which a node that is kept somewhere would keep."""
+    gc.collect()
+    before = threads()
+    for _ in range(2):
+        rclpy.init(args=[])
+        node = DelayMonitorNode()
+        node.begin()
+        assert threads() > before
+        node.end()
+        rclpy.shutdown()
+        del node
+        gc.collect()
+    assert threads() <= before
+
+
+def threads() -> int:
+    """Return how many threads this process has, those of the middleware included."""
+    return len(list(Path('/proc/self/task').iterdir()))
