@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from driver_messages import (
     trajectory,
 )
 
-from async_chunking.bags import wire, wire_limits
+from async_chunking.bags import alignment, wire, wire_limits
 from async_chunking.bags.files import Bag
 from async_chunking.bags.overview import overview
 from async_chunking.bags.wire import KINDS, of_command, ours, read
@@ -180,6 +180,7 @@ def test_a_known_motion_has_known_shares(tmp_path: Path):
 @pytest.mark.parametrize('piece', [7, 4096])
 def test_each_limit_counts_from_one_command_to_the_next(tmp_path: Path, monkeypatch, piece: int):
     monkeypatch.setattr(wire, '_PIECE', piece)
+    monkeypatch.setattr(wire_limits, '_PIECE', piece)
     good = ramp(0.0, 0.5, 30)
     broken = {
         'position': ramp(0.9, 0.3, 30),
@@ -212,50 +213,157 @@ def test_jerk_counts_where_its_limit_is_known(tmp_path: Path):
     assert found.figures()['exceeded'] == 1  # The jerk of joint b.
 
 
-def mark(at: float, teleported: bool = True) -> Said:
-    """Return a step that says that a simulation had put the robot elsewhere."""
-    return at, '/toy/control_step', control_step(teleported=teleported)
+def steps(
+    positions: np.ndarray,
+    missed: Collection[int] = (),
+    teleported: Collection[int] = (),
+    delay: float = 0.001,
+    first: int = 0,
+) -> list[Said]:
+    """Return what an executor says of joint a at each tick; joint b rests."""
+    found, sent = [], np.nan
+    for tick, position in enumerate(positions):
+        sent = sent if tick in missed else position
+        step = control_step(
+            run_id=7, tick=first + tick, deadline_ns=round((first + tick) * PERIOD * 1e9),
+            joint_names=['a', 'b'], command=np.array([sent, 0.0], np.float32),
+            missed=tick in missed, teleported=tick in teleported,
+        )  # fmt: skip
+        found.append(((first + tick) * PERIOD + delay, '/toy/control_step', step))
+    return found
 
 
-@pytest.mark.parametrize('piece', [7, 4096])
-def test_only_a_marked_simulation_may_go_on_from_where_it_put_a_joint(
-    tmp_path, monkeypatch, piece
-):
-    monkeypatch.setattr(wire, '_PIECE', piece)
+def test_only_a_marked_simulation_may_go_on_from_where_it_put_a_joint(tmp_path: Path):
     first = ramp(0.0, 0.5, 30)
     both = np.concatenate((first, ramp(-0.4, 0.5, 30)))
-    begins = len(first) * PERIOD
-    measured = [(begins - 0.1, '/toy/joint_states', joint_state(b=0.0, a=-0.4))]
+    begin = len(first)
+    at = begin * PERIOD
+    measured = [(at - 0.1, '/toy/joint_states', joint_state(b=0.0, a=-0.4))]
     said = told({'one': both, 'arm/two': np.zeros(9)})
-    marked = [mark(begins - PERIOD, False), mark(begins)]
+    marked = steps(both, teleported=[begin])
     found = wire_limits.wire_use(record(tmp_path / 'one', said + measured + marked), toy())
     assert found.figures()['exceeded'] == 0
     assert found.restarts.tolist() == [1, 0]
-    # Without the mark, at another time, elsewhere, too early, thereafter (a servo obeys), or while
+    # Without the mark, at another tick, elsewhere, too early, thereafter (a servo obeys), or while
     # it moves, the same jump is one.
-    elsewhere = [(begins - 0.1, '/toy/joint_states', joint_state(b=0.0, a=-0.4 + 2.0 * REACH))]
-    early = [(begins - 1.1, *measured[0][1:])]
-    late = [(begins + 0.1, *measured[0][1:])]
-    moving = told({'one': np.concatenate((first[:20], ramp(-0.4, 0.5, 30)))})
+    elsewhere = [(at - 0.1, '/toy/joint_states', joint_state(b=0.0, a=-0.4 + 2.0 * REACH))]
+    early = [(at - 1.1, *measured[0][1:])]
+    late = [(at + 0.1, *measured[0][1:])]
+    moving = np.concatenate((first[:20], ramp(-0.4, 0.5, 30)))
     for name, messages in {
         'unmarked': said + measured,
-        'said to be none': [*said, *measured, mark(begins, False)],
-        'marked later': [*said, *measured, mark(begins + 0.5)],
+        'said to be none': said + measured + steps(both),
+        'marked later': said + measured + steps(both, teleported=[begin + 3]),
         'elsewhere': said + elsewhere + marked,
         'early': said + early + marked,
         'late': said + late + marked,
-        'moving': moving + measured + [mark(20 * PERIOD)],
+        'moving': told({'one': moving}) + measured + steps(moving, teleported=[20]),
     }.items():
         found = wire_limits.wire_use(record(tmp_path / name, messages), toy())
         assert found.figures()['exceeded'] >= 1, name
         assert found.restarts.tolist() == [0, 0]
 
 
+def test_ticks_say_what_receive_times_cannot(tmp_path: Path):
+    """A robot brakes on missed ticks; a busy recorder stamps commands as if there were none."""
+    whole = np.cumsum(np.concatenate((np.arange(1, 11), np.full(30, 10))) * REACH) - 0.9
+    silence = 4
+    slower = np.arange(10 - silence, 11)  # The first command after it, and back to full speed.
+    after = whole[-1] + np.cumsum(np.concatenate((slower, np.full(30, 10))) * REACH)
+    positions = np.concatenate((whole, np.full(silence, np.nan), after))
+    missed = range(len(whole), len(whole) + silence)
+    stamps = np.arange(len(positions)) * PERIOD
+    stamps[len(whole) - 9 : len(whole)] += silence * PERIOD  # Late, so that no gap is seen.
+    sent = [
+        (stamps[i], '/toy/one', numbers(p)) for i, p in enumerate(positions) if i not in missed
+    ]
+    for name, said, exceeded in (
+        ('with steps', steps(positions, missed, delay=0.3), 0),
+        ('by receive times', [], 1),
+        ('no tick missed', steps(np.delete(positions, missed), delay=0.3), 1),
+    ):
+        found = wire_limits.wire_use(record(tmp_path / name, sent + said), toy())
+        assert found.figures()['exceeded'] == exceeded, name
+
+
+def test_a_long_pause_that_no_tick_was_counted_for_is_one(tmp_path: Path):
+    """After it the executor's deadlines lie on another grid; then receive times must do."""
+    positions = np.cumsum(np.concatenate((np.arange(1, 11), np.full(60, 10))) * REACH) - 0.9
+    said = steps(positions)
+    for _, _, step in said[40:]:
+        step.deadline_ns += 2 * 10**9 + 1
+    both = told({'one': positions}) + said
+    paused = [(at + 2.0 * (at >= 40 * PERIOD), *rest) for at, *rest in both]
+    figures = wire_limits.wire_use(record(tmp_path / 'bag', paused), toy()).figures()
+    assert figures['exceeded'] == 1
+
+
+def test_what_the_recorder_lost_is_known_by_the_steps(tmp_path: Path):
+    positions = ramp(-0.5, 0.5, 40)
+    lost = {20, 21, 22, 40}
+    jump = positions + 0.1 * (np.arange(len(positions)) == 21)
+    for name, said, exceeded in (('right', positions, 0), ('jump', jump, 2)):
+        sent = [(i * PERIOD, '/toy/one', numbers(p)) for i, p in enumerate(said) if i not in lost]
+        found = wire_limits.wire_use(record(tmp_path / name, sent + steps(said)), toy())
+        assert found.figures()['exceeded'] == exceeded, name
+        assert found.commands.tolist() == [len(positions) - len(lost), 0]
+
+
+def test_steps_that_were_lost_or_began_later_spoil_nothing(tmp_path: Path):
+    positions = ramp(-0.5, 0.5, 40)
+    said = steps(positions)
+    for name, kept in (('hole', said[:20] + said[30:]), ('late', said[25:]), ('end', said[:25])):
+        messages = told({'one': positions}) + kept
+        found = wire_limits.wire_use(record(tmp_path / name, messages), toy())
+        assert found.figures()['exceeded'] == 0, name
+        jumping = told({'one': positions + 0.1 * (np.arange(len(positions)) > 24)}) + kept
+        found = wire_limits.wire_use(record(tmp_path / f'{name}, jump', jumping), toy())
+        assert found.figures()['exceeded'] >= 2, name
+
+
+@pytest.mark.parametrize('block', [1, 4096])
+def test_bad_streams_are_counted_with_steps_that_tell_of_them(tmp_path, monkeypatch, block):
+    """Whatever the executor says of itself, a driver that was told too much was."""
+    monkeypatch.setattr(alignment, '_BLOCK', block)
+    good = ramp(-0.5, 0.5, 30)
+    other = ramp(0.3, 0.5, 30)
+    nan = good.copy()
+    nan[20] = np.nan
+    run = np.concatenate((good, good + 0.05))
+    foreign = [(at + PERIOD / 2.0, *rest) for at, *rest in told({'one': other})]
+    begin = len(good)
+    last = [(begin * PERIOD, '/toy/joint_states', joint_state(a=float(run[begin]), b=0.0))]
+    for name, messages in {
+        'no number': told({'one': nan}) + steps(nan),
+        'jump where a run begins': told({'one': run})
+        + steps(good)
+        + steps(good + 0.05, first=begin),
+        'jump to where joints are': told({'one': run}) + last + steps(run),
+        'at rest before the first': told({'one': np.array([0.0, 0.0, 0.2, 0.2])})
+        + steps(np.array([0.0, 0.0, 0.2, 0.2])),
+        'two publishers': told({'one': good}) + foreign + steps(good),
+    }.items():
+        found = wire_limits.wire_use(record(tmp_path / name, messages), toy())
+        assert found.figures()['exceeded'] >= 1, name
+        assert found.restarts.tolist() == [0, 0]
+
+
+def test_a_clock_that_was_set_while_recording_changes_nothing(tmp_path: Path):
+    positions, half = ramp(-0.5, 0.5, 40), 30
+    said = told({'one': positions}) + steps(positions)
+    ahead = [(at + 3600.0 * (at >= half * PERIOD), *rest) for at, *rest in said]
+    found = wire_limits.wire_use(record(tmp_path / 'bag', ahead), toy())
+    assert found.figures()['exceeded'] == 0
+    found = wire_limits.wire_use(record(tmp_path / 'without', ahead[: len(positions)]), toy())
+    assert found.figures()['exceeded'] >= 1
+
+
 def test_after_going_on_from_elsewhere_limits_count_from_rest(tmp_path: Path):
     quick = -0.4 + np.concatenate(([0.0], np.full(5, 2.0 * REACH))).cumsum()
     said = told({'one': np.concatenate((np.zeros(10), quick))})
     measured = [(10 * PERIOD, '/toy/joint_states', joint_state(a=-0.4, b=0.0))]
-    bag = record(tmp_path / 'bag', [*said, *measured, mark(10 * PERIOD)])
+    marked = steps(np.concatenate((np.zeros(10), quick)), teleported=[10])
+    bag = record(tmp_path / 'bag', [*said, *measured, *marked])
     found = wire_limits.wire_use(bag, toy())
     assert found.restarts.tolist() == [1, 0]
     assert found.use.acceleration[0] == pytest.approx(2.0)
@@ -274,6 +382,7 @@ def test_what_is_no_number_exceeds_limits(tmp_path: Path):
 def test_after_silence_a_robot_is_slower(tmp_path: Path, monkeypatch, piece: int):
     """Full speed at once after a second of silence is a jump; late messages are no silence."""
     monkeypatch.setattr(wire, '_PIECE', piece)
+    monkeypatch.setattr(wire_limits, '_PIECE', piece)
     positions = np.cumsum(np.concatenate((np.arange(1, 11), np.full(60, 10))) * REACH) - 0.9
     when = np.arange(len(positions)) * PERIOD
     paused, late = when.copy(), when.copy()

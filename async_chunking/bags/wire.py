@@ -19,7 +19,7 @@ from async_chunking.robot.wiring import Wire
 
 TIMES = 'control_step times'  # Kind of when the executor sent commands [ns], and in which run.
 
-PLACED = 'control_step teleported'  # Kind of whether a simulation had put the robot elsewhere.
+TICKS = 'control_step ticks'  # Kind of run, deadline [ns], whether missed, whether teleported.
 
 _PIECE = 4096  # Messages of a topic that are read at once.
 
@@ -226,10 +226,12 @@ def _times(group: MessageGroup, what: Wanted) -> np.ndarray:
     return np.stack([group['emitted_ns'], group['run_id'].astype(np.int64)], axis=1)
 
 
-def _placed(group: MessageGroup, what: Wanted) -> np.ndarray:
+def _ticks(group: MessageGroup, what: Wanted) -> np.ndarray:
     del what  # Of all joints.
     none = np.zeros(len(group.index), dtype=bool)  # As in recordings of earlier versions.
-    return group.arrays.get('teleported', none).astype(np.float64).reshape(-1, 1)
+    flags = [group.arrays.get(name, none) for name in ('missed', 'teleported')]
+    columns = [group['run_id'], group['deadline_ns'], *flags]
+    return np.stack([column.astype(np.int64) for column in columns], axis=1)
 
 
 def _last_point(group: MessageGroup, what: Wanted) -> np.ndarray:
@@ -287,7 +289,7 @@ KINDS: dict[str, tuple[str, Callable[[MessageGroup, Wanted], np.ndarray]]] = {
     'unitree_motor_cmds': ('unitree_go/msg/MotorCmds', _motors('cmds')),
     STEPS: ('async_chunking/msg/ControlStep', _step),
     TIMES: ('async_chunking/msg/ControlStep', _times),
-    PLACED: ('async_chunking/msg/ControlStep', _placed),
+    TICKS: ('async_chunking/msg/ControlStep', _ticks),
     'unitree_low_state': ('unitree_hg/msg/LowState', _motors('motor_state')),
     'unitree_hand_state': ('unitree_hg/msg/HandState', _motors('motor_state')),
     'unitree_motor_states': ('unitree_go/msg/MotorStates', _motors('states')),

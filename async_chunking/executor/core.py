@@ -271,10 +271,12 @@ class Executor:
             took_over=False, delay=-1, limited=False, missed=True,
         )  # fmt: skip
 
-    def withdraw(self) -> None:
-        """Account for a command that was not sent after all: its tick was missed."""
+    def withdraw(self, step: Step) -> Step:
+        """Account for a command that was not sent after all; return its tick, missed."""
         self.counters['missed_ticks'] += 1
         self.gate.lost()
+        self._teleported |= step.teleported  # The next command is the first.
+        return replace(step, command=self.gate.position, missed=True, teleported=False)
 
     def lose_time(self) -> None:
         """Account for a clock that was set, or a long silence: no plan holds, the robot rests."""

@@ -11,7 +11,6 @@ import contextlib
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -181,8 +180,7 @@ class CommandLoop:
         """Send at the deadline; what was computed before a long pause is not sent after it."""
         self._pace.hold(due.deadline_ns)
         if self._pace.now_ns() - due.deadline_ns > self._pace.period_ns:
-            executor.withdraw()
-            return replace(step, command=self.last, missed=True)
+            return executor.withdraw(step)
         self._output.command(step)
         self._sent_ns = self._pace.now_ns()
         if self._resting and np.array_equal(step.command, self.last):
