@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,26 @@ def test_warming_up_makes_the_calls_of_the_strategy_in_use(strategy: str, call: 
     boundary = Boundary(np.zeros((4, 2)), 1, 1)
     assert not responder.answer(ChunkRequest(1, 1, 0, strategy, boundary), {}).refusal
     assert source.loads == 1
+
+
+def test_a_rehearsal_between_two_requests_leaves_the_samplers_state_alone(monkeypatch) -> None:
+    """Each strategy is given back what its own last answer left."""
+    given = []
+
+    def sample(policy, sampler, observation, boundary, generator, state):
+        given.append(state)
+        return torch.zeros(1, 4, 2), (state or 0) + 1
+
+    monkeypatch.setattr('async_chunking.policies.responder.sample_chunk', sample)
+    responder = Responder(Source())
+    rehearsal = responder.rehearse('rtc', {})
+    assert next(rehearsal) == math.inf  # Loaded.
+    for number in range(3):
+        request = ChunkRequest(1, number, 0, 'naive', Boundary(np.zeros((4, 2)), 1, 1))
+        assert not responder.answer(request, {}).refusal
+        assert next(rehearsal) < math.inf
+    assert next(rehearsal, None) is None
+    assert given == [None, None, 1, 1, 2, 2]  # In turns.
 
 
 def test_the_policy_node_is_told_how_to_run_and_what_to_warm_up() -> None:

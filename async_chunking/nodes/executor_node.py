@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import time
 
-from rclpy.parameter import Parameter
-
 from async_chunking.bringup.parameters import ExecutorParameters
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.msg import ActionChunk
+from async_chunking.executor import Behaviour
 from async_chunking.nodes import diagnostics
 from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.clock import ClockListener
@@ -25,12 +23,12 @@ from async_chunking.nodes.executor_setup import (
 from async_chunking.nodes.executor_state import ExecutorState, Situation
 from async_chunking.nodes.intake import MEASURED, Intake
 from async_chunking.nodes.process import run
-from async_chunking.nodes.refusals import Refusals
 from async_chunking.nodes.rivals import rivals
 from async_chunking.nodes.run_services import RunServices
 from async_chunking.nodes.run_watch import RunWatch
 from async_chunking.nodes.sender.handle import SenderHandle
 from async_chunking.nodes.sinks import sink_class
+from async_chunking.nodes.succession import Succession
 
 _POLLS = 100.0  # Looks a second at what is measured, at most [Hz].
 _ASKING = 0.05  # How often a sink that waits for answers looks at the command [s].
@@ -45,7 +43,6 @@ class ExecutorNode(RobotNode):
         super().__init__('executor')
         self._sender = SenderHandle()
         self._active = False
-        self._refusals = Refusals()
 
     # --- lifecycle ------------------------------------------------------------------------------
 
@@ -76,9 +73,10 @@ class ExecutorNode(RobotNode):
             for kind, command in zip(kinds, robot.commands, strict=True)
             if kind.asks
         ]
+        self._succession = Succession(self, self._sender, parameters.strategy, self._use)
         self._intake = Intake(
             self, robot, config, streams, topics, self._now_ns, parameters.stale_s,
-            self._watch.poses, self._sender, self._on_chunk,
+            self._watch.poses, self._sender, self._succession.on_chunk,
         )  # fmt: skip
         self._intake.believe(behaviour(parameters))
         self._runs = RunServices(self, parameters, self._sender, self._intake, self._watch)
@@ -98,6 +96,7 @@ class ExecutorNode(RobotNode):
         if others:
             msg = f'node {self.get_name()}: {others}; end the others first'
             raise AsyncChunkingError(msg)
+        self._succession.hurry()  # Nothing moves, so nothing is lost by a slow first answer.
         self._watch.activate(self._sender.status.command)
         self._intake.forget()
         self._intake.poll()
@@ -132,8 +131,11 @@ class ExecutorNode(RobotNode):
         self._sender.end()
 
     def apply(self, parameters: ExecutorParameters) -> None:
-        """Change the strategy with the next request."""
-        chosen = behaviour(parameters)
+        """Change the strategy as soon as the policy is ready for it."""
+        self._succession.follow(behaviour(parameters))
+
+    def _use(self, chosen: Behaviour) -> None:
+        """Ask with another strategy from the next request on."""
         self._intake.believe(chosen)
         self._sender.behave(chosen)
 
@@ -145,19 +147,6 @@ class ExecutorNode(RobotNode):
             self._watch.wait(self._intake.pose)
         elif self._watch.departed(measured.values, status.phase):
             self._sender.brake()
-
-    # --- answers and orders ---------------------------------------------------------------------
-
-    def _on_chunk(self, message: ActionChunk) -> None:
-        """Go back from a strategy that the policy cannot serve to the last one that it did."""
-        status = self._sender.status
-        back = self._refusals.hear(message, self.parameters.strategy, status.run_id, status.served)
-        if back:
-            (result,) = self.set_parameters([Parameter('strategy', value=back)])
-            if result.successful:
-                self.get_logger().error(
-                    f'strategy {message.strategy} is taken back: {message.refusal}'
-                )
 
     def _ask(self) -> None:
         """Let sinks that wait for answers see the last command that was sent."""
@@ -178,12 +167,15 @@ class ExecutorNode(RobotNode):
             self.get_logger().fatal(f'no more commands are sent: {self.failure}')
         clock = None if self._simulation is None else self._simulation.now_ns > 0
         trouble = next((sink.trouble for sink in self._asking if sink.trouble), '')
-        situation = Situation(self._runs.stopped_at, self._refusals.last, clock, trouble)
+        situation = Situation(
+            self._runs.stopped_at, self._succession.refusals.last, clock, trouble
+        )
         level, message = self._state.judge(status, self._intake, situation)
         wrong = rivals(self, self._topics) or self._watch.left
         if wrong:
             level, message = diagnostics.ERROR, wrong
-        self._diagnostics.publish(level, message, self._state.values(status, self._intake))
+        values = self._state.values(status, self._intake) | self._succession.values()
+        self._diagnostics.publish(level, message, values)
         if level != diagnostics.OK:
             self.get_logger().warning(message, throttle_duration_sec=5.0)
 

@@ -22,6 +22,7 @@ from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.observations.sample import Sample
 from async_chunking.nodes.policy_setup import MEASURED, make_ready
 from async_chunking.nodes.process import run
+from async_chunking.nodes.succession import Preparation
 from async_chunking.nodes.worker import Worker
 from async_chunking.policies.fit import check_instruction
 from async_chunking.policies.opening import open_policy
@@ -49,8 +50,12 @@ class PolicyNode(RobotNode):
     # --- lifecycle ------------------------------------------------------------------------------
 
     def check(self, parameters: PolicyParameters) -> None:
-        """Refuse an empty instruction if the policy reads it."""
+        """Refuse an empty instruction if the policy reads it, and a latency that is too long."""
         check_instruction(self._streams, parameters.instruction)
+        if self._source is not None:
+            self._ready.check(
+                self._preparation.wanted, parse_latency(parameters.latency_ms).typical
+            )
 
     def configure(self) -> None:
         """Open the policy, see whether it fits, answer made-up requests, subscribe."""
@@ -76,6 +81,10 @@ class PolicyNode(RobotNode):
         self._instruct(self.parameters.instruction)
         self._chunks = self.create_publisher(ActionChunk, 'action_chunk', _QOS)
         self.create_subscription(ChunkRequest, 'chunk_request', self._on_request, _QOS)
+        self._preparation = Preparation(
+            self, self._worker, self.parameters.strategy, self._ready.rehearse,
+            lambda name, seconds: self._ready.check(name, self._latency.typical, seconds),
+        )  # fmt: skip
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
         self._last_refusal = self._too_slow = ''
         self.create_timer(1.0, self._diagnose)
@@ -144,7 +153,8 @@ class PolicyNode(RobotNode):
         self._chunks.publish(message)
         self._counters['refused' if answer.refusal else 'answered'] += 1
         self._last_refusal = answer.refusal
-        self._watch_horizon(request)
+        self._too_slow = self._ready.too_slow(request.delay, request.execution_horizon)
+        self._counters['horizon_too_short'] += bool(self._too_slow)
 
     def _answer_to(
         self, request: chunk.ChunkRequest, samples: Samples, received_ns: int, now_ns: int
@@ -162,17 +172,6 @@ class PolicyNode(RobotNode):
             return refused(request, len(self.embodiment.joints), str(error))
         measured = values.get(MEASURED, np.empty(0))
         return self._ready.responder.answer(request, observation, measured)
-
-    def _watch_horizon(self, request: ChunkRequest) -> None:
-        """Count requests whose delay, as measured, leaves a chunk too short."""
-        needed, horizon = request.delay + request.execution_horizon, self._ready.facts.horizon
-        self._too_slow = ''
-        if needed > horizon:
-            self._counters['horizon_too_short'] += 1
-            self._too_slow = (
-                f'the horizon of {horizon} rows is too short: delay {request.delay} + '
-                f'execution_horizon {request.execution_horizon} = {needed} rows'
-            )
 
     def _sleep_until(self, wake_ns: int) -> None:
         """Sleep on this node's clock, which may run at another pace than the wall clock."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from async_chunking.bringup.parameters import PolicyParameters
@@ -34,11 +35,47 @@ class ReadyPolicy:
         facts: What it states of itself.
         streams: Name -> stream of the robot that it reads; `MEASURED` is for the node.
         responder: Answers requests.
+        robot: That it drives.
+        execution_horizon: Rows between two requests.
+        measure: Whether the time of an answer counts.
     """
 
     facts: Facts
     streams: dict[str, Stream]
     responder: Responder
+    robot: Embodiment
+    execution_horizon: int
+    measure: bool
+
+    def rehearse(self, strategy: str) -> Iterator[float]:
+        """Answer made-up requests, as `Responder.rehearse`."""
+        return self.responder.rehearse(strategy, example_observation(self.robot))
+
+    def check(self, strategy: str, latency_s: float, seconds: float = 0.0) -> None:
+        """
+        Refuse a strategy that cannot run in time.
+
+        Args:
+            strategy: Name of it.
+            latency_s: That an answer shall seem to take [s].
+            seconds: That it takes [s].
+
+        Raises:
+            AsyncChunkingError: The policy cannot serve it, or not with the delay.
+        """
+        delay_s = max(latency_s, seconds if self.measure else 0.0)
+        timing = Timing(self.execution_horizon, delay_s, self.robot.policy.policy_rate_hz)
+        check_strategy(resolve(strategy), self.facts, self.robot.action_modes, timing)
+
+    def too_slow(self, delay: int, execution_horizon: int) -> str:
+        """Return why a chunk is too short for a delay as measured; empty if it is not [steps]."""
+        needed, horizon = delay + execution_horizon, self.facts.horizon
+        if needed <= horizon:
+            return ''
+        return (
+            f'the horizon of {horizon} rows is too short: delay {delay} + execution_horizon '
+            f'{execution_horizon} = {needed} rows'
+        )
 
 
 def make_ready(
@@ -71,7 +108,6 @@ def make_ready(
     responder = Responder(source, parameters.seed, placement, robot.action_modes)
     seconds = responder.warm_up(parameters.strategy, example_observation(robot))
     rows = parameters.execution_horizon or robot.policy.execution_horizon
-    delay_s = max(latency_s, seconds if measure else 0.0)
-    timing = Timing(rows, delay_s, robot.policy.policy_rate_hz)
-    check_strategy(resolve(parameters.strategy), facts, robot.action_modes, timing)
-    return ReadyPolicy(facts, streams, responder)
+    ready = ReadyPolicy(facts, streams, responder, robot, rows, measure)
+    ready.check(parameters.strategy, latency_s, seconds)
+    return ready

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ class Worker:
     Serves one thing at a time in a thread of its own; only the newest is kept.
 
     One that still waits when the next arrives is never served, since whoever asks does so again
-    only when he has given the old one up.
+    only when he has given the old one up. Beside that it does chores, when nothing waits.
 
     Args:
         name: Name of the thread.
@@ -31,6 +32,7 @@ class Worker:
         self._serve = serve
         self._arrived = threading.Condition()
         self._waiting: Any = None
+        self._chores: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -61,12 +63,25 @@ class Worker:
             self._arrived.notify()
             return replaced
 
+    def later(self, chore: Callable[[], None]) -> None:
+        """Call something when nothing waits to be served, if need be after the next `start`."""
+        with self._arrived:
+            self._chores.append(chore)
+            self._arrived.notify()
+
+    def _busy(self) -> bool:
+        return self._waiting is not None or bool(self._chores)
+
     def _work(self) -> None:
         while True:
             with self._arrived:
-                self._arrived.wait_for(lambda: self._waiting is not None or not self.active)
+                self._arrived.wait_for(lambda: self._busy() or not self.active)
                 if not self.active:
                     self._thread = None
                     return
                 thing, self._waiting = self._waiting, None
-            self._serve(thing)
+                chore = None if thing is not None else self._chores.popleft()
+            if chore is None:
+                self._serve(thing)
+            else:
+                chore()

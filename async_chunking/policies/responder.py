@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,8 +64,8 @@ class Responder:
         self._modes = modes
         self._generator = torch.Generator().manual_seed(seed)
         self._services: dict[str, _Service] = {}
-        self._state: Any = None  # What the sampler wants back at the next request of `_stream`.
-        self._stream = (0, '')  # Run and strategy.
+        # Run and strategy, and what the sampler wants back at the next request of these.
+        self._held: tuple[tuple[int, str], Any] = (0, ''), None
 
     def answer(
         self,
@@ -99,26 +99,48 @@ class Responder:
         observation: Mapping[str, Any],
         clock: Callable[[], float] = time.perf_counter,
     ) -> float:
-        """Answer some made-up requests, so that no real one pays for what happens only once.
+        """Go through `rehearse` at once.
 
         Returns:
-            What the quickest of them took [s].
+            What the quickest answer took [s].
+
+        Raises:
+            AsyncChunkingError: As `rehearse`.
+        """
+        return min(self.rehearse(strategy, observation, clock))
+
+    def rehearse(
+        self,
+        strategy: str,
+        observation: Mapping[str, Any],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Iterator[float]:
+        """Load a strategy and answer made-up requests, so that no real one pays for the first.
+
+        Real requests may be answered between two steps, and do not notice.
+
+        Yields:
+            Infinity once it is loaded, then what each answer took [s].
 
         Raises:
             AsyncChunkingError: The policy cannot serve the strategy, or not this observation.
         """
-        quickest = math.inf
+        self._service(strategy)
+        yield math.inf
+        mine: tuple[tuple[int, str], Any] = (0, ''), None
         for rows in (0, self._source.horizon, self._source.horizon):
             previous = np.zeros((rows, self._source.action_dim))
             boundary = Boundary(previous, delay=min(rows, 1), execution_horizon=1)
             begin = clock()
+            theirs, self._held = self._held, mine
             try:
                 self._answer(ChunkRequest(0, 0, 0, strategy, boundary), observation)
             except PolicyError as error:
                 msg = f'{self._source.title}: {error}'
                 raise AsyncChunkingError(msg) from error
-            quickest = min(quickest, clock() - begin)
-        return quickest
+            finally:
+                mine, self._held = self._held, theirs
+            yield clock() - begin
 
     def _answer(self, request: ChunkRequest, observation: Mapping[str, Any]) -> ActionChunk:
         service = self._service(request.strategy)
@@ -144,15 +166,11 @@ class Responder:
     ) -> torch.Tensor:
         stream = (request.run_id, request.strategy)
         boundary = replace(request.boundary, previous=_batch(request.boundary.previous))
-        actions, self._state = sample_chunk(
-            policy,
-            sampler,
-            batch,
-            boundary,
-            self._generator,
-            self._state if stream == self._stream else None,
+        held, state = self._held
+        actions, state = sample_chunk(
+            policy, sampler, batch, boundary, self._generator, state if stream == held else None
         )
-        self._stream = stream
+        self._held = stream, state
         return actions
 
     def _service(self, name: str) -> _Service:

@@ -297,10 +297,11 @@ def test_a_strategy_that_is_refused_twice_gives_way_to_the_last_that_was_served(
     served = node._sender.status._replace(served='naive')  # In a run before this one.
     monkeypatch.setattr(type(node._sender), 'status', served)
     no = ActionChunk(run_id=run_id, strategy='ensemble', refusal='no such constant')
-    node._on_chunk(ActionChunk(run_id=run_id + 1, strategy='ensemble', refusal='another run'))
-    node._on_chunk(no)
+    hear = node._succession.on_chunk
+    hear(ActionChunk(run_id=run_id + 1, strategy='ensemble', refusal='another run'))
+    hear(no)
     assert node.get_parameter('strategy').value == 'ensemble'  # It may pass.
-    node._on_chunk(no)
+    hear(no)
     assert node.get_parameter('strategy').value == 'naive'
     monkeypatch.undo()
 
@@ -314,9 +315,10 @@ def test_an_answer_between_two_refusals_lets_a_strategy_stay(
     served = node._sender.status._replace(served='naive')
     monkeypatch.setattr(type(node._sender), 'status', served)
     no = ActionChunk(run_id=run_id, strategy='ensemble', refusal='the camera is late')
-    node._on_chunk(no)
-    node._on_chunk(ActionChunk(run_id=run_id, strategy='ensemble'))
-    node._on_chunk(no)
+    hear = node._succession.on_chunk
+    hear(no)
+    hear(ActionChunk(run_id=run_id, strategy='ensemble'))
+    hear(no)
     assert node.get_parameter('strategy').value == 'ensemble'
     monkeypatch.undo()
 

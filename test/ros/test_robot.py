@@ -338,6 +338,9 @@ def test_the_latency_is_changed_at_run_time(robot: Robot) -> None:
     refused = robot.set('policy', 'latency_ms', 'quick')
     assert not refused.successful
     assert 'uniform:90:150' in refused.reason
+    refused = robot.set('policy', 'latency_ms', '1000')  # As launching would be.
+    assert not refused.successful
+    assert 'the horizon of 16 rows is too short' in refused.reason
     refused = robot.set('executor', 'embodiment', 'franka')
     assert not refused.successful
     assert 'read-only' in refused.reason

@@ -77,3 +77,19 @@ def test_stop_is_not_held_up_for_ever(busy: Busy) -> None:
     busy.worker.offer('next')
     busy.let.release(2)
     assert busy.next() == 'next'
+
+
+def test_chores_wait_for_what_is_to_be_served_and_for_the_next_start(busy: Busy) -> None:
+    done: queue.Queue[str] = queue.Queue()
+    busy.worker.later(lambda: done.put('first'))
+    busy.worker.start()
+    assert done.get(timeout=PATIENCE) == 'first'
+    busy.worker.offer('a')
+    assert busy.next() == 'a'
+    busy.worker.later(lambda: done.put('second'))
+    busy.worker.offer('b')
+    busy.let.release()
+    assert busy.next() == 'b'
+    assert done.empty()
+    busy.let.release()
+    assert done.get(timeout=PATIENCE) == 'second'
