@@ -28,9 +28,9 @@ def __getattr__(name: str) -> str:
     for folder in (here.parents[1], *(up / 'share' / __name__ for up in here.parents[4:5])):
         manifest = folder / 'package.xml'
         if manifest.is_file():
-            found = re.search(
+            match = re.search(
                 r'<name>(.+?)</name>\s*<version>(.+?)</version>', manifest.read_text()
             )
-            if found and found[1] == __name__:
-                return found[2]
+            if match and match[1] == __name__:
+                return match[2]
     return version(__name__)

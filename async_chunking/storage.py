@@ -60,11 +60,19 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write strict JSON; numbers that are unknown become null."""
+    """
+    Write strict JSON; numbers that are unknown become null.
+
+    Raises:
+        StorageError: See `write_files`.
+    """
+    write_files({path: json_bytes(content)})
+
+
+def json_bytes(content: Any) -> bytes:
+    """Return strict JSON, for files that are written together with others; see `write_json`."""
     text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.part')
-    temporary.write_text(text + '\n', encoding='utf-8')
-    temporary.replace(path)
+    return (text + '\n').encode()
 
 
 def _without_nan(content: Any) -> Any:

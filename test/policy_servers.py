@@ -46,7 +46,7 @@ def write_openpi(content: Any) -> bytes:
     return msgpack.packb(content, default=default)
 
 
-class OpenpiServer:
+class OpenpiPeer:
     """Metadata first, then an observation in, a dictionary with 'actions' out; port 0 is any."""
 
     def __init__(self, rule: Rule, port: int = 0, greeting: bytes | str | None = b'') -> None:
@@ -116,7 +116,7 @@ def write_gr00t(content: Any) -> bytes:
     return msgpack.packb(content, default=default)
 
 
-class Gr00tServer:
+class Gr00tPeer:
     """ROUTER instead of REP, so that one client's silence is no other's."""
 
     def __init__(self, rule: Rule, modalities: dict | None = None, port: int = 0) -> None:

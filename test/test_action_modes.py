@@ -27,7 +27,7 @@ from async_chunking.strategies import resolve
 TICKS, DELAY = 120, 3
 
 
-class Source(PolicyDirectory):
+class ModeSource(PolicyDirectory):
     """The shipped policy of a task, in another mode."""
 
     mode = 'absolute'
@@ -42,7 +42,7 @@ def commands(name: str, strategy: str, modes: tuple[str, ...]) -> np.ndarray:
     """Return the commands [TICKS, D] of a task whose policy speaks in these modes."""
     task = make_task(name)
     robot, period = load(task.embodiment), 1.0 / task.policy_rate_hz
-    source = Source(policy_directory(robot.policy.path))
+    source = ModeSource(policy_directory(robot.policy.path))
     source.mode, source.period = modes[0], period
     responder = Responder(source, seed=5, modes=ActionModes(modes, period))
     config = ExecutorConfig(

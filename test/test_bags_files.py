@@ -96,7 +96,7 @@ def records(data: bytes):
 
 
 def test_mcap_without_chunks(tmp_path):
-    """As rosbag2's preset fastwrite leaves it."""
+    """A bag as rosbag2's preset fastwrite leaves it."""
     path = write(tmp_path / 'bag') / 'bag.mcap'
     data = path.read_bytes()
     flat = data[:8]

@@ -79,7 +79,7 @@ def without_scene(run):
 
 
 def test_runs_of_unknown_scenes_are_not_paired(strategies):
-    """As many runs on both sides make no pairs: the order of recordings means nothing."""
+    """Equally many runs on both sides make no pairs: the order of recordings means nothing."""
     unknown = by_strategy(without_scene(run) for s in strategies for run in s.runs)
     assert [len(s.runs) for s in unknown] == [8, 8]
     assert compare(unknown) == []

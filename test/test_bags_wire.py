@@ -26,7 +26,7 @@ from driver_messages import (
 from async_chunking.bags import alignment, wire, wire_limits
 from async_chunking.bags.files import Bag
 from async_chunking.bags.overview import overview
-from async_chunking.bags.wire import KINDS, of_command, ours, read
+from async_chunking.bags.wire import KINDS, joint_values, of_command, read
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.robot.wiring import SINKS, SOURCES
 
@@ -115,7 +115,7 @@ def test_a_single_joint_is_read_in_our_units(tmp_path: Path):
     message = CLASSES['interbotix_xs_msgs/msg/JointSingleCommand'](name='gripper', cmd=1.4910)
     bag = record(tmp_path / 'bag', [(0.0, f'/{command.topic}', message)])
     ((_, series),) = read(bag, {'gripper': of_command(command)})
-    np.testing.assert_allclose(ours(series.values, command), [[1.0]], atol=1e-6)
+    np.testing.assert_allclose(joint_values(series.values, command), [[1.0]], atol=1e-6)
 
 
 def test_only_actions_have_no_topic_to_read():

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from async_chunking.strategies import SAMPLERS
 from tools.cost.capture import timer
-from tools.cost.expert import Expert, ExpertShape
-from tools.cost.measure import Case, Kind, measure
+from tools.cost.expert import ActionExpert, ExpertShape
+from tools.cost.measure import CallKind, CostCase, measure
 
 TINY = ExpertShape(
     horizon=6, action_dim=3, context=5, width=16, layers=2, heads=2, head_dim=8, hidden=32
@@ -35,7 +35,7 @@ class Clocked(Gaussian):
 
 
 def test_costs_are_those_of_the_calls() -> None:
-    case = Case(Clocked(), {'observation.state': torch.zeros(1, 2)}, num_steps=4)
+    case = CostCase(Clocked(), {'observation.state': torch.zeros(1, 2)}, num_steps=4)
     timed = timer(lambda: Clocked.seconds, torch.device('cpu'))
     costs = {cost.name: cost for cost in measure(case, list(SAMPLERS), 2, timed)}
     assert [cost.overhead for cost in costs.values()] == pytest.approx([0] * len(costs), abs=1e-9)
@@ -54,7 +54,7 @@ def test_costs_are_those_of_the_calls() -> None:
 
 
 def test_overhead_is_what_a_sampler_does_beside_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case(Clocked(), {'observation.state': torch.zeros(1, 2)}, num_steps=4)
+    case = CostCase(Clocked(), {'observation.state': torch.zeros(1, 2)}, num_steps=4)
     plain = SAMPLERS['plain'].load()
 
     def slow(*args: object, **options: object) -> object:
@@ -70,15 +70,15 @@ def test_overhead_is_what_a_sampler_does_beside_its_calls(monkeypatch: pytest.Mo
 
 
 def test_kinds_of_calls() -> None:
-    case = Case(Clocked(), {'observation.state': torch.zeros(1, 2)}, num_steps=2)
+    case = CostCase(Clocked(), {'observation.state': torch.zeros(1, 2)}, num_steps=2)
     behind = [(1.0, 1.0, *[time] * 6) for time in (0.0, 0.5)]
-    assert case.drawing('tt_rtc')[1] == [Kind(1, time, gradient=False) for time in behind]
-    assert case.drawing('rtc')[1] == [Kind(1, (time,), gradient=True) for time in (0.0, 0.5)]
-    assert case.drawing('bid')[1] == [Kind(16, (time,), gradient=False) for time in (0.0, 0.5)]
+    assert case.drawing('tt_rtc')[1] == [CallKind(1, time, gradient=False) for time in behind]
+    assert case.drawing('rtc')[1] == [CallKind(1, (time,), gradient=True) for time in (0.0, 0.5)]
+    assert case.drawing('bid')[1] == [CallKind(16, (time,), gradient=False) for time in (0.0, 0.5)]
 
 
 def test_expert_attends_to_its_context_and_mixes_rows() -> None:
-    expert = Expert(TINY, dtype=torch.float32)
+    expert = ActionExpert(TINY, dtype=torch.float32)
     noise = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0))
     time = torch.full((1,), 0.5)
     first, second = (expert.encode({'seed': torch.full((1,), float(i))}) for i in (1, 2))
@@ -101,7 +101,7 @@ def test_expert_is_of_the_size_it_stands_for() -> None:
     attention = s.width * (inner + 2 * s.head_dim) + inner * s.width
     block = attention + 3 * s.width * s.hidden
     assert 290e6 < s.layers * block < 330e6
-    tiny, small = TINY, Expert(TINY)
+    tiny, small = TINY, ActionExpert(TINY)
     per_block = 16 * (16 + 2 * 8) + 16 * 16 + 3 * 16 * 32 + 2 * 16
     ends = (3 * 16 + 16) + (32 * 16 + 16) + (16 * 16 + 16) + 16 + (16 * 3 + 3)
     assert small.parameters == tiny.layers * per_block + ends

@@ -24,14 +24,14 @@ from tools.stream.command import (
     steadiness,
     table,
 )
-from tools.stream.running import Measured, StreamError, require_recorded
+from tools.stream.running import MeasuringError, Turn, require_recorded
 
 PERIOD = 20_000_000
 NOTHING = np.empty(0, np.int64)
 
 
-def turn(sent: np.ndarray, received: np.ndarray = NOTHING, cpu: float = 0.0) -> Measured:
-    return Measured(np.asarray(sent, np.int64), np.asarray(received, np.int64), cpu)
+def turn(sent: np.ndarray, received: np.ndarray = NOTHING, cpu: float = 0.0) -> Turn:
+    return Turn(np.asarray(sent, np.int64), np.asarray(received, np.int64), cpu)
 
 
 def test_a_perfect_stream_has_no_error() -> None:
@@ -92,7 +92,7 @@ def test_a_recorder_that_lost_commands_is_no_contender(tmp_path) -> None:
     require_recorded(tmp_path / 'bag', times)
     require_recorded(tmp_path / 'bag', times[100:200])
     twice = np.sort(np.concatenate((times, times[:-1] + 5_000_000)))
-    with pytest.raises(StreamError, match='only 300 of 599 commands were recorded'):
+    with pytest.raises(MeasuringError, match='only 300 of 599 commands were recorded'):
         require_recorded(tmp_path / 'bag', twice)
 
 

@@ -52,7 +52,7 @@ class HandPace(Pace):
         self.now, self.late = deadline_ns + self.late, 0
 
 
-class Bench:
+class LoopBench:
     """Everything around the loop, and what came out of it."""
 
     def __init__(self, hold_timeout_s: float = 0.2) -> None:
@@ -123,8 +123,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
+def bench() -> Iterator[LoopBench]:
+    bench = LoopBench()
     bench.know(pose=HOME)
     bench.thread.start()
     yield bench
@@ -133,7 +133,7 @@ def bench() -> Iterator[Bench]:
 
 
 def test_nothing_is_sent_before_a_pose_was_measured():
-    bench = Bench()
+    bench = LoopBench()
     bench.thread.start()
     for _ in range(3):
         bench.pace.due.put(0)
@@ -238,12 +238,12 @@ def test_no_false_pose_makes_a_reset_jump(bench, pose, displaced):
 
 
 def test_after_a_new_activation_the_stream_goes_on_from_the_last_command():
-    first = Bench()
+    first = LoopBench()
     first.thread.start()
     first.know(pose=HOME)
     first.tick(3)
     first.stop()
-    second = Bench()
+    second = LoopBench()
     second.loop.gate = first.loop.gate
     second.thread.start()
     second.know(pose=HOME + 0.04)
@@ -273,7 +273,7 @@ def test_a_flood_of_chunks_does_not_hold_a_tick_up(bench):
     assert bench.loop.counters['unrequested'] == 100
 
 
-def move(bench: Bench) -> None:
+def move(bench: LoopBench) -> None:
     """Let the robot be in the midst of a motion."""
     bench.tick()
     bench.answer(HOME + np.linspace(0.0, 0.5, 16)[:, None])
@@ -281,7 +281,7 @@ def move(bench: Bench) -> None:
     assert np.abs(np.diff(bench.commands, axis=0)[-1]).max() > 0.01
 
 
-def steps_of(bench: Bench) -> np.ndarray:
+def steps_of(bench: LoopBench) -> np.ndarray:
     """Return how far the command moves with each step: [n, D] [rad]."""
     return np.diff(bench.commands, axis=0)
 
@@ -348,7 +348,7 @@ def test_an_order_to_brake_is_not_kept_waiting_by_chunks_or_a_reset(bench):
 
 
 def test_stop_at_a_slow_rate_brakes_too():
-    bench = Bench()
+    bench = LoopBench()
     limits = Limits([-1.0], [1.0], [2.0], [10.0])
     config = ExecutorConfig(limits, ('a',), 16, 8, control_rate_hz=5.0, policy_rate_hz=5.0)
     naive = Behaviour('naive', Switch(), Corrector())

@@ -143,7 +143,7 @@ def test_nothing_is_overwritten(tmp_path: Path):
 
 def test_joints_of_several_drivers_are_joined_in_our_units(tmp_path: Path):
     record(tmp_path / 'bag')
-    half = {'right': {'ours': (0.0, 1.0), 'driver': (0.0, -2.0)}}
+    half = {'right': {'joint': (0.0, 1.0), 'driver': (0.0, -2.0)}}
     content = ROBOT.model_dump() | {
         'observations': {'observation.state': {'kind': 'measured', 'size': 2}},
         'joint_states': [

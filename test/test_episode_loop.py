@@ -11,7 +11,7 @@ pytest.importorskip('mujoco', reason='the simulated robots need mujoco')
 from async_chunking.sim.episode_loop import EpisodeLoop, EpisodePhase
 
 
-class Task:
+class ShortTask:
     """Solved at its third step in every second episode, else failed at its fourth."""
 
     control_rate_hz = 50.0
@@ -41,8 +41,8 @@ class Task:
 
 
 @pytest.fixture
-def task() -> Task:
-    return Task()
+def task() -> ShortTask:
+    return ShortTask()
 
 
 def play(loop: EpisodeLoop, until: EpisodePhase, limit: int = 500) -> list:

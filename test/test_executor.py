@@ -434,11 +434,13 @@ def test_a_robot_slower_than_its_plan_turns_when_that_has_passed_it() -> None:
 
 
 def test_a_correction_that_is_not_finite_is_not_sent() -> None:
-    class Broken(Corrector):
+    class NotFiniteCorrector(Corrector):
         def correct(self, action, row, horizon, observation):
             return action * np.nan
 
-    core = Executor(CONFIG, Behaviour('x', MERGERS['switch'](), Broken()), RUN, np.zeros(2))
+    core = Executor(
+        CONFIG, Behaviour('x', MERGERS['switch'](), NotFiniteCorrector()), RUN, np.zeros(2)
+    )
     steps, _ = drive(core, 3, delay=0)
     assert all(np.isfinite(step.command).all() for step in steps)
     assert core.counters['correction_not_finite'] == 3
@@ -486,11 +488,13 @@ def test_only_the_first_answer_of_two_to_a_robot_at_rest_is_executed(merger: str
 
 
 def test_a_corrector_that_fails_corrects_nothing() -> None:
-    class Broken(Corrector):
+    class FailingCorrector(Corrector):
         def correct(self, *_: object) -> np.ndarray:
             raise ValueError('sizes')
 
-    core = Executor(CONFIG, Behaviour('x', MERGERS['switch'](), Broken()), RUN, np.zeros(2))
+    core = Executor(
+        CONFIG, Behaviour('x', MERGERS['switch'](), FailingCorrector()), RUN, np.zeros(2)
+    )
     steps, _ = drive(core, 5, delay=0, value=0.5)
     np.testing.assert_array_equal(steps[-1].command, steps[-1].planned)
     assert core.counters['correction_failed'] == 5

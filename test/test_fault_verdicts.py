@@ -15,10 +15,10 @@ from tools_command import invoke
 from async_chunking.executor import Outcome
 from async_chunking.safety import Limits
 from tools.faults.done import Done
-from tools.faults.log import Arrival, Command, Log, Takeover, paired
+from tools.faults.log import Arrival, Log, SeenTakeover, SentCommand, paired
 from tools.faults.mutation import mutate
 from tools.faults.table import FAULTS, Fault
-from tools.faults.verdict import Window, judge, on_the_wire
+from tools.faults.verdict import FaultWindow, judge, on_the_wire
 from tools.faults.wall_clock import WallClock, compiler
 
 PERIOD = 20_000_000
@@ -40,19 +40,19 @@ def make_log(ticks: int = 100, missed: tuple[int, ...] = (), jump_at: int = -1) 
             position += 0.01 + 0.1 * (tick == jump_at)
             log.commands.append(np.array([position]))
         command = np.array([position], dtype=np.float32)
-        log.steps.append(Command(7, tick, 1, tick in missed, tick * PERIOD, command))
+        log.steps.append(SentCommand(7, tick, 1, tick in missed, tick * PERIOD, command))
     return log
 
 
-def verdict(log: Log, window: Window, fault: Fault | None = None, recorded=None):
+def verdict(log: Log, window: FaultWindow, fault: Fault | None = None, recorded=None):
     if recorded is None:
         recorded = {(step.run_id, step.tick) for step in log.steps}
     fault = fault or Fault(nothing)
     return judge(fault, window, log, on_the_wire(log), recorded, LIMITS, PERIOD)
 
 
-def window(**changes) -> Window:
-    return Window('nothing', start=10, end=50, stop=90, **changes)
+def window(**changes) -> FaultWindow:
+    return FaultWindow('nothing', start=10, end=50, stop=90, **changes)
 
 
 def failed(found) -> set[str]:
@@ -62,7 +62,7 @@ def failed(found) -> set[str]:
 def test_a_calm_stream_passes() -> None:
     log = make_log()
     log.arrivals = [Arrival(7, 1), Arrival(7, 2)]
-    log.takeovers = [Takeover(8, 7, 1, 1), Takeover(52, 7, 2, 2)]
+    log.takeovers = [SeenTakeover(8, 7, 1, 1), SeenTakeover(52, 7, 2, 2)]
     found = verdict(log, window(arrived=1, asked=(7, 1)))
     assert found.passed, failed(found)
     assert (found.ticks, found.missed, found.chunks, found.recorded) == (80, 0, 1, 80)
@@ -73,12 +73,12 @@ def test_a_calm_stream_passes() -> None:
 
 def test_a_jump_on_the_wire_is_found_even_over_a_missed_tick() -> None:
     log = make_log(missed=(30,))
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     found = verdict(log, window())
     assert found.missed == 1
     assert failed(found) == {'at most 1 % missed'}
     log = make_log(missed=(30,), jump_at=31)
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     found = verdict(log, window())
     assert 'within the limits' in failed(found)
     assert found.velocity_use == pytest.approx(0.5 + 0.1 / 0.02)
@@ -98,13 +98,13 @@ def test_a_jump_where_a_run_begins_is_found_unless_a_simulation_made_it() -> Non
             position = log.commands[tick - 1] + gathered + 0.1 * (tick == 30)
             log.commands[tick] = position
             log.steps[tick] = log.steps[tick]._replace(command=position.astype(np.float32))
-        log.takeovers = [Takeover(52, 8, 2, 0)]
+        log.takeovers = [SeenTakeover(52, 8, 2, 0)]
         assert failed(verdict(log, window())) == found
 
 
 def test_a_command_that_is_no_number_is_found() -> None:
     log = make_log()
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     log.commands[60] = np.array([np.nan])
     log.steps[60] = log.steps[60]._replace(command=np.array([np.nan], dtype=np.float32))
     assert failed(verdict(log, window())) == {'within the limits'}
@@ -112,7 +112,7 @@ def test_a_command_that_is_no_number_is_found() -> None:
 
 def test_a_lost_or_repeated_command_is_found() -> None:
     log = make_log()
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     log.commands.insert(60, log.commands[60])
     assert failed(verdict(log, window())) == {'one command per tick'}
     with pytest.raises(ValueError, match='do not fit together'):
@@ -132,13 +132,13 @@ def test_discovery_may_cost_the_first_commands_or_steps() -> None:
 
 def test_a_tick_that_is_absent_or_late_on_the_grid_is_found() -> None:
     log = make_log()
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     del log.steps[40], log.commands[40]
     found = verdict(log, window())
     assert 'every tick once and at its time' in failed(found)
     assert found.velocity_use == pytest.approx(1.0)  # As the robot saw it: two ticks in one.
     log = make_log()
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     log.steps[40] = log.steps[40]._replace(deadline_ns=log.steps[40].deadline_ns + 1)
     assert failed(verdict(log, window())) == {'every tick once and at its time'}
 
@@ -147,7 +147,7 @@ def test_only_chunks_asked_for_after_the_fault_count_for_going_on() -> None:
     log = make_log()
     # Requests 3 and 4 were made before it ended; 5 was refused, 6 took over.
     log.arrivals = [Arrival(7, i) for i in (3, 4, 5, 6)] + [Arrival(8, 1)]
-    log.takeovers = [Takeover(70, 7, 6, 4)]
+    log.takeovers = [SeenTakeover(70, 7, 6, 4)]
     found = verdict(log, window(arrived=0, asked=(7, 4)))
     assert found.chunks == 2
     assert failed(found) == {'goes on within 1 chunk'}
@@ -160,7 +160,7 @@ def test_only_chunks_asked_for_after_the_fault_count_for_going_on() -> None:
 
 def test_rejections_must_be_named_and_counted() -> None:
     log = make_log()
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     fault = Fault(nothing, ('not_finite',))
     for counted, wanted in (({}, False), ({'not_finite': 5}, False), ({'not_finite': 10}, True)):
         found = verdict(log, window(done=Done(10), counted=counted), fault)
@@ -169,7 +169,7 @@ def test_rejections_must_be_named_and_counted() -> None:
 
 def test_a_recording_may_end_with_a_full_disk_but_not_have_holes() -> None:
     log = make_log()
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     recorded = {(7, tick) for tick in range(60)}
     assert failed(verdict(log, window(), recorded=recorded)) == {'recording complete'}
     assert failed(verdict(log, window(), Fault(nothing, cut=True), recorded)) == set()
@@ -181,7 +181,7 @@ def test_a_recording_may_end_with_a_full_disk_but_not_have_holes() -> None:
 
 def test_what_a_fault_finds_out_counts() -> None:
     log = make_log()
-    log.takeovers = [Takeover(52, 7, 2, 0)]
+    log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     assert failed(verdict(log, window(done=Done(1, {'no crash': False})))) == {'no crash'}
 
 

@@ -363,7 +363,7 @@ def test_levels_fit_their_own_sizes(name):
 @needs_levels
 @needs_kinetix
 class TestStages:
-    """In order, each on what the one before wrote."""
+    """The stages in order, each on what the one before wrote."""
 
     @pytest.fixture(scope='class')
     def folder(self, tmp_path_factory):
@@ -415,7 +415,7 @@ class TestStages:
         planned = plan_states(level, tmp_path)
         times = np.asarray(planned.timestep)
         assert np.bincount(times).tolist() == [86, 85, 85]
-        recipe = ppo.Recipe(environments=400, planned=0.5)
+        recipe = ppo.PpoSettings(environments=400, planned=0.5)
         starts = ppo.starting_states(level, planned, jax.random.key(0), recipe)
         assert len(starts.timestep) == 400
         assert not starts.timestep[200:].any()

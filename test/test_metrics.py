@@ -216,7 +216,7 @@ def test_a_bad_stream_is_seen(name: str, bad: np.ndarray):
     [(50, 0.0, 1), (50, 1.0, 0), (1, 0.0, 0), (3, 0.0, 1), (3, 0.3, 0), (8, 0.0, 1), (0, 0.9, 1)],
 )
 def test_after_silence_what_speed_is_left_counts(ticks: int, slower: float, exceeded: int):
-    """From 1 rad/s a robot that may change by 0.2 rad/s a tick is at rest after five."""
+    """A robot at 1 rad/s that may change by 0.2 rad/s a tick is at rest after five."""
     begun = np.cumsum(np.minimum(np.arange(12), 5) * 0.2 * PERIOD)
     speed = (1.0 - slower) * np.ones(5) if ticks < 50 or not slower else np.arange(1, 6) * 0.2
     going = begun[-1] + np.cumsum(speed * PERIOD)

@@ -94,7 +94,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
             Responder(shipped(), 0, Placement(device=device))
 
 
-class Constant(ChunkPolicy):
+class ZeroChunk(ChunkPolicy):
     horizon, action_dim = 4, 2
 
     def chunk(self, observation: dict, generator: torch.Generator) -> Tensor:
@@ -102,9 +102,9 @@ class Constant(ChunkPolicy):
 
 
 def test_a_chunk_policy_is_moved_and_cannot_be_compiled() -> None:
-    assert place(Constant(), HALF).chunk({}, torch.Generator()).dtype == torch.float32
+    assert place(ZeroChunk(), HALF).chunk({}, torch.Generator()).dtype == torch.float32
     with pytest.raises(PlacementError, match='velocity'):
-        place(Constant(), Placement(compiled=True))
+        place(ZeroChunk(), Placement(compiled=True))
 
 
 class Counting(FlowPolicy):
@@ -123,7 +123,7 @@ class Counting(FlowPolicy):
         return -actions
 
 
-class Source(PolicySource):
+class CountedSource(PolicySource):
     title, horizon, action_dim, expects = 'source', 4, 2, {}
     offers = frozenset({'velocity', 'gradients'})
 
@@ -138,7 +138,7 @@ class Source(PolicySource):
 
 @pytest.mark.parametrize(('strategy', 'call'), [('rtc', (1, True)), ('bid', (16, False))])
 def test_warming_up_makes_the_calls_of_the_strategy_in_use(strategy: str, call: tuple) -> None:
-    source = Source()
+    source = CountedSource()
     responder = Responder(source)
     responder.warm_up(strategy, {})
     assert call in source.policy.batches
@@ -156,7 +156,7 @@ def test_a_rehearsal_between_two_requests_leaves_the_samplers_state_alone(monkey
         return torch.zeros(1, 4, 2), (state or 0) + 1
 
     monkeypatch.setattr('async_chunking.policies.responder.sample_chunk', sample)
-    responder = Responder(Source())
+    responder = Responder(CountedSource())
     rehearsal = responder.rehearse('rtc', {})
     assert next(rehearsal) == math.inf  # Loaded.
     for number in range(3):

@@ -14,7 +14,7 @@ pytest.importorskip('websockets')
 pytest.importorskip('zmq')
 
 import policy_servers as servers
-from policy_servers import HORIZON, Gr00tServer, OpenpiServer, running, slow, stand_still
+from policy_servers import HORIZON, Gr00tPeer, OpenpiPeer, running, slow, stand_still
 
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.policies.facts import facts
@@ -71,7 +71,7 @@ def count(source: PolicySource, name: str) -> int:
 
 def test_openpi_is_asked_as_its_own_client_asks(monkeypatch):
     monkeypatch.setenv(TOKEN_VARIABLE, 'secret')
-    with running(OpenpiServer(stand_still(7, 'state'))) as server:
+    with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         source = opened(server.url)
         assert (source.horizon, source.action_dim) == (HORIZON, 7)
         np.testing.assert_array_equal(source.ask(OBSERVED), np.tile(np.arange(7.0), (HORIZON, 1)))
@@ -87,7 +87,7 @@ def test_openpi_is_asked_as_its_own_client_asks(monkeypatch):
 
 @pytest.mark.parametrize('strategy', ['sync', 'naive', 'ensemble', 'bspline', 'a2c2'])
 def test_strategies_without_velocity_are_served(strategy):
-    with running(OpenpiServer(stand_still(7, 'state'))) as server:
+    with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         source = opened(server.url, policy_path='viperx_slalom')  # It has a corrector.
         responder = Responder(source)
         boundary = Boundary(np.zeros((0, 7)), 0, 8)
@@ -102,7 +102,7 @@ def test_strategies_without_velocity_are_served(strategy):
     'strategy', ['rtc', 'paint', 'bid', 'tt_rtc', 'remac', 'vlash', 'paint+a2c2']
 )
 def test_strategies_with_velocity_are_refused_with_a_remedy(strategy):
-    with running(OpenpiServer(stand_still(7, 'state'))) as server:
+    with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         source = opened(server.url)
         boundary = Boundary(np.zeros((0, 7)), 0, 8)
         answer = Responder(source).answer(ChunkRequest(1, 1, 0, strategy, boundary), OBSERVED)
@@ -126,7 +126,7 @@ def test_a_server_of_another_kind_is_told_at_once(monkeypatch, greeting, sentenc
     monkeypatch.setattr('async_chunking.policies.remote.openpi._CONNECT', 0.3)
     rule = stand_still(7, 'state')
     with (
-        running(OpenpiServer(rule, greeting=greeting)) as server,
+        running(OpenpiPeer(rule, greeting=greeting)) as server,
         pytest.raises(RemoteError, match=sentence) as error,
     ):
         opened(server.url)
@@ -136,7 +136,7 @@ def test_a_server_of_another_kind_is_told_at_once(monkeypatch, greeting, sentenc
 def test_a_late_answer_is_counted_and_belongs_to_no_later_question():
     delay = [0.0]
     rule = slow(stand_still(7, 'state'), lambda: delay[0])
-    with running(OpenpiServer(rule)) as server:
+    with running(OpenpiPeer(rule)) as server:
         source = opened(server.url, policy_timeout_s=0.3)
         delay[0] = 1.0
         with pytest.raises(RemoteError, match=r'no answer within 0\.3 s; raise policy_timeout_s'):
@@ -149,7 +149,7 @@ def test_a_late_answer_is_counted_and_belongs_to_no_later_question():
 
 
 def test_a_server_that_was_restarted_is_found_again():
-    with running(OpenpiServer(stand_still(7, 'state'))) as server:
+    with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         source = opened(server.url, policy_timeout_s=5.0)
         server.cut()  # The connection breaks, the server lives: nothing is noticed.
         assert source.ask(OBSERVED).shape == (HORIZON, 7)
@@ -157,7 +157,7 @@ def test_a_server_that_was_restarted_is_found_again():
     for _ in range(2):
         with pytest.raises(RemoteError, match='is the server running'):
             source.ask(OBSERVED)
-    with running(OpenpiServer(stand_still(7, 'state'), server.port)):
+    with running(OpenpiPeer(stand_still(7, 'state'), server.port)):
         assert source.ask(OBSERVED).shape == (HORIZON, 7)
         assert (count(source, 'connections'), count(source, 'unreachable')) == (3, 2)
         source.close()
@@ -175,7 +175,7 @@ def test_a_server_that_was_restarted_is_found_again():
     ],
 )
 def test_an_answer_that_is_none_is_named_and_counted(answer, sentence):
-    with running(OpenpiServer(stand_still(7, 'state'))) as server:
+    with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         source = opened(server.url)
         server.rule = lambda _: answer
         with pytest.raises(RemoteError, match=sentence):
@@ -187,7 +187,7 @@ def test_an_answer_that_is_none_is_named_and_counted(answer, sentence):
 
 
 def test_an_error_of_the_server_ends_the_connection_but_not_the_policy():
-    with running(OpenpiServer(stand_still(7, 'state'))) as server:
+    with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         source = opened(server.url)
         server.rule = stand_still(7, 'observation/joint_position')
         with pytest.raises(RemoteError, match='KeyError'):
@@ -199,22 +199,22 @@ def test_an_error_of_the_server_ends_the_connection_but_not_the_policy():
 
 def test_an_observation_that_the_server_does_not_like_is_refused_at_the_start():
     with (
-        running(OpenpiServer(stand_still(7, 'state.joints'))) as server,
+        running(OpenpiPeer(stand_still(7, 'state.joints'))) as server,
         pytest.raises(RemoteError, match='the server says'),
     ):
         opened(server.url)
 
 
-@pytest.mark.parametrize('make', [OpenpiServer, Gr00tServer])
+@pytest.mark.parametrize('make', [OpenpiPeer, Gr00tPeer])
 def test_a_wait_ends_when_the_node_stops(make):
-    robot, rule = (ALOHA, stand_still(7, 'state')) if make is OpenpiServer else (GROOT, groups)
+    robot, rule = (ALOHA, stand_still(7, 'state')) if make is OpenpiPeer else (GROOT, groups)
     stopping, released = threading.Event(), threading.Event()
     with running(make(rule)) as server:
         source = opened(server.url, robot, policy_timeout_s=600.0, give_up=stopping.is_set)
         server.rule = lambda _: released.wait(60.0)
         threading.Timer(0.2, stopping.set).start()
         with pytest.raises(RemoteError, match='given up'):
-            source.ask(OBSERVED if make is OpenpiServer else SEEN)
+            source.ask(OBSERVED if make is OpenpiPeer else SEEN)
         assert not released.is_set()
         source.close()
         released.set()
@@ -235,7 +235,7 @@ def test_addresses_that_cannot_work(url, sentence):
 
 
 def test_facts_come_from_another_process_with_its_reasons():
-    with running(OpenpiServer(stand_still(7, 'state'))) as server:
+    with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         spec = PolicySpec(ALOHA, PolicyOptions(policy='remote', policy_url=server.url))
         found = facts(spec)
         assert (found.horizon, found.action_dim, found.offers) == (HORIZON, 7, frozenset())
@@ -270,7 +270,7 @@ def flat_groups(observation: dict) -> dict:
 
 
 def test_gr00t_nested():
-    with running(Gr00tServer(groups, NESTED)) as server:
+    with running(Gr00tPeer(groups, NESTED)) as server:
         source = opened(server.url, GROOT)
         chunk = source.ask(SEEN)
         np.testing.assert_array_equal(chunk, np.tile(np.arange(7.0), (HORIZON, 1)))
@@ -289,7 +289,7 @@ def test_gr00t_flat():
         'state': {'modality_keys': ['state.arm', 'state.gripper']},
         'language': {'modality_keys': ['annotation.human.task']},
     }
-    with running(Gr00tServer(flat_groups, modalities)) as server:
+    with running(Gr00tPeer(flat_groups, modalities)) as server:
         source = opened(server.url, GROOT)
         chunk = source.ask(SEEN)
         np.testing.assert_array_equal(chunk, np.tile(np.arange(7.0), (HORIZON, 1)))
@@ -302,7 +302,7 @@ def test_gr00t_flat():
 def test_gr00t_reads_a_stream_that_the_robot_has_not():
     more = {**NESTED, 'video': {'modality_keys': ['front', 'wrist']}}
     with (
-        running(Gr00tServer(groups, more)) as server,
+        running(Gr00tPeer(groups, more)) as server,
         pytest.raises(RemoteError, match=r"the server reads 'video\.wrist', the robot has only"),
     ):
         opened(server.url, GROOT)
@@ -322,7 +322,7 @@ def test_gr00t_reads_a_stream_that_the_robot_has_not():
 def test_gr00t_actions_that_do_not_fit(actions, sentence):
     found = {name: np.zeros((1, *shape)) for name, shape in actions.items()}
     with (
-        running(Gr00tServer(lambda _: [found, {}], NESTED)) as server,
+        running(Gr00tPeer(lambda _: [found, {}], NESTED)) as server,
         pytest.raises(RemoteError, match=sentence),
     ):
         opened(server.url, GROOT)
@@ -330,7 +330,7 @@ def test_gr00t_actions_that_do_not_fit(actions, sentence):
 
 def test_gr00t_server_may_be_late_or_fail():
     delay = [0.0]
-    with running(Gr00tServer(slow(groups, lambda: delay[0]))) as server:
+    with running(Gr00tPeer(slow(groups, lambda: delay[0]))) as server:
         source = opened(server.url, GROOT, policy_timeout_s=0.3)
         delay[0] = 1.0
         with pytest.raises(RemoteError, match=r'no answer within 0\.3 s'):
@@ -345,12 +345,12 @@ def test_gr00t_server_may_be_late_or_fail():
 
 
 def test_gr00t_server_that_was_restarted_is_found_again():
-    with running(Gr00tServer(groups, NESTED)) as server:
+    with running(Gr00tPeer(groups, NESTED)) as server:
         source = opened(server.url, GROOT, policy_timeout_s=0.5)
     for _ in range(2):
         with pytest.raises(RemoteError, match=r'no answer within 0\.5 s'):
             source.ask(SEEN)
-    with running(Gr00tServer(groups, NESTED, server.port)):
+    with running(Gr00tPeer(groups, NESTED, server.port)):
         assert source.ask(SEEN, 20.0).shape == (HORIZON, 7)
         assert count(source, 'connections') == 2
         assert count(source, 'timeouts') + count(source, 'unreachable') == 2
@@ -403,7 +403,7 @@ def test_bytes_that_are_no_answer(content):
 
 
 def test_the_table_says_what_a_server_offers():
-    with running(OpenpiServer(stand_still(7, 'state'))) as server:
+    with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         (offer,) = KINDS['remote'].columns.values()
         plain, corrected = opened(server.url), opened(server.url, policy_path='viperx_slalom')
         assert plain.offers == offer.always

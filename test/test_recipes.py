@@ -21,7 +21,7 @@ for module in ('torch', 'websockets', 'zmq', 'msgpack'):
     pytest.importorskip(module)
 
 import lerobot_files
-from policy_servers import Gr00tServer, OpenpiServer, running, write_openpi
+from policy_servers import Gr00tPeer, OpenpiPeer, running, write_openpi
 
 from async_chunking.chunk import ActionChunk
 from async_chunking.correctors import Corrector
@@ -125,7 +125,7 @@ def test_droid(tmp_path: Path):
     gain, bias = finger.affine
     assert (np.array([0.04, 0.0]) - bias) / gain == pytest.approx([0.0, 1.0])  # Open, closed.
     pose = rest(robot)
-    with running(OpenpiServer(droid, greeting=write_openpi({}))) as server:
+    with running(OpenpiPeer(droid, greeting=write_openpi({}))) as server:
         source = open_policy(PolicySpec(robot, remote(server)))
         check_fit(facts_of(source), robot)
         positions = taken(robot, source.ask(observed(robot, pose)), pose)
@@ -157,7 +157,7 @@ METADATA = {'reset_pose': [0, -1.5, 1.5, 0, 0, 0]}
 def test_aloha_with_openpi(tmp_path: Path):
     robot = recipe('aloha_openpi', tmp_path)
     pose = rest(robot)
-    with running(OpenpiServer(aloha, greeting=write_openpi(METADATA))) as server:
+    with running(OpenpiPeer(aloha, greeting=write_openpi(METADATA))) as server:
         source = open_policy(PolicySpec(robot, remote(server)))
         check_fit(facts_of(source), robot)
         positions = taken(robot, source.ask(observed(robot, pose)), pose)
@@ -248,7 +248,7 @@ def test_gr00t(tmp_path: Path, name: str, sizes, camera: str, words: str, comman
     assert {group.name: len(group.joints) for group in robot.groups} == sizes
     middle = (robot.limits.lower + robot.limits.upper) / 2.0
     modalities, rule = gr00t(sizes, camera, words)
-    with running(Gr00tServer(rule, modalities)) as server:
+    with running(Gr00tPeer(rule, modalities)) as server:
         source = open_policy(PolicySpec(robot, remote(server)))
         check_fit(facts_of(source), robot)
         positions = taken(robot, source.ask(observed(robot, middle)), middle)

@@ -216,11 +216,11 @@ def test_reversed_policy_gives_the_same_chunk(name: str) -> None:
 
 
 def test_not_finite_is_refused(name: str) -> None:
-    class Broken(Gaussian):
+    class NotFinite(Gaussian):
         def flow(self, x: Tensor, time: Tensor, state: Tensor) -> Tensor:
             return super().flow(x, time, state) * torch.nan
 
-    policy = WithWeak(Broken(), Broken())
+    policy = WithWeak(NotFinite(), NotFinite())
     with pytest.raises(PolicyError, match='WithWeak returned actions that are not finite'):
         draw(policy, SAMPLERS[name].load(), plan())
 

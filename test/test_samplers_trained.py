@@ -23,7 +23,7 @@ STATE = torch.tensor([[0.2, -0.4]], dtype=torch.float64)
 PREVIOUS = torch.randn(1, 6, 2, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
 
 
-class Watched(RowWise):
+class Watching(RowWise):
     """Remembers what it was shown."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ def draw(policy: Analytic, sampler: Sampler, delay: int = 3, rows: int = 6) -> T
 
 
 def test_tt_rtc_shows_the_prefix_as_finished_in_every_step() -> None:
-    policy = Watched()
+    policy = Watching()
     chunk = draw(policy, TtRtc())
     assert len(policy.seen) == 5
     for step, (actions, time) in enumerate(policy.seen):
@@ -57,7 +57,7 @@ def test_remac_prefix_is_the_old_plan_bit_by_bit(start: str) -> None:
     for delay, rows, prefix in [(3, 6, 3), (9, 2, 2), (6, 6, 6)]:
         chunk = draw(Gaussian(), Remac(start=start), delay, rows)
         assert torch.equal(chunk[:, :prefix], PREVIOUS[:, :prefix])
-    policy = Watched()
+    policy = Watching()
     draw(policy, Remac(start=start))
     for step, (actions, time) in enumerate(policy.seen):
         assert torch.equal(actions[:, :3], PREVIOUS[:, :3])
@@ -65,7 +65,7 @@ def test_remac_prefix_is_the_old_plan_bit_by_bit(start: str) -> None:
 
 
 def test_remac_starts_at_the_plan_and_then_at_zero() -> None:
-    policy = Watched()
+    policy = Watching()
     draw(policy, Remac(), rows=5)
     first = policy.seen[0][0]
     assert torch.equal(first[:, :5], PREVIOUS[:, :5])
@@ -110,7 +110,7 @@ def test_remac_with_rtc_guides_what_is_not_held() -> None:
 def test_paint_with_tt_rtc_takes_its_target_from_tt_rtc() -> None:
     """Where rows do not mix, the target's tail plays no part: it is PAINT."""
     torch.testing.assert_close(draw(Constant(), PaintTtRtc()), draw(Constant(), Paint()))
-    policy = Watched()
+    policy = Watching()
     draw(policy, PaintTtRtc())
     per_row = [time.ndim == 2 for _, time in policy.seen]
     assert per_row == [True] * 5 + [False] * 10

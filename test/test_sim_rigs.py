@@ -304,7 +304,7 @@ def test_the_part_needs_both_holes_over_the_pins(turn, opened, failure):
 
 
 def test_pictures_show_the_scene(tmp_path):
-    """In a process of its own: a graphics library that fails may take the process with it."""
+    """A process of its own draws: a graphics library that fails may take the process with it."""
     image = pytest.importorskip('PIL.Image')
     words = ['franka_catch', str(tmp_path / 'a.png'), '--seconds', '0.1', '--size', '64', '48']
     command = [sys.executable, '-m', 'async_chunking.sim.picture', *words]

@@ -144,9 +144,9 @@ def test_a_joint_in_other_units_is_told_to_the_driver_in_its_own(name, sim):
         for index, joint in enumerate(wire.joints):
             known = [(0.3, 0.3), (-2.0, -2.0)]
             if joint in wire.scales:
-                known = SCALED[wire.scales[joint].ours, wire.scales[joint].driver]
-            for ours, driver in known:
-                assert gain[index] * ours + bias[index] == pytest.approx(driver, abs=1e-9)
+                known = SCALED[wire.scales[joint].joint, wire.scales[joint].driver]
+            for joint_value, driver in known:
+                assert gain[index] * joint_value + bias[index] == pytest.approx(driver, abs=1e-9)
 
 
 @pytest.mark.parametrize('name', WIRED)
@@ -159,7 +159,7 @@ def test_each_side_of_a_gripper_has_the_units_of_its_driver(name):
 
 
 def test_a_scale_counts_for_its_joint_alone():
-    scale = Scale(ours=(1.0, 3.0), driver=(10.0, 4.0))  # The driver counts down, and from 13.
+    scale = Scale(joint=(1.0, 3.0), driver=(10.0, 4.0))  # The driver counts down, and from 13.
     command = Command(topic='t', sink='joint_state', joints=('a', 'b'), scales={'b': scale})
     gain, bias = command.affine
     np.testing.assert_allclose(gain * [0.5, 0.5] + bias, [0.5, 11.5])

@@ -83,8 +83,8 @@ class Attack:
         worst = np.zeros((4, len(self.limits)))
         for _ in range(steps):
             self._step()
-            found = _shares(self._sent, self.limits, self.period)
-            worst = np.fmax(worst, np.where(np.isfinite(self._sent[-1]), found, np.inf))
+            shares = _shares(self._sent, self.limits, self.period)
+            worst = np.fmax(worst, np.where(np.isfinite(self._sent[-1]), shares, np.inf))
         return worst
 
     def _step(self) -> None:

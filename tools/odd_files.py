@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from async_chunking.storage import write_json
+
 _TEST = Path(__file__).parents[1] / 'test'
 
 
@@ -34,10 +36,8 @@ def odd_files(
             answer = case.answer(Path(folder, str(number)))
             rows.append((case.name, case.shown, answer, case.holds(answer)))
     if json_path:
-        import json
-
         content = [dict(zip(('name', 'right', 'answer', 'holds'), r, strict=True)) for r in rows]
-        json_path.write_text(json.dumps(content, indent=1) + '\n')
+        write_json(content, json_path)
     right = sum(holds for *_, holds in rows)
     if markdown:
         lines = ['| case | right answer | answer | |', '| --- | --- | --- | --- |']

@@ -30,7 +30,7 @@ GRIDS = [
     {'strategies': ['naive', 'paint', 'rtc'], 'delays': [4]},
 ]
 
-Found = Mapping[tuple[str, int], Point]
+Results = Mapping[tuple[str, int], Point]
 """(strategy, delay) -> what was measured."""
 
 
@@ -45,34 +45,34 @@ class Check:
     """
 
     text: str
-    sides: Callable[[Found], tuple[float, float]]
+    sides: Callable[[Results], tuple[float, float]]
     holds: Callable[[float, float], bool]
 
 
 CHECKS = (
     Check(
         'at d=4 paint has less than half of the CON of naive',
-        lambda found: (_con(found, 'paint'), _con(found, 'naive')),
+        lambda results: (_con(results, 'paint'), _con(results, 'naive')),
         lambda paint, naive: paint < 0.5 * naive,
     ),
     Check(
         'at d=4 rtc has less than half of the CON of naive',
-        lambda found: (_con(found, 'rtc'), _con(found, 'naive')),
+        lambda results: (_con(results, 'rtc'), _con(results, 'naive')),
         lambda rtc, naive: rtc < 0.5 * naive,
     ),
     Check(
         'without delay sync solves more than half of the episodes',
-        lambda found: (found['sync', 0].success.value, 0.5),
+        lambda results: (results['sync', 0].success.value, 0.5),
         lambda sync, half: sync > half,
     ),
     Check(
         'at d=4 naive solves fewer episodes than sync without delay',
-        lambda found: (found['naive', 4].success.value, found['sync', 0].success.value),
+        lambda results: (results['naive', 4].success.value, results['sync', 0].success.value),
         lambda naive, sync: naive < sync,
     ),
     Check(
         'no tick was without a plan',
-        lambda found: (max(point.starved for point in found.values()), 0.0),
+        lambda results: (max(point.starved for point in results.values()), 0.0),
         lambda starved, none: starved <= none,
     ),
 )
@@ -82,8 +82,8 @@ def smoke(
     processes: Annotated[int, typer.Option(min=0, help='Processes; 0 for one per core.')] = 0,
 ) -> None:
     """Check in two minutes that the strategies still rank as they should."""
-    found = failures(processes or cores(), Console())
-    raise typer.Exit(1 if found else 0)
+    problems = failures(processes or cores(), Console())
+    raise typer.Exit(1 if problems else 0)
 
 
 def failures(processes: int, console: Console) -> list[str]:
@@ -98,16 +98,16 @@ def failures(processes: int, console: Console) -> list[str]:
     return judge({(p.strategy, p.condition.delay.steps): p for p in points(rows)}, console)
 
 
-def judge(found: Found, console: Console) -> list[str]:
+def judge(results: Results, console: Console) -> list[str]:
     """Print each check with its numbers and return the sentences that are not true."""
     wrong = []
     for check in CHECKS:
-        left, right = check.sides(found)
+        left, right = check.sides(results)
         good = check.holds(left, right)
         wrong += [] if good else [check.text]
         console.print(f'{"ok  " if good else "FAIL"} {check.text}: {left:.4g}, {right:.4g}')
     return wrong
 
 
-def _con(found: Found, strategy: str) -> float:
-    return found[strategy, DelayModel(4).steps].consistency.value
+def _con(results: Results, strategy: str) -> float:
+    return results[strategy, DelayModel(4).steps].consistency.value

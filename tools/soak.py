@@ -97,7 +97,7 @@ def soak(
         samples, restarts = _watch(bringup, 60.0 * minutes, console, stopped)
         run = overview(bag, bringup.robot, bringup.arguments.namespace)
     nodes = {
-        name: found.figures() | {'restarts': restarts[name]} for name, found in samples.items()
+        name: figures.figures() | {'restarts': restarts[name]} for name, figures in samples.items()
     }
     problems = [*_problems(run, nodes)]
     show(_table(run, nodes, minutes, priority), markdown)
@@ -170,15 +170,15 @@ def _problems(run: Mapping[str, Any], nodes: Mapping[str, Mapping[str, float]]) 
         yield f'{run["limits"]["exceeded"]} limits exceeded'
     if silent := run['limits']['silent_joints']:
         yield f'the commands of {", ".join(silent)} were not recorded'
-    for name, found in nodes.items():
-        if not found.get('memory_mb'):
+    for name, figures in nodes.items():
+        if not figures.get('memory_mb'):
             yield f'{name} was not seen'
-        elif found['growth_share'] > MOST_GROWTH:
-            yield f'{name} grew by {100.0 * found["growth_share"]:.1f} %'
-        elif found['files_end'] > found['files_begin']:
-            yield f'{name} has {found["files_end"]} open files, it had {found["files_begin"]}'
-        if found['restarts']:
-            yield f'{name} was started again {found["restarts"]} times'
+        elif figures['growth_share'] > MOST_GROWTH:
+            yield f'{name} grew by {100.0 * figures["growth_share"]:.1f} %'
+        elif figures['files_end'] > figures['files_begin']:
+            yield f'{name} has {figures["files_end"]} open files, it had {figures["files_begin"]}'
+        if figures['restarts']:
+            yield f'{name} was started again {figures["restarts"]} times'
 
 
 def _table(
@@ -192,11 +192,11 @@ def _table(
         f'(median/p99/max), {run["limits"]["exceeded"]} limits exceeded'
     )
     columns = ('process', 'memory', 'growth', 'open files, begin', 'end', 'restarts')
-    return Table(title, columns, tuple(_row(name, found) for name, found in nodes.items()))
+    return Table(title, columns, tuple(_row(name, figures) for name, figures in nodes.items()))
 
 
-def _row(name: str, found: Mapping[str, float]) -> tuple[str, ...]:
+def _row(name: str, figures: Mapping[str, float]) -> tuple[str, ...]:
     return (
-        name, f'{found["memory_mb"]:.1f} MB', f'{found["growth_kb_per_min"]:+.1f} kB/min',
-        str(found['files_begin']), str(found['files_end']), str(found['restarts']),
+        name, f'{figures["memory_mb"]:.1f} MB', f'{figures["growth_kb_per_min"]:+.1f} kB/min',
+        str(figures['files_begin']), str(figures['files_end']), str(figures['restarts']),
     )  # fmt: skip

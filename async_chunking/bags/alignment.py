@@ -44,7 +44,7 @@ class Steps(NamedTuple):
     command: np.ndarray
 
 
-class Told(NamedTuple):
+class Aligned(NamedTuple):
     """
     The commands of one topic, with those that the recorder lost, as far as steps tell of them.
 
@@ -66,27 +66,27 @@ class Told(NamedTuple):
 def steps_of(bag: Bag, names: Sequence[str], namespace: str | None = None) -> Steps:
     """Return what the executor of a robot with some joints said; empty if nothing was recorded."""
     wanted = {'ticks': Wanted(STEPS, TICKS), 'command': Wanted(STEPS, STEPS, names)}
-    found: Mapping[str, list[Series]] = {key: [] for key in wanted}
+    parts: Mapping[str, list[Series]] = {key: [] for key in wanted}
     for key, series in read(bag, wanted, namespace):
-        found[key].append(series)
+        parts[key].append(series)
     size = len(names)
-    if not all(found.values()):
+    if not all(parts.values()):
         none = np.zeros(0, np.int64)
         return Steps(none, none, none, none > 0, none > 0, np.zeros((0, size), np.float32))
-    ticks, command = (_joined(found[key]) for key in wanted)
+    ticks, command = (_joined(parts[key]) for key in wanted)
     _, one, two = np.intersect1d(ticks.places, command.places, return_indices=True)
     run, deadline, missed, teleported = ticks.values[one].T
-    said = command.values[two].astype(np.float32)
-    return Steps(ticks.stamps[one], run, deadline, missed > 0, teleported > 0, said)
+    command = command.values[two].astype(np.float32)
+    return Steps(ticks.stamps[one], run, deadline, missed > 0, teleported > 0, command)
 
 
 def _joined(parts: Sequence[Series]) -> Series:
     return Series(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def told(
+def aligned(
     stamps: np.ndarray, positions: np.ndarray, slack: np.ndarray, steps: Steps, period: float
-) -> Told:
+) -> Aligned:
     """
     Return what one topic was told, tick by tick.
 
@@ -101,7 +101,7 @@ def told(
     known = np.flatnonzero(step >= 0)
     if not len(known):
         none = np.zeros(len(stamps), dtype=bool)
-        return Told(stamps, positions, _silence(stamps, period), none, ~none)
+        return Aligned(stamps, positions, _silence(stamps, period), none, ~none)
     # What the recorder lost: steps between two commands that something was sent on.
     lost = np.arange(step[known[0]], step[known[-1]] + 1)
     lost = np.setdiff1d(lost[~steps.missed[lost]], step[known])
@@ -118,7 +118,7 @@ def told(
     silent[sure + 1] = now[sure] - before[sure] - 1
     teleported = np.zeros(len(step), dtype=bool)
     teleported[step >= 0] = steps.teleported[step[step >= 0]]
-    return Told(stamps, positions, silent, teleported, recorded)
+    return Aligned(stamps, positions, silent, teleported, recorded)
 
 
 def _matched(
@@ -126,17 +126,17 @@ def _matched(
 ) -> np.ndarray:
     """Return the step [n] that tells of each command, -1 where none does."""
     sent = np.flatnonzero(~steps.missed)
-    said, found = steps.command[sent], np.full(len(stamps), -1)
+    commands, step = steps.command[sent], np.full(len(stamps), -1)
     # A clock that was set back while recording is taken to stand still meanwhile.
     when, stamps = np.maximum.accumulate(steps.stamps[sent]), np.maximum.accumulate(stamps)
     i = j = 0
     size = 1
     while i < len(stamps) and j < len(sent):
         size = min(2 * size, _BLOCK, len(stamps) - i, len(sent) - j)
-        same = _same(positions[i : i + size], said[j : j + size], slack[i : i + size])
+        same = _same(positions[i : i + size], commands[j : j + size], slack[i : i + size])
         same &= np.abs(stamps[i : i + size] - when[j : j + size]) < _APART_NS
         good = size if same.all() else int(same.argmin())
-        found[i : i + good] = sent[j : j + good]
+        step[i : i + good] = sent[j : j + good]
         i, j = i + good, j + good
         if good == size:
             continue
@@ -145,14 +145,14 @@ def _matched(
         j += int(np.searchsorted(when[j:], stamps[i] - _APART_NS))
         steps_end = j + int(np.searchsorted(when[j:], stamps[i] + _APART_NS))
         commands_end = i + int(np.searchsorted(stamps[i:], stamps[i] + _APART_NS))
-        more = _first(_same(positions[i], said[j:steps_end], slack[i]))
+        more = _first(_same(positions[i], commands[j:steps_end], slack[i]))
         others = slice(i, commands_end if j < steps_end else i)
-        fewer = _first(_same(positions[others], said[j : j + 1], slack[others]))
+        fewer = _first(_same(positions[others], commands[j : j + 1], slack[others]))
         if more is not None and (fewer is None or more <= fewer):
             j += more
         else:
             i += fewer or 1
-    return found
+    return step
 
 
 def _same(one: np.ndarray, two: np.ndarray, slack: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ class Clock:
 
     @property
     def steps(self) -> np.ndarray:
-        """By how much the clock was set, each time [s]."""
+        """Steps by which the clock was set, each time [s]."""
         return np.diff(self.offsets) * 1e-9
 
     def corrected(self, places: np.ndarray, stamps: np.ndarray) -> np.ndarray:

@@ -41,12 +41,12 @@ def parse(text: str, name: str, form: str = 'ros2msg') -> Definitions:
     try:
         if form == 'ros2msg' and not text.lstrip().startswith(_IDL_PART):
             return dict(get_types_from_msg(text, name))
-        found: Definitions = {}
+        definitions: Definitions = {}
         # Several files in one text: each begins with its name.
         parts = [part.partition('\n')[2] for part in text.split(_IDL_PART)[1:]]
         for part in parts or [text]:
-            found.update(get_types_from_idl(part))
-        return found
+            definitions.update(get_types_from_idl(part))
+        return definitions
     except Exception as error:  # The parser raises many kinds; all mean the same here.
         msg = f'the definition of {name} cannot be parsed: {error}'
         raise BagError(msg) from None
@@ -74,20 +74,20 @@ def store_for(name: str) -> Typestore:
         BagError: Neither that message nor one that it refers to is known.
     """
     store = own_store()
-    found: Definitions = {}
+    definitions: Definitions = {}
     wanted = [name]
     while wanted:
         name = wanted.pop()
-        if name in store.fielddefs or name in found:
+        if name in store.fielddefs or name in definitions:
             continue
         package, _, stem = name.split('/')
         path = _folder(package) / f'{stem}.msg'
         if not path.exists():
             msg = f'no definition of {name}: {path} does not exist'
             raise BagError(msg)
-        found.update(get_types_from_msg(path.read_text(), name))
-        wanted += _children(found[name][1])
-    store.register(found)
+        definitions.update(get_types_from_msg(path.read_text(), name))
+        wanted += _children(definitions[name][1])
+    store.register(definitions)
     return store
 
 

@@ -53,26 +53,26 @@ def robot_namespace(bag: Bag, names: Collection[str], given: str | None = None) 
     if given is not None:
         return normalized(given)
     relative = {name for name in names if not name.startswith('/')}
-    found: dict[str, dict[str, str]] = defaultdict(dict)  # Namespace -> name -> topic.
+    by_namespace: dict[str, dict[str, str]] = defaultdict(dict)  # Namespace -> name -> topic.
     for topic in bag.topics(lambda topic: bool(matching(topic, {*relative, STEPS}))):
         name = matching(topic, {*relative, STEPS})
-        found[topic.name.removesuffix(name).rstrip('/')][name] = topic.name
-    drives = [space for space, topics in found.items() if STEPS in topics]
-    for spaces in (drives, list(found)):
+        by_namespace[topic.name.removesuffix(name).rstrip('/')][name] = topic.name
+    drives = [space for space, topics in by_namespace.items() if STEPS in topics]
+    for spaces in (drives, list(by_namespace)):
         if len(spaces) == 1:
             return spaces[0]
-    if not found:
+    if not by_namespace:
         return ''
-    msg = f'{bag.path}: {_ambiguous(found)}; say which robot is meant with --namespace'
+    msg = f'{bag.path}: {_ambiguous(by_namespace)}; say which robot is meant with --namespace'
     raise BagError(msg)
 
 
-def _ambiguous(found: Mapping[str, Mapping[str, str]]) -> str:
+def _ambiguous(by_namespace: Mapping[str, Mapping[str, str]]) -> str:
     """Return two topics between which a name leaves the choice."""
-    spaces = sorted(found)
-    for name in sorted({name for topics in found.values() for name in topics}):
-        rivals = [found[space][name] for space in spaces if name in found[space]]
+    spaces = sorted(by_namespace)
+    for name in sorted({name for topics in by_namespace.values() for name in topics}):
+        rivals = [by_namespace[space][name] for space in spaces if name in by_namespace[space]]
         if len(rivals) > 1:
             return f'{name} may be {" or ".join(rivals)}'
-    topics = [next(iter(found[space].values())) for space in spaces]
+    topics = [next(iter(by_namespace[space].values())) for space in spaces]
     return f'{" and ".join(topics)} are in different namespaces (a full name begins with /)'

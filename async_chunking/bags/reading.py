@@ -144,9 +144,9 @@ class RunReader:
                 key = RunKey(topic.name, run_id, group.texts['strategy'])
                 parts[key].append((group, np.flatnonzero(group['run_id'] == run_id)))
         newest: dict[int, int] = defaultdict(int)
-        for key, found in parts.items():
+        for key, rows in parts.items():
             ticks = self.ticks[key]
-            columns = ticks.take(found)
+            columns = ticks.take(rows)
             if columns is not None:
                 rates = self.exchanges.rates.get(key.run_id, Rates())
                 exchanges = self.exchanges.of(key.run_id, columns)

@@ -135,19 +135,21 @@ class Ticks:
 
     def problems(self) -> list[str]:
         """Return what is wrong, a sentence each."""
-        found = [
+        sentences = [
             f'the clock was set by {seconds:+.1f} s at tick {tick}; the order is that of the ticks'
             for tick, seconds in self.jumps[:3]
         ]
         if len(self.jumps) > 3:
-            found.append(f'the clock was set {len(self.jumps) - 3} more times')
+            sentences.append(f'the clock was set {len(self.jumps) - 3} more times')
         if self.lost:
-            found.append(f'{self.lost} ticks between {self.first} and {self.last} are missing')
+            sentences.append(f'{self.lost} ticks between {self.first} and {self.last} are missing')
         if self.repeated:
-            found.append(f'{self.repeated} ticks came twice or far out of order and are left out')
+            sentences.append(
+                f'{self.repeated} ticks came twice or far out of order and are left out'
+            )
         if self.odd:
-            found.append(f'{self.odd} ticks have another number of joints and are left out')
-        return found
+            sentences.append(f'{self.odd} ticks have another number of joints and are left out')
+        return sentences
 
 
 def _column(group: MessageGroup, name: str) -> np.ndarray:

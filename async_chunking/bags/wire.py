@@ -85,7 +85,7 @@ def of_source(source: Source) -> Wanted:
     return Wanted(source.topic, source.kind, source.driver_names, source.driver_motors)
 
 
-def ours(values: np.ndarray, wire: Wire) -> np.ndarray:
+def joint_values(values: np.ndarray, wire: Wire) -> np.ndarray:
     """Return a driver's values [n, k] in our units [rad, m]."""
     gain, bias = wire.affine
     return (values - bias) / gain
@@ -190,24 +190,24 @@ def definitions(topic: Topic) -> Definitions:
     """
     if topic.definition:
         return parse(topic.definition, topic.type, topic.form)
-    found = own_store().fielddefs
-    if topic.type not in found:
+    fields = own_store().fielddefs
+    if topic.type not in fields:
         msg = f'the definition of {topic.type} is neither embedded nor known'
         raise BagError(msg)
-    return dict(found)
+    return dict(fields)
 
 
 # --- messages -----------------------------------------------------------------------------------
 
 
-def _named(positions: np.ndarray, found: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def _named(positions: np.ndarray, listed: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """Return the columns of some joints, NaN for those that are not there."""
-    if positions.shape[1] != len(found):
-        msg = f'{positions.shape[1]} positions for {len(found)} names'
+    if positions.shape[1] != len(listed):
+        msg = f'{positions.shape[1]} positions for {len(listed)} names'
         raise BagError(msg)
-    places = {name: index for index, name in enumerate(found)}
+    places = {name: index for index, name in enumerate(listed)}
     if not places.keys() & set(names):
-        msg = f'has the joints {", ".join(found)} and none of {", ".join(names)}'
+        msg = f'has the joints {", ".join(listed)} and none of {", ".join(names)}'
         raise _OfOthers(msg)
     extended = np.column_stack((positions, np.full(len(positions), np.nan)))
     return extended[:, [places.get(name, -1) for name in names]]

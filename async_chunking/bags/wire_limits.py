@@ -19,16 +19,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from async_chunking.bags.alignment import Told, steps_of, told
+from async_chunking.bags.alignment import Aligned, aligned, steps_of
 from async_chunking.bags.files import Bag
 from async_chunking.bags.wire import (
     KINDS,
     Series,
     WireKey,
+    joint_values,
     key_of,
     of_command,
     of_source,
-    ours,
     read,
 )
 from async_chunking.metrics.limit_use import LimitUse, limit_use, worse
@@ -92,10 +92,10 @@ def wire_use(bag: Bag, robot: Embodiment, namespace: str | None = None) -> WireU
     for command, stamps, values in _recorded(bag, robot, namespace):
         columns = [robot.joint_names.index(name) for name in command.joints]
         own = steps._replace(command=steps.command[:, columns])
-        positions = ours(values, command)
+        positions = joint_values(values, command)
         slack = _ROUNDING * (np.abs(values / command.affine[0]) + np.abs(positions) + 1.0)
-        found = told(stamps, positions, slack, own, 1.0 / robot.control_rate_hz)
-        tracks |= {j: _Track(robot, j, found, column) for column, j in enumerate(columns)}
+        series = aligned(stamps, positions, slack, own, 1.0 / robot.control_rate_hz)
+        tracks |= {j: _Track(robot, j, series, column) for column, j in enumerate(columns)}
     jumps = [jump for track in tracks.values() for jump in track.jumps]
     restarts = _restarts(bag, robot, jumps, namespace)
     joints = range(len(robot.joints))
@@ -115,12 +115,12 @@ def _recorded(
 ) -> list[tuple[Command, np.ndarray, np.ndarray]]:
     """Return the commands of each topic: when recorded [n], and what they say [n, k]."""
     commands = {key_of(c): c for c in robot.commands if c.sink in KINDS}
-    found: dict[WireKey, list[Series]] = defaultdict(list)
+    series_of: dict[WireKey, list[Series]] = defaultdict(list)
     wanted = {key: of_command(command) for key, command in commands.items()}
     for key, series in read(bag, wanted, namespace):
         width, joints = series.values.shape[1], len(commands[key].joints)
         if width == joints:
-            found[key].append(series)
+            series_of[key].append(series)
         else:
             bag.problems.append(
                 f'{bag.path}: topic {key.topic} has {width} numbers for {joints} joints; '
@@ -132,7 +132,7 @@ def _recorded(
             np.concatenate([series.stamps for series in parts]),
             np.concatenate([series.values for series in parts]).astype(np.float64),
         )
-        for key, parts in found.items()
+        for key, parts in series_of.items()
     ]
 
 
@@ -157,17 +157,17 @@ class _Track:
         jumps: From rest to where a simulation may have put the joint.
     """
 
-    def __init__(self, robot: Embodiment, joint: int, found: Told, column: int) -> None:
+    def __init__(self, robot: Embodiment, joint: int, series: Aligned, column: int) -> None:
         self._limits = _of_joint(robot.limits, joint)
         self._period = 1.0 / robot.control_rate_hz
-        self._rows, self._silent = found.positions[:, column], found.silent
-        self.count = int(found.recorded.sum())
+        self._rows, self._silent = series.positions[:, column], series.silent
+        self.count = int(series.recorded.sum())
         step = np.diff(self._rows, prepend=np.nan)
         still = np.concatenate(([False], step[:-1] == 0.0))
         far = np.abs(step) > _reach(robot)[joint]
         self._places = {
-            Jump(int(found.stamps[i]), joint, float(self._rows[i])): int(i)
-            for i in np.flatnonzero(still & far & found.teleported)
+            Jump(int(series.stamps[i]), joint, float(self._rows[i])): int(i)
+            for i in np.flatnonzero(still & far & series.teleported)
         }
         self.jumps = list(self._places)
 
@@ -203,13 +203,13 @@ def _restarts(
     bag: Bag, robot: Embodiment, jumps: Collection[Jump], namespace: str | None
 ) -> set[Jump]:
     """Return the jumps to where the joint was just measured."""
-    found: set[Jump] = set()
+    restarts: set[Jump] = set()
     sources = {key_of(source): source for source in robot.sources} if jumps else {}
     reach = _reach(robot)
     wanted = {key: of_source(source) for key, source in sources.items()}
     for key, series in read(bag, wanted, namespace):
         source = sources[key]
-        values = ours(series.values, source)
+        values = joint_values(series.values, source)
         for jump in jumps:
             name = robot.joint_names[jump.joint]
             if name in source.joints:
@@ -217,5 +217,5 @@ def _restarts(
                 # Not later: the servo goes wherever it is told.
                 near = values[(age >= 0) & (age < _RECENT), source.joints.index(name)]
                 if (np.abs(near - jump.end) <= reach[jump.joint]).any():
-                    found.add(jump)
-    return found
+                    restarts.add(jump)
+    return restarts

@@ -81,7 +81,7 @@ class DelayModel:
 
     @property
     def label(self) -> str:
-        """For tables: `4`, or `4 spiky, told maximum`."""
+        """The label in tables: `4`, or `4 spiky, told maximum`."""
         truth = '' if self.truth == 'constant' else f' {self.truth}'
         told = '' if self.told == 'exact' else f', told {self.told}'
         return f'{self.steps}{truth}{told}'

@@ -75,19 +75,19 @@ class TaskSection:
     """One family of tasks.
 
     Attributes:
-        found: Rows of the family.
+        rows: Rows of the family.
         out: Folder of the page.
         family: Name.
     """
 
-    found: Sequence[Row]
+    rows: Sequence[Row]
     out: Path
     family: str
 
     def parts(self) -> Iterator[str]:
         """Yield the section's paragraphs, tables and figures."""
-        for horizon in sorted({row['horizon'] for row in self.found}):
-            each = [row for row in self.found if row['horizon'] == horizon]
+        for horizon in sorted({row['horizon'] for row in self.rows}):
+            each = [row for row in self.rows if row['horizon'] == horizon]
             tasks = sorted({row['task'] for row in each})
             yield f'## {self.family}, H = {horizon}'
             yield self._about(each, tasks)
@@ -218,14 +218,14 @@ class TaskSection:
 
     def _figure(
         self,
-        found: Sequence[Point],
+        drawn: Sequence[Point],
         name: str,
         x: Callable[[Point], float],
         y: Callable[[Point], Interval],
         labels: tuple[str, str],
     ) -> str:
         path = self.out / 'images' / f'results_{name}.png'
-        figures.draw(path, found, x, y, labels)
+        figures.draw(path, drawn, x, y, labels)
         return f'![{labels[1]} against {labels[0]}](images/results_{name}.png)'
 
 
@@ -248,24 +248,24 @@ def _usual(exact: Sequence[Point]) -> list[Point]:
     return [p for p in exact if p.condition.execution_horizon == usual]
 
 
-def _execution_horizons(found: Sequence[Row]) -> dict[int, set[int]]:
+def _execution_horizons(rows: Sequence[Row]) -> dict[int, set[int]]:
     """Return delay -> the execution horizons it was measured with."""
     horizons: dict[int, set[int]] = {}
-    for row in found:
+    for row in rows:
         horizons.setdefault(row['delay'], set()).add(row['execution_horizon'])
     return horizons
 
 
-def _shared(found: Sequence[Row]) -> tuple[list[int], list[Row]]:
+def _shared(rows: Sequence[Row]) -> tuple[list[int], list[Row]]:
     """Return execution horizons measured at several delays, and rows that have each as often.
 
     Delays with fewer than three of them are left out, and strategies that lack one.
     """
-    many = {d: s for d, s in _execution_horizons(found).items() if len(s) > 2}
+    many = {d: s for d, s in _execution_horizons(rows).items() if len(s) > 2}
     shared = sorted(set.intersection(*many.values())) if len(many) > 1 else []
     wanted = {(d, s) for d in many for s in shared}
     counts: dict[str, dict[tuple[int, int], int]] = {}
-    for row in found:
+    for row in rows:
         cell = row['delay'], row['execution_horizon']
         if cell in wanted:
             mine = counts.setdefault(row['strategy'], {})
@@ -273,7 +273,7 @@ def _shared(found: Sequence[Row]) -> tuple[list[int], list[Row]]:
     least = {name: min(c.values()) for name, c in counts.items() if c.keys() == wanted}
     alike = [
         row
-        for row in found
+        for row in rows
         if (row['delay'], row['execution_horizon']) in wanted
         and row['rollout'] < least.get(row['strategy'], 0)
     ]

@@ -96,28 +96,28 @@ def _simulated(name: str, seed: int) -> dict[str, np.ndarray]:
     return {key: np.concatenate([seen[key] for seen in solved]) for key in solved[0]}
 
 
-def summary(found: Influence) -> list[str]:
+def summary(influence: Influence) -> list[str]:
     """Return the numbers in words."""
     lines = [
-        f'{found.within(reach):5.0%} of what moves an action row is noise within ±{reach} rows'
-        f' ({found.uniform(reach):.0%} if all rows were alike)'
+        f'{influence.within(reach):5.0%} of what moves an action row is noise within ±{reach} rows'
+        f' ({influence.uniform(reach):.0%} if all rows were alike)'
         for reach in (0, 1, 2)
     ]
-    horizon = len(found.matrix)
+    horizon = len(influence.matrix)
     lines += [
-        f'{found.prefix(rows):5.0%} of what moves the first {rows} action rows is noise of these'
-        f' rows ({rows / horizon:.0%} if all were alike)'
+        f'{influence.prefix(rows):5.0%} of what moves the first {rows} action rows is noise of '
+        f'these rows ({rows / horizon:.0%} if all were alike)'
         for rows in (1, 2, 4, 8)
         if rows < horizon
     ]
     return lines
 
 
-def drawing(found: Influence) -> str:
+def drawing(influence: Influence) -> str:
     """Return the matrix as text, two characters for a cell; action rows go down."""
-    size = -(-len(found.matrix) // LARGEST)  # Cells of long chunks stand for several rows.
-    starts = range(0, len(found.matrix), size)
-    cells = [[found.matrix[i : i + size, j : j + size].mean() for j in starts] for i in starts]
+    size = -(-len(influence.matrix) // LARGEST)  # Cells of long chunks stand for several rows.
+    starts = range(0, len(influence.matrix), size)
+    cells = [[influence.matrix[i : i + size, j : j + size].mean() for j in starts] for i in starts]
     level = np.round(np.array(cells) / np.max(cells) * (len(SHADES) - 1)).astype(int)
     lines = [
         f'{i:3} ' + ''.join(2 * SHADES[k] for k in row)
@@ -126,13 +126,13 @@ def drawing(found: Influence) -> str:
     return '\n'.join(['action row ↓, noise row →', *lines])
 
 
-def figure(found: Influence, title: str, out: Path) -> None:
+def figure(influence: Influence, title: str, out: Path) -> None:
     """Draw the matrix into a PNG."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(5, 4.4), layout='constrained')
     axes = drawn.subplots()
-    image = axes.imshow(found.matrix, cmap='viridis', vmin=0)
+    image = axes.imshow(influence.matrix, cmap='viridis', vmin=0)
     axes.set(xlabel='noise row', ylabel='action row', title=title)
     axes.title.set_fontsize(8)
     drawn.colorbar(image, label="RMS change, network's units")

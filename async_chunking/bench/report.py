@@ -29,12 +29,12 @@ def show(
     def put(table: Table) -> None:
         show_table(table, markdown, console)
 
-    for (task, horizon, execution_horizon), found in _sections(points(rows)):
+    for (task, horizon, execution_horizon), group in _sections(points(rows)):
         where = f'{task}, H = {horizon}, s = {execution_horizon}'
-        put(tables.by_delay(found, f'Solved [%], {where}', solved))
-        if any(point.consistency.known for point in found):
-            put(tables.by_delay(found, f'CON [mrad], {where}', consistency))
-        conditions = {point.condition for point in found}
+        put(tables.by_delay(group, f'Solved [%], {where}', solved))
+        if any(point.consistency.known for point in group):
+            put(tables.by_delay(group, f'CON [mrad], {where}', consistency))
+        conditions = {point.condition for point in group}
         tests = {
             key: test for key, test in paired(rows, reference).items() if key[0] in conditions
         }
@@ -93,10 +93,10 @@ def completion_time(point: Point) -> str:
     return tables.mean(point.completion_time, 2)
 
 
-def _sections(found: Iterable[Point]) -> Iterable[tuple[tuple, list[Point]]]:
+def _sections(each: Iterable[Point]) -> Iterable[tuple[tuple, list[Point]]]:
     def key(point: Point) -> tuple:
         where = point.condition
         return where.task, where.horizon, where.execution_horizon
 
-    for where, group in groupby(sorted(found, key=key), key):
+    for where, group in groupby(sorted(each, key=key), key):
         yield where, list(group)

@@ -136,7 +136,7 @@ def _watch(
                     progress.update(task, total=arguments.duration or None)
                 if begin == math.inf and now > deadline and not (arguments.only or waits):
                     waited = arguments.start_timeout_s
-                    raise RunError(start_failure(waited, sight.said, sight.ticks, os.environ))
+                    raise RunError(start_failure(waited, sight.troubles, sight.ticks, os.environ))
                 if begin < math.inf:
                     text = f'{arguments.strategy}: {_state(sight)}'
                     progress.update(task, completed=now - begin, description=text)

@@ -74,11 +74,11 @@ def _played(
             console.print(f'{number}/{len(cells)} {cell["strategy"]}, {cell["latency_ms"]} ms')
             given = {**cell, 'record': str(folder / f'run_{number}')}
             try:
-                found = run(robot, given, console, stopped, quiet=True)
+                figure = run(robot, given, console, stopped, quiet=True)
             except RunError as error:  # A strategy that is too slow here shall not end the rest.
                 console.print(f'{cell["strategy"]} could not be shown: {error}', markup=False)
                 continue
-            figures += [found] if found else []
+            figures += [figure] if figure else []
             if stopped():
                 break
     return figures

@@ -23,11 +23,11 @@ import numpy as np
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
 from async_chunking.bags.namespaces import robot_namespace
-from async_chunking.bags.wire import Series, WireKey, key_of, ours
+from async_chunking.bags.wire import Series, WireKey, joint_values, key_of
 from async_chunking.dataset.recorded import (
+    Ends,
     Key,
-    Said,
-    Told,
+    Topics,
     check_streams,
     column,
     commands_of,
@@ -78,8 +78,8 @@ def convert(
     episodes: list[Demonstration] = []
     problems: list[str] = []
     for bag in find(paths):
-        found, left_out = demonstrations(bag, robot, namespace)
-        episodes += found
+        complete, left_out = demonstrations(bag, robot, namespace)
+        episodes += complete
         problems += dict.fromkeys([*bag.problems, *left_out])
     if not episodes:
         reasons = '; '.join(problems) or 'no recording was found'
@@ -108,41 +108,43 @@ def demonstrations(
     try:
         wanted = wanted_of(robot)
         namespace = robot_namespace(bag, {what.topic for what in wanted.values()}, namespace)
-        said, clock = recorded(bag, wanted, namespace)
-        told = episodes_of(bag, namespace, clock)
-        commands = commands_of(bag, robot, said)
-        spans = _spans(bag, said, commands, told)
+        topics, clock = recorded(bag, wanted, namespace)
+        ends = episodes_of(bag, namespace, clock)
+        commands = commands_of(bag, robot, topics)
+        spans = _spans(bag, topics, commands, ends)
     except (DatasetError, BagError) as error:
         return [], [str(error)]
-    found: list[Demonstration] = []
-    problems = [f'{bag.path}: {len(told) - len(spans)} episodes failed'] * (len(told) > len(spans))
+    complete: list[Demonstration] = []
+    problems = [f'{bag.path}: {len(ends) - len(spans)} episodes failed'] * (len(ends) > len(spans))
     problems += [
         f'{bag.path}: the clock was set by {seconds:+.1f} s; times are those of the executor'
         for seconds in clock.steps
     ]
     for start, stop in spans:
         try:
-            found.append(_cut(said, commands, robot, start, stop, bag.path))
+            complete.append(_cut(topics, commands, robot, start, stop, bag.path))
         except DatasetError as error:
             problems.append(str(error))
-    return found, problems
+    return complete, problems
 
 
-def _spans(bag: Bag, said: Said, commands: Sequence[Wire], told: Told) -> list[tuple[int, int]]:
+def _spans(
+    bag: Bag, topics: Topics, commands: Sequence[Wire], ends: Ends
+) -> list[tuple[int, int]]:
     """Return where demonstrations begin and end [ns]."""
-    wires = [said['command', key_of(command)] for command in commands]
-    needed = {_shown(key): series for key, series in said.items() if key[0] != 'command'}
-    needed |= {_shown(('command', key_of(c))): said['command', key_of(c)] for c in commands}
+    wires = [topics['command', key_of(command)] for command in commands]
+    needed = {_shown(key): series for key, series in topics.items() if key[0] != 'command'}
+    needed |= {_shown(('command', key_of(c))): topics['command', key_of(c)] for c in commands}
     silent = [name for name, series in needed.items() if not len(series.stamps)]
     if silent:
         msg = f'{bag.path}: nothing was recorded of {", ".join(silent)}'
         raise DatasetError(msg)
     begin = max(int(series.stamps[0]) for series in needed.values())
-    if not told:
+    if not ends:
         return [(begin, max(int(series.stamps[-1]) for series in wires))]
     return [
         (max(begin, stop - round(float(episode['duration_s']) * 1e9)), stop)
-        for stop, episode in told
+        for stop, episode in ends
         if episode['success']
     ]
 
@@ -154,27 +156,27 @@ def _shown(key: Key) -> str:
 
 
 def _cut(
-    said: Said, commands: Sequence[Wire], robot: Embodiment, start: int, stop: int, path: Path
+    topics: Topics, commands: Sequence[Wire], robot: Embodiment, start: int, stop: int, path: Path
 ) -> Demonstration:
     """Put what happened from `start` to `stop` [ns] on the policy's time grid."""
     period = 1e9 / robot.policy.policy_rate_hz
-    sent = said['command', key_of(commands[0])].stamps
+    sent = topics['command', key_of(commands[0])].stamps
     sent = sent[(sent >= start) & (sent <= stop)]
     frames = round((stop - sent[0]) / period) + 1 if len(sent) else 0
     if frames < 2:
         msg = f'{path}: only {frames} frames of {period / 1e9:g} s have observation and command'
         raise DatasetError(msg)
-    _check_gaps(said, int(sent[0]), stop, path)
+    _check_gaps(topics, int(sent[0]), stop, path)
     times = sent[0] + np.round(np.arange(frames) * period).astype(np.int64)
     features = {
-        name: _joined(said, 'measured', robot.sources, robot, times, path)[
+        name: _joined(topics, 'measured', robot.sources, robot, times, path)[
             :, _places(stream, robot)
         ]
         if stream.kind == 'measured'
-        else _newest(said['stream', name], times, f'{path}: {name}')
+        else _newest(topics['stream', name], times, f'{path}: {name}')
         for name, stream in robot.observations.items()
     }
-    action = _joined(said, 'command', commands, robot, times + int(period / 2), path)
+    action = _joined(topics, 'command', commands, robot, times + int(period / 2), path)
     _wrap(features, action, robot)
     return Demonstration({**features, 'action': action})
 
@@ -188,9 +190,9 @@ def _wrap(features: Mapping[str, np.ndarray], action: np.ndarray, robot: Embodim
         action += np.where(endless, TURN * turns, 0.0)
 
 
-def _check_gaps(said: Said, start: int, stop: int, path: Path) -> None:
+def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> None:
     """Refuse a time in which nothing at all was recorded: every stream would be blamed for it."""
-    stamps = np.sort(np.concatenate(column(said, 0)))
+    stamps = np.sort(np.concatenate(column(topics, 0)))
     stamps = stamps[(stamps >= start) & (stamps <= stop)]
     gaps = np.diff(stamps) * 1e-9
     if len(gaps) and gaps.max() > _STALE:
@@ -207,7 +209,7 @@ def _places(stream: Stream, robot: Embodiment) -> list[int]:
 
 
 def _joined(
-    said: Said,
+    topics: Topics,
     side: str,
     wires: Sequence[Wire],
     robot: Embodiment,
@@ -218,8 +220,8 @@ def _joined(
     joints = np.empty((len(times), len(robot.joint_names)))
     for wire in wires:
         columns = [robot.joint_names.index(name) for name in wire.joints]
-        values = _newest(said[side, key_of(wire)], times, f'{path}: {wire.topic}')
-        joints[:, columns] = ours(values, wire)
+        values = _newest(topics[side, key_of(wire)], times, f'{path}: {wire.topic}')
+        joints[:, columns] = joint_values(values, wire)
     return joints
 
 

@@ -265,12 +265,12 @@ def _joint_names(names: Any, count: int) -> tuple[str, ...]:
     A list of another length names the axis ('motors', 'actions') and not what is on it.
     """
     if isinstance(names, dict):
-        found = [
+        listed = [
             str(name) for group in names.values() if isinstance(group, list) for name in group
         ]
     else:
-        found = [str(name) for name in names] if isinstance(names, list) else []
-    return tuple(found) if len(found) == count else ()
+        listed = [str(name) for name in names] if isinstance(names, list) else []
+    return tuple(listed) if len(listed) == count else ()
 
 
 def _check_total(info: dict[str, Any], frames: int, path: Path) -> None:
@@ -292,9 +292,9 @@ def _check_rate(
         return
     times = np.asarray(_column(table, 'timestamp'), dtype=np.float64)[order]
     steps = np.delete(np.diff(times), ends[:-1] - 1)
-    if len(steps) and not 0.9 < (found := float(np.median(steps)) * fps) < 1.1:
+    if len(steps) and not 0.9 < (steps_per_frame := float(np.median(steps)) * fps) < 1.1:
         msg = (
             f'{path}: meta/info.json says {fps:g} frames per second, the time stamps have '
-            f'{fps / found if found else math.inf:.3g}'
+            f'{fps / steps_per_frame if steps_per_frame else math.inf:.3g}'
         )
         raise DataError(msg)

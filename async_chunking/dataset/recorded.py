@@ -31,8 +31,8 @@ from async_chunking.robot.wiring import Wire
 _EPISODE = 'episode'
 
 Key = tuple[str, Hashable]  # 'stream', 'measured' or 'command', and its name or `key_of` it.
-Said = Mapping[Key, Series]
-Told = Sequence[tuple[int, Mapping[str, Any]]]  # Stamp [ns] and content of each episode's end.
+Topics = Mapping[Key, Series]
+Ends = Sequence[tuple[int, Mapping[str, Any]]]  # Stamp [ns] and content of each episode's end.
 
 
 def check_streams(robot: Embodiment) -> None:
@@ -69,27 +69,27 @@ def steps_of(robot: Embodiment) -> Wire:
 _TIMES: Key = ('times', STEPS)
 
 
-def recorded(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[Said, Clock]:
+def recorded(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[Topics, Clock]:
     """Return what was recorded, by a clock that was never set, and that clock."""
     parts: dict[Key, list[Series]] = defaultdict(list)
     for key, series in read(bag, {**wanted, _TIMES: Wanted(STEPS, TIMES)}, namespace):
         parts[key].append(series)
-    said = {
+    topics = {
         key: Series(*map(np.concatenate, zip(*parts[key], strict=True)))
         if parts[key]
         else Series(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0, np.int64))
         for key in (*wanted, _TIMES)
     }
-    steps = said.pop(_TIMES)
+    steps = topics.pop(_TIMES)
     emitted, runs = steps.values.reshape(-1, 2).T.astype(np.int64)
     clock = clock_of(steps.places, steps.stamps, emitted, runs)
-    if not len(emitted) and (seconds := set_back(column(said, 2), column(said, 0))):
+    if not len(emitted) and (seconds := set_back(column(topics, 2), column(topics, 0))):
         msg = (
             f'{bag.path}: the clock went back by {seconds:.1f} s while it was recorded, and there '
             f'is no {STEPS} to tell the time by; record it again'
         )
         raise DatasetError(msg)
-    return {key: _in_order(series, clock) for key, series in said.items()}, clock
+    return {key: _in_order(series, clock) for key, series in topics.items()}, clock
 
 
 def _in_order(series: Series, clock: Clock) -> Series:
@@ -98,14 +98,14 @@ def _in_order(series: Series, clock: Clock) -> Series:
     return Series(stamps[order], series.values[order], series.places[order])
 
 
-def column(said: Said, index: int) -> list[np.ndarray]:
+def column(topics: Topics, index: int) -> list[np.ndarray]:
     """Return one attribute of all series."""
-    return [series[index] for series in said.values()]
+    return [series[index] for series in topics.values()]
 
 
-def commands_of(bag: Bag, robot: Embodiment, said: Said) -> Sequence[Wire]:
+def commands_of(bag: Bag, robot: Embodiment, topics: Topics) -> Sequence[Wire]:
     """Return where to read the commands."""
-    steps = said['command', key_of(steps_of(robot))]
+    steps = topics['command', key_of(steps_of(robot))]
     if len(steps.stamps):
         lacking = np.flatnonzero(np.isnan(steps.values).any(axis=0))
         if lacking.size:
@@ -123,16 +123,16 @@ def commands_of(bag: Bag, robot: Embodiment, said: Said) -> Sequence[Wire]:
     return robot.commands
 
 
-def episodes_of(bag: Bag, namespace: str, clock: Clock) -> Told:
+def episodes_of(bag: Bag, namespace: str, clock: Clock) -> Ends:
     """Return when each episode of a robot ended, and what was told of it."""
-    found, ticks = [], 0
-    steps, ends = full(namespace, STEPS), full(namespace, _EPISODE)
-    for message in bag.messages(lambda topic: topic.name in (steps, ends)):
+    ends, ticks = [], 0
+    steps, episodes = full(namespace, STEPS), full(namespace, _EPISODE)
+    for message in bag.messages(lambda topic: topic.name in (steps, episodes)):
         if message.topic.name == steps:
             ticks += 1
             continue
         content: Any = own_store().deserialize_cdr(message.data, message.topic.type)
         place = clock.places[ticks - 1] + 0.5 if 0 < ticks <= len(clock.places) else 0.0
         (stamp,) = clock.corrected(np.array([place]), np.array([message.stamp]))
-        found.append((int(stamp), json.loads(content.data)))
-    return found
+        ends.append((int(stamp), json.loads(content.data)))
+    return ends

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.storage import write_json
 
 DATA = 'data/chunk-000/file-000.parquet'
 EPISODES = 'meta/episodes/chunk-000/file-000.parquet'
@@ -97,15 +98,9 @@ def write(out: Path, description: Description, episodes: Sequence[Demonstration]
     _write_table(out / EPISODES, _episode_columns(description, episodes, lengths))
     _write_tasks(out / 'meta/tasks.parquet', description.instruction)
     stats = {name: _statistics(values) for name, values in (columns | counters).items()}
-    write_json(out / 'meta/stats.json', stats)
+    write_json(stats, out / 'meta/stats.json')
     # Last: what reads the data looks for it first.
-    write_json(out / 'meta/info.json', _info(description, len(episodes), int(lengths.sum())))
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write values for people and programs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=2) + '\n')
+    write_json(_info(description, len(episodes), int(lengths.sum())), out / 'meta/info.json')
 
 
 def _info(description: Description, episodes: int, frames: int) -> dict:

@@ -214,10 +214,10 @@ def _task_figures(episodes: Sequence[Episode]) -> dict[str, object]:
     }
 
 
-def _boundary_figures(found: Sequence[Seam]) -> dict[str, object]:
-    con = consistency_of(found)
-    jumps = column(found, 'jump')
-    conditioned = column(found, 'conditioned_delay')
+def _boundary_figures(seams: Sequence[Seam]) -> dict[str, object]:
+    con = consistency_of(seams)
+    jumps = column(seams, 'jump')
+    conditioned = column(seams, 'conditioned_delay')
     causes = ('total', 'observation_age', 'waiting', 'inference', 'transport')
     return {
         'consistency_rad': con.mean_absolute,
@@ -226,8 +226,8 @@ def _boundary_figures(found: Sequence[Seam]) -> dict[str, object]:
         'seam_jump_rad': mean(jumps),
         'seam_jump_max_rad': spread(jumps).max,
         'conditioned_delay_steps': _middle(conditioned),
-        'over_conditioned': mean((column(found, 'delay') > conditioned).astype(float)),
-        'delay_ms': {cause: mean(column(found, cause)) * 1e3 for cause in causes},
+        'over_conditioned': mean((column(seams, 'delay') > conditioned).astype(float)),
+        'delay_ms': {cause: mean(column(seams, cause)) * 1e3 for cause in causes},
     }
 
 

@@ -120,11 +120,11 @@ def consistency(run: Run) -> Consistency:
     return consistency_of(seams(run))
 
 
-def consistency_of(found: Sequence[Seam]) -> Consistency:
+def consistency_of(seams: Sequence[Seam]) -> Consistency:
     """Return CON of these seams."""
-    absolute = column(found, 'mismatch_absolute')
+    absolute = column(seams, 'mismatch_absolute')
     return Consistency(
-        mean(absolute), mean(column(found, 'mismatch_norm')), int(np.isfinite(absolute).sum())
+        mean(absolute), mean(column(seams, 'mismatch_norm')), int(np.isfinite(absolute).sum())
     )
 
 
@@ -134,9 +134,9 @@ def seam_jumps(run: Run) -> np.ndarray:
     return jumps[np.isfinite(jumps)]
 
 
-def column(found: Sequence[Seam], name: str) -> np.ndarray:
+def column(seams: Sequence[Seam], name: str) -> np.ndarray:
     """Return one attribute of all seams, [n]."""
-    return np.array([getattr(seam, name) for seam in found], dtype=np.float64)
+    return np.array([getattr(seam, name) for seam in seams], dtype=np.float64)
 
 
 def mean(values: np.ndarray) -> float:

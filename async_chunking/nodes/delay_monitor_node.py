@@ -81,19 +81,19 @@ class DelayMonitorNode(RobotNode):
 
     def _on_step(self, message: ControlStep) -> None:
         if message.took_over:
-            found = self._ledger.takeover(message.run_id, message.request_id, message.tick)
-            if found is not None:
-                self._add(found, message.delay)
+            measurement = self._ledger.takeover(message.run_id, message.request_id, message.tick)
+            if measurement is not None:
+                self._add(measurement, message.delay)
 
-    def _add(self, found: Measurement, delay: int) -> None:
-        self._newest = found
+    def _add(self, measurement: Measurement, delay: int) -> None:
+        self._newest = measurement
         if self._warming:
             self._warming -= 1
             self._excluded += 1
         else:
-            self._estimator.add(found.total)
+            self._estimator.add(measurement.total)
         if self._active:
-            self._publish(found, delay)
+            self._publish(measurement, delay)
 
     @property
     def _estimate(self) -> float:
@@ -102,18 +102,18 @@ class DelayMonitorNode(RobotNode):
             return self._estimator.estimate
         return self._newest.total
 
-    def _publish(self, found: Measurement, delay: int) -> None:
+    def _publish(self, measurement: Measurement, delay: int) -> None:
         message = DelayEstimate(
-            run_id=found.run_id,
-            request_id=found.request_id,
+            run_id=measurement.run_id,
+            request_id=measurement.request_id,
             delay=to_steps(self._estimate, self._policy_rate_hz),
             delay_seconds=self._estimate,
             last_delay=max(delay, 0),
-            last_total=found.total,
-            last_observation_age=found.observation_age,
-            last_inference=found.inference,
-            last_waiting=found.waiting,
-            last_transport=found.transport,
+            last_total=measurement.total,
+            last_observation_age=measurement.observation_age,
+            last_inference=measurement.inference,
+            last_waiting=measurement.waiting,
+            last_transport=measurement.transport,
             estimator=self.parameters.estimator,
             window=self.parameters.window,
             samples=len(self._estimator),

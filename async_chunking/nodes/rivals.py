@@ -17,11 +17,11 @@ def rivals(node: Node, topics: Iterable[str]) -> str:
         topics: Full names of command topics, on each of which the node's sender has a publisher.
     """
     for topic, own in Counter(topics).items():
-        found = node.get_publishers_info_by_topic(topic, no_mangle=False)
-        if len(found) > own:
+        publishers = node.get_publishers_info_by_topic(topic, no_mangle=False)
+        if len(publishers) > own:
             names = Counter(
-                f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in found
+                f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in publishers
             )
             who = ', '.join(f'{name} ({count})' for name, count in sorted(names.items()))
-            return f'{topic} has {len(found)} publishers instead of {own}: {who}'
+            return f'{topic} has {len(publishers)} publishers instead of {own}: {who}'
     return ''

@@ -151,15 +151,15 @@ class ViewNode(RobotNode):
     def _show_frames(self, stamp: Any, step: ControlStep) -> None:
         if not np.isfinite(self._hands(step.measured)).all():
             return
-        found = []
+        transforms = []
         for parent, child, position, turn in frames(self._plant):
             frame = TransformStamped(child_frame_id=self._prefix + child)
             frame.header.frame_id, frame.header.stamp = self._prefix + parent, stamp
             place, rotation = frame.transform.translation, frame.transform.rotation
             place.x, place.y, place.z = position.tolist()
             rotation.x, rotation.y, rotation.z, rotation.w = turn.tolist()
-            found.append(frame)
-        self._tf.publish(self._tf_type(transforms=found))
+            transforms.append(frame)
+        self._tf.publish(self._tf_type(transforms=transforms))
 
 
 def main() -> int:

@@ -29,14 +29,14 @@ class Sight:
         phase: Phase of the newest one, None before the first.
         executed: Whether a chunk was ever executed.
         episodes: Outcomes, in the words of the simulated robot.
-        said: Node -> the last trouble that it told; '' of one that told of none.
+        troubles: Node -> the last trouble that it told; '' of one that told of none.
     """
 
     ticks: int = 0
     phase: Phase | None = None
     executed: bool = False
     episodes: list[dict[str, Any]] = field(default_factory=list)
-    said: dict[str, str] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
 
 
 class Watch:
@@ -100,7 +100,7 @@ class Watch:
             parent, _, name = status.name.rpartition('/')
             if parent == space:
                 trouble = status.message if status.level != DiagnosticStatus.OK else ''
-                self.sight.said[name] = trouble or self.sight.said.get(name, '')
+                self.sight.troubles[name] = trouble or self.sight.troubles.get(name, '')
 
     def _on_episode(self, message: String) -> None:
         self.sight.episodes.append(json.loads(message.data))

@@ -43,11 +43,11 @@ def facts_of(source: PolicySource) -> Facts:
 
 def example_observation(robot: Embodiment) -> dict[str, Any]:
     """Return an observation of the right shapes: zeros, black pictures and a word."""
-    found: dict[str, Any] = {}
+    observation: dict[str, Any] = {}
     for name, stream in robot.observations.items():
         kind = np.uint8 if stream.is_image else np.float64
-        found[name] = np.zeros(stream.shape, kind) if stream.shape else 'nothing'
-    return found
+        observation[name] = np.zeros(stream.shape, kind) if stream.shape else 'nothing'
+    return observation
 
 
 def read_streams(facts: Facts, robot: Embodiment) -> dict[str, Stream]:

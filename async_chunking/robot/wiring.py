@@ -109,20 +109,20 @@ class Stream(Settings):
 
 
 class Scale(Settings):
-    """Two positions of a joint in our units, and what the driver calls them.
+    """Two positions of a joint, in the units of this package and in the driver's.
 
     Attributes:
-        ours: [rad, m, or a share of the range].
+        joint: [rad, m, or a share of the range].
         driver: In the driver's unit.
     """
 
-    ours: tuple[float, float]
+    joint: tuple[float, float]
     driver: tuple[float, float]
 
     @model_validator(mode='after')
     def _apart(self) -> Scale:
-        if self.ours[0] == self.ours[1] or self.driver[0] == self.driver[1]:
-            msg = f'the two positions must differ: ours {self.ours}, driver {self.driver}'
+        if self.joint[0] == self.joint[1] or self.driver[0] == self.driver[1]:
+            msg = f'the two positions must differ: joint {self.joint}, driver {self.driver}'
             raise ValueError(msg)
         return self
 
@@ -132,7 +132,7 @@ class Wire(Settings):
 
     Attributes:
         topic: Relative to the robot's namespace.
-        joints: Ours, in the order of the message.
+        joints: Names in the robot's description, in the order of the message.
         names: The driver's names, if they differ.
         motors: Places in the message, for drivers that count motors instead of naming them.
         scales: Joint -> units, where the driver's differ.
@@ -168,10 +168,10 @@ class Wire(Settings):
 
     @property
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """Gain and bias, each [joints]: driver's value = gain * ours + bias."""
+        """Gain and bias, each [joints]: driver's value = gain * joint + bias."""
         gain, bias = np.ones(len(self.joints)), np.zeros(len(self.joints))
         for joint, scale in self.scales.items():
-            (a, b), (x, y) = scale.ours, scale.driver
+            (a, b), (x, y) = scale.joint, scale.driver
             index = self.joints.index(joint)
             gain[index] = (y - x) / (b - a)
             bias[index] = x - gain[index] * a

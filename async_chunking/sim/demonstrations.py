@@ -23,11 +23,11 @@ from async_chunking.dataset.writing import (
     Description,
     require_empty,
     write,
-    write_json,
 )
 from async_chunking.sim import make_task
 from async_chunking.sim.episodes import ExpertEpisode, record_many
 from async_chunking.sim.task import Task
+from async_chunking.storage import write_json
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def generate(how: Generation, out: Path, processes: int = 2, quiet: bool = False
         )
     )
     write(out, describe(task), [_demonstration(episode) for episode in episodes])
-    write_json(out / 'meta/generation.json', dataclasses.asdict(how))
+    write_json(dataclasses.asdict(how), out / 'meta/generation.json')
     return out
 
 

@@ -164,7 +164,7 @@ class Slalom(Task):
 
     @property
     def distance(self) -> float:
-        """From the robot's point to the goal, seen from above [m]."""
+        """The vector from the robot's point to the goal, seen from above [m]."""
         return float(np.hypot(*(self.point[:2] - self.goal)))
 
     @property

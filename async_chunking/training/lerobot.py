@@ -187,9 +187,9 @@ class AdaptedVelocity(nn.Module):
     def forward(self, x: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """Return the velocity [B, H, width] at flow times [B] or [B, H]."""
         if self._recompute and torch.is_grad_enabled():
-            found = checkpoint(self._call, x, flow_time, encoding, use_reentrant=False)
-            assert isinstance(found, Tensor)
-            return found
+            velocity = checkpoint(self._call, x, flow_time, encoding, use_reentrant=False)
+            assert isinstance(velocity, Tensor)
+            return velocity
         return self._call(x, flow_time, encoding)
 
 

@@ -48,10 +48,10 @@ class Pictures:
             if name not in there:
                 msg = f"the policy sees '{name}', {data.source} has {', '.join(there) or 'none'}"
                 raise TrainingError(msg)
-            found = tuple(there[name])
-            found = found if found[-1] == 3 else (*found[1:], found[0])
-            if found != shape:
-                msg = f"{data.source}: '{name}' is {list(found)}, the policy sees {list(shape)}"
+            size = tuple(there[name])
+            size = size if size[-1] == 3 else (*size[1:], size[0])
+            if size != shape:
+                msg = f"{data.source}: '{name}' is {list(size)}, the policy sees {list(shape)}"
                 raise TrainingError(f'{msg}; scale the pictures of the data set')
         if len(self._set) != len(data.actions):
             msg = (
@@ -66,10 +66,10 @@ class Pictures:
             if not np.allclose(item['action'], self._data.actions[index], atol=1e-6):
                 msg = f'{self._data.source}: frame {index} is not in the order of its episodes'
                 raise TrainingError(msg)
-        found: dict[str, Any] = {
+        batch: dict[str, Any] = {
             name: torch.stack([_bytes(item[name]) for item in items]) for name in self._wanted
         }
-        return found | {TASK: [str(item.get(TASK, '')) for item in items]}
+        return batch | {TASK: [str(item.get(TASK, '')) for item in items]}
 
 
 class PictureWindows(Windows):

@@ -26,7 +26,7 @@ def reader(*sources, joints=('a', 'b', 'g')):
 
 
 def both():
-    scale = {'g': {'ours': (0.0, 1.0), 'driver': (0.02, 0.06)}}
+    scale = {'g': {'joint': (0.0, 1.0), 'driver': (0.02, 0.06)}}
     return reader(
         Source(topic='arm', joints=('a', 'b'), names=('x', 'y')),
         Source(topic='grip', joints=('g',), names=('finger',), scales=scale, max_age_s=0.2),

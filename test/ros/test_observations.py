@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From topics to what a policy gets: joints, pictures, words; and what is said if one fails."""
+"""Observations, from topics to what a policy gets: joints, pictures, words; and their errors."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ ROBOT = {
 }  # fmt: skip
 
 
-class Peer:
+class RobotPeer:
     """Stands for the robot, its cameras, its operator and the executor."""
 
     def __init__(self) -> None:
@@ -351,7 +351,7 @@ def written(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def peer(ros_domain_id, written) -> Iterator[Peer]:
+def peer(ros_domain_id, written) -> Iterator[RobotPeer]:
     described = describe(
         str(written / 'watched.yaml'),
         {
@@ -361,7 +361,7 @@ def peer(ros_domain_id, written) -> Iterator[Peer]:
     )  # fmt: skip
     nodes = [node for node in described.nodes if node.name == 'policy']
     with Processes(nodes, '', 'error'):
-        peer = Peer()
+        peer = RobotPeer()
         yield peer
         peer.executor.shutdown()
         peer.node.destroy_node()
@@ -372,7 +372,7 @@ def complete(answer: ActionChunk) -> bool:
     return answer.refusal == '' and answer.rows == 16
 
 
-def test_a_policy_gets_joints_pictures_and_words(peer: Peer) -> None:
+def test_a_policy_gets_joints_pictures_and_words(peer: RobotPeer) -> None:
     answer = peer.ask(complete)
     seen = np.array(answer.actions[:7])
     np.testing.assert_allclose(seen, [100, 60, len('fold'), len('gently'), 0.25, 0, 0], atol=1e-6)
@@ -383,7 +383,7 @@ def test_a_policy_gets_joints_pictures_and_words(peer: Peer) -> None:
     assert 'observation.environment_state' not in ages  # The policy does not read it.
 
 
-def test_the_instruction_changes_while_the_node_runs(peer: Peer) -> None:
+def test_the_instruction_changes_while_the_node_runs(peer: RobotPeer) -> None:
     assert peer.instruct('fold the towel').successful
     peer.ask(lambda answer: complete(answer) and answer.actions[2] == len('fold the towel'))
     refused = peer.instruct(' ')
@@ -392,7 +392,7 @@ def test_the_instruction_changes_while_the_node_runs(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize('which', ['front', 'wrist', 'joints'])
-def test_a_stream_that_ends_is_named_and_never_zero(peer: Peer, which: str) -> None:
+def test_a_stream_that_ends_is_named_and_never_zero(peer: RobotPeer, which: str) -> None:
     peer.ask(complete)
     publisher = getattr(peer, which)
     kept = peer.sent.pop(publisher)
@@ -407,7 +407,7 @@ def test_a_stream_that_ends_is_named_and_never_zero(peer: Peer, which: str) -> N
     peer.ask(complete)
 
 
-def test_a_camera_of_another_size_is_named_with_both(peer: Peer) -> None:
+def test_a_camera_of_another_size_is_named_with_both(peer: RobotPeer) -> None:
     kept = peer.sent[peer.front]
     peer.sent[peer.front] = image(np.zeros((48, 64, 3), np.uint8), 'rgb8')
     answer = peer.ask(lambda answer: answer.refusal)
@@ -418,7 +418,7 @@ def test_a_camera_of_another_size_is_named_with_both(peer: Peer) -> None:
     peer.ask(complete)
 
 
-def test_a_delay_that_outgrows_the_horizon_is_counted_and_named(peer: Peer) -> None:
+def test_a_delay_that_outgrows_the_horizon_is_counted_and_named(peer: RobotPeer) -> None:
     peer.until(lambda: peer.status.get('horizon_too_short') == '0', 'a first status')
     peer.ask(complete, delay=9)
     peer.until(lambda: int(peer.status['horizon_too_short']) > 0, 'it is counted')

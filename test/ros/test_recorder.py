@@ -31,7 +31,7 @@ LIMITED = (
 )
 
 
-class Robot:
+class ScriptedRobot:
     """Publishes a scripted run as the nodes of a robot would."""
 
     def __init__(self, node, spin_until) -> None:
@@ -81,8 +81,8 @@ class Robot:
 
 
 @pytest.fixture
-def robot(node, spin_until) -> Robot:
-    return Robot(node, spin_until)
+def robot(node, spin_until) -> ScriptedRobot:
+    return ScriptedRobot(node, spin_until)
 
 
 def start_recorder(start, path: Path | None, *arguments):
@@ -167,7 +167,7 @@ def test_an_existing_recording_is_refused_before_anything_starts(robot, start, t
 
 
 def test_without_a_path_only_the_snapshot_is_published(robot, start, spin_until):
-    """For `ros2 bag record`, which then records it."""
+    """The topic for `ros2 bag record`, which then records it."""
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from std_msgs.msg import String
 

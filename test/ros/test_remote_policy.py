@@ -14,7 +14,7 @@ pytest.importorskip('async_chunking.msg')
 pytest.importorskip('websockets')
 sys.path.insert(0, str(Path(__file__).parent.parent))  # Where the servers are.
 
-from policy_servers import HORIZON, OpenpiServer, stand_still
+from policy_servers import HORIZON, OpenpiPeer, stand_still
 
 from async_chunking.bringup.describe import describe
 from async_chunking.bringup.processes import Processes
@@ -39,7 +39,7 @@ def test_a_robot_outlives_its_policy_server(node, spin_until, tmp_path):
 
     node.create_subscription(ControlStep, 'control_step', steps.append, 1000)
     node.create_subscription(DiagnosticArray, '/diagnostics', diagnosed, 100)
-    server = OpenpiServer(stand_still(7, 'observation.state'))
+    server = OpenpiPeer(stand_still(7, 'observation.state'))
     given = {'policy': 'remote', 'policy_url': server.url, 'log_level': 'error'}
     with pytest.raises(ValueError, match=REMEDY):
         describe('viperx', {**given, 'strategy': 'paint'})
@@ -54,7 +54,7 @@ def test_a_robot_outlives_its_policy_server(node, spin_until, tmp_path):
         server.stop()
         spin_until(lambda: int(status.get('server unreachable', 0)) > 1, 'its loss is counted')
         spin_until(lambda: 'is the server running' in status['message'], 'its loss is named')
-        server = OpenpiServer(server.rule, server.port)
+        server = OpenpiPeer(server.rule, server.port)
         now = len(server.seen)
         spin_until(lambda: len(server.seen) > now + 2, 'it is asked again')
         spin_until(lambda: int(status['server connections']) >= 2, 'its return is counted')

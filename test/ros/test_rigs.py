@@ -17,7 +17,7 @@ pytest.importorskip('rosbags')
 from async_chunking.bags.definitions import own_store
 from async_chunking.bags.files import Bag, find
 from async_chunking.bags.reading import STEP
-from async_chunking.bags.wire import of_command, ours, read
+from async_chunking.bags.wire import joint_values, of_command, read
 from async_chunking.bags.wire_limits import wire_use
 from async_chunking.robot.embodiment import load
 from tools.faults.log import Command, Log, paired
@@ -52,7 +52,7 @@ def test_rig_runs_within_its_limits(robot: str, tmp_path: Path) -> None:
     steps = recorded_steps(bag)
     told = {key: [] for key in range(len(description.commands))}
     for key, series in read(bag, {n: of_command(c) for n, c in enumerate(description.commands)}):
-        told[key] += list(ours(series.values, description.commands[key]))
+        told[key] += list(joint_values(series.values, description.commands[key]))
     for number, sent in enumerate(description.commands):
         columns = [description.joint_names.index(name) for name in sent.joints]
         said = [step._replace(command=step.command[columns]) for step in steps]

@@ -37,7 +37,7 @@ PATIENCE = 90.0
 SLACK = 4.0 * 2.0**-22 / PERIOD**2
 
 
-class Robot:
+class SeenRobot:
     """A running robot as a peer on the network sees it."""
 
     def __init__(self, processes: Processes) -> None:
@@ -96,7 +96,7 @@ class Robot:
 
 
 @pytest.fixture(scope='module')
-def robot(ros_domain_id, tmp_path_factory) -> Iterator[Robot]:
+def robot(ros_domain_id, tmp_path_factory) -> Iterator[SeenRobot]:
     """Run one robot for all tests of this file."""
     path = tmp_path_factory.mktemp('robot') / 'params.yaml'
     path.write_text(
@@ -105,7 +105,7 @@ def robot(ros_domain_id, tmp_path_factory) -> Iterator[Robot]:
     )
     described = describe('viperx', {'params_file': str(path), 'log_level': 'warn'})
     with Processes(described.nodes, '', 'warn') as processes:
-        robot = Robot(processes)
+        robot = SeenRobot(processes)
         robot.until(robot.executing, 'a chunk is executed')
         yield robot
         robot.executor.shutdown()
@@ -137,7 +137,7 @@ def assert_within_limits(steps: list[ControlStep]) -> None:
         assert (np.abs(acceleration[together]) <= LIMITS.acceleration + SLACK).all()
 
 
-def test_the_stream_has_every_tick_once_and_keeps_the_limits(robot: Robot) -> None:
+def test_the_stream_has_every_tick_once_and_keeps_the_limits(robot: SeenRobot) -> None:
     start = len(robot.steps)
     robot.until(lambda: len(robot.steps) >= start + 150, '150 more ticks')
     steps = robot.steps[start:]
@@ -165,7 +165,7 @@ def test_the_stream_has_every_tick_once_and_keeps_the_limits(robot: Robot) -> No
     ],
 )
 def test_a_bad_chunk_is_counted_by_name_and_moves_nothing(
-    robot: Robot, outcome: Outcome, changes: dict
+    robot: SeenRobot, outcome: Outcome, changes: dict
 ) -> None:
     name = outcome.name.lower()
     robot.until(lambda: name in robot.counts, 'diagnostics')
@@ -190,7 +190,7 @@ def test_a_bad_chunk_is_counted_by_name_and_moves_nothing(
     assert_within_limits(robot.steps[start:])
 
 
-def test_a_chunk_is_taken_once_and_never_after_a_newer_one(robot: Robot) -> None:
+def test_a_chunk_is_taken_once_and_never_after_a_newer_one(robot: SeenRobot) -> None:
     heard: list[ActionChunk] = []
     subscription = robot.node.create_subscription(ActionChunk, 'action_chunk', heard.append, 10)
 
@@ -212,7 +212,7 @@ def test_a_chunk_is_taken_once_and_never_after_a_newer_one(robot: Robot) -> None
     robot.node.destroy_subscription(subscription)
 
 
-def test_a_killed_policy_is_started_again_and_the_robot_goes_on(robot: Robot) -> None:
+def test_a_killed_policy_is_started_again_and_the_robot_goes_on(robot: SeenRobot) -> None:
     start = len(robot.steps)
     victim = robot.processes.pid('policy')
     os.kill(victim, signal.SIGKILL)
@@ -234,7 +234,7 @@ def test_a_killed_policy_is_started_again_and_the_robot_goes_on(robot: Robot) ->
     assert_within_limits(steps)
 
 
-def test_a_strategy_is_changed_at_run_time_and_a_wrong_one_refused(robot: Robot) -> None:
+def test_a_strategy_is_changed_at_run_time_and_a_wrong_one_refused(robot: SeenRobot) -> None:
     assert robot.set_strategy('ensemble').successful
     robot.until(lambda: robot.steps[-1].strategy == 'ensemble', 'the strategy in force')
     robot.until(lambda: robot.requests and robot.requests[-1].strategy == 'ensemble', 'a request')
@@ -260,7 +260,7 @@ def test_a_strategy_is_changed_at_run_time_and_a_wrong_one_refused(robot: Robot)
     robot.until(lambda: robot.steps[-1].strategy == 'naive', 'the old strategy')
 
 
-def test_a_frozen_policy_ends_in_a_safe_stop_that_a_service_resets(robot: Robot) -> None:
+def test_a_frozen_policy_ends_in_a_safe_stop_that_a_service_resets(robot: SeenRobot) -> None:
     frozen = robot.processes.pid('policy')
 
     def stopped() -> bool:
@@ -287,7 +287,7 @@ def test_a_frozen_policy_ends_in_a_safe_stop_that_a_service_resets(robot: Robot)
     robot.until(robot.executing, 'chunks are executed again')
 
 
-def test_an_executor_that_was_taken_down_and_up_again_begins_a_new_run(robot: Robot) -> None:
+def test_an_executor_that_was_taken_down_and_up_again_begins_a_new_run(robot: SeenRobot) -> None:
     robot.until(robot.executing, 'chunks are executed')
     before = robot.steps[-1].run_id
     for transition in (
@@ -305,7 +305,7 @@ def test_an_executor_that_was_taken_down_and_up_again_begins_a_new_run(robot: Ro
     robot.until(lambda: robot.steps[-1].run_id != before and robot.executing(), 'a new run')
 
 
-def test_a_simulation_that_was_taken_down_and_up_again_begins_a_new_run(robot: Robot) -> None:
+def test_a_simulation_that_was_taken_down_and_up_again_begins_a_new_run(robot: SeenRobot) -> None:
     robot.until(robot.executing, 'chunks are executed')
     client = robot.node.create_client(ChangeState, 'sim/change_state')
     for transition in (
@@ -322,7 +322,7 @@ def test_a_simulation_that_was_taken_down_and_up_again_begins_a_new_run(robot: R
     robot.until(robot.executing, 'chunks are executed again')
 
 
-def test_the_latency_is_changed_at_run_time(robot: Robot) -> None:
+def test_the_latency_is_changed_at_run_time(robot: SeenRobot) -> None:
     def delays(count: int) -> list[int]:
         start = len(robot.steps)
 
@@ -346,7 +346,7 @@ def test_the_latency_is_changed_at_run_time(robot: Robot) -> None:
     assert 'read-only' in refused.reason
 
 
-def test_stop_on_request_lasts_until_a_reset(robot: Robot) -> None:
+def test_stop_on_request_lasts_until_a_reset(robot: SeenRobot) -> None:
     robot.until(robot.executing, 'a chunk is executed')
     run = robot.steps[-1].run_id
     assert robot.call(robot.stop, Trigger.Request()).success

@@ -153,13 +153,13 @@ def test_an_error_of_publishing_is_counted_and_the_stream_goes_on(node: Executor
     from async_chunking.executor import Phase, Step
     from async_chunking.nodes.sender.output import SenderOutput
 
-    class Broken:
+    class BrokenSink:
         def send(self, command: np.ndarray, stamp_ns: int) -> None:
             raise OSError('no such bus' + 'x' * 100_000)
 
     output = SenderOutput.__new__(SenderOutput)
     output.errors, output.reason, output._stamp_ns = 0, '', lambda: 1 << 62
-    output._sinks = [Broken(), Broken()]
+    output._sinks = [BrokenSink(), BrokenSink()]
     step = Step(0, Phase.EXECUTING, HOME, HOME, 0, 0.0, False, -1, False)
     output.command(step)
     assert output.counters() == {'publish_errors': 2}

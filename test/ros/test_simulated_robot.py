@@ -90,7 +90,7 @@ def test_a_command_comes_back_in_our_units() -> None:
     bus, commands = Bus(), []
     task = SimpleNamespace(plant=None, environment_names=())
     robot = load('viperx', True)
-    scale = {'left_finger': {'ours': (0.01844, 0.058), 'driver': (-0.6213, 1.491)}}
+    scale = {'left_finger': {'joint': (0.01844, 0.058), 'driver': (-0.6213, 1.491)}}
     (command,) = robot.commands
     scaled = command.model_validate({**command.model_dump(), 'scales': scale})
     SimulatedRobot(

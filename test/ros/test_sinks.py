@@ -12,7 +12,7 @@ from driver_messages import CLASSES, STORE, packed, wire
 from rclpy.task import Future
 
 from async_chunking.bags.columns import decode
-from async_chunking.bags.wire import KINDS, of_command, ours
+from async_chunking.bags.wire import KINDS, joint_values, of_command
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.robot.embodiment import Command, load
 from async_chunking.settings import SettingsError
@@ -92,7 +92,7 @@ def test_joint_trajectory_is_stamped():
 def test_interbotix(foreign):
     node = FakeNode()
     arm = make('interbotix_group', node, ('a', 'b'))
-    scale = {'c': {'ours': (0.0, 1.0), 'driver': (-0.6213, 1.4910)}}
+    scale = {'c': {'joint': (0.0, 1.0), 'driver': (-0.6213, 1.4910)}}
     gripper = make('interbotix_single', node, ('c',), names=('gripper',), scales=scale)
     command = np.array([0.25, -0.5, 1.0])
     arm.send(command, 0)
@@ -307,7 +307,7 @@ def test_drivers_of_packaged_robots_are_told_the_command(foreign, monkeypatch, n
         assert kind == expected
         (group,) = decode([data], STORE.fielddefs, kind)
         columns = [robot.joint_names.index(joint) for joint in command.joints]
-        found = ours(numbers(group, of_command(command)), command)
+        found = joint_values(numbers(group, of_command(command)), command)
         np.testing.assert_allclose(found, [sent[columns]], atol=1e-6)
 
 

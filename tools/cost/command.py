@@ -14,7 +14,7 @@ from async_chunking.tables import Table, show
 if TYPE_CHECKING:
     import torch
 
-    from tools.cost.measure import Case, Cost, Task
+    from tools.cost.measure import Cost, CostCase, Task
 
 _CHEAP = (
     *('plain', 'rtc', 'rtc_lean', 'rtc_identity', 'paint', 'paint_slide'),
@@ -75,24 +75,24 @@ def cost(
         write_json(numbers, json_file)
 
 
-def _case(size: str, policy: str, steps: int, device: torch.device) -> tuple[Case, str]:
+def _case(size: str, policy: str, steps: int, device: torch.device) -> tuple[CostCase, str]:
     """Return what is measured, and its name."""
     import torch
 
     from async_chunking.policies.checkpoint.directory import PolicyDirectory
     from async_chunking.policies.checkpoint.shipped import policy_directory
-    from tools.cost.expert import Expert, ExpertShape
-    from tools.cost.measure import Case
+    from tools.cost.expert import ActionExpert, ExpertShape
+    from tools.cost.measure import CostCase
 
     if size == 'expert':
-        expert = Expert(ExpertShape(), device=device)
+        expert = ActionExpert(ExpertShape(), device=device)
         title = f'expert: {expert.parameters / 1e6:.0f} M random weights, {expert.dtype}'
-        return Case(expert, {'seed': torch.zeros(1)}, steps, device), title
+        return CostCase(expert, {'seed': torch.zeros(1)}, steps, device), title
     mixer = PolicyDirectory(policy_directory(policy)).load('flow', device)
     features = mixer.architecture.observation
     observation = {name: torch.zeros(1, size, device=device) for name, size in features}
     weights = sum(p.numel() for p in mixer.network.parameters())
-    return Case(mixer, observation, steps, device), f'{policy}: {weights / 1e6:.2f} M weights'
+    return CostCase(mixer, observation, steps, device), f'{policy}: {weights / 1e6:.2f} M weights'
 
 
 def _table(title: str, costs: list[Cost]) -> Table:

@@ -44,7 +44,7 @@ class ExpertShape:
     hidden: int = 4096
 
 
-class Expert(FlowPolicy):
+class ActionExpert(FlowPolicy):
     """
     The policy; its observation is a cached context made from 'seed' [B].
 

@@ -30,7 +30,7 @@ Timer = Callable[[Task], float]
 """Runs a task once and returns how long it took [ms]."""
 
 
-class Kind(NamedTuple):
+class CallKind(NamedTuple):
     """What makes one velocity call cost another time than a second one.
 
     Attributes:
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
 @dataclass(frozen=True)
 class Cost:
     """
-    Of one sampler.
+    What one sampler costs.
 
     Attributes:
         name: In `SAMPLERS`.
@@ -72,23 +72,23 @@ class Recorder(WithWeak):
         super().__init__(noting, noting)
 
     @property
-    def kinds(self) -> list[Kind]:
-        """Of the calls so far."""
+    def kinds(self) -> list[CallKind]:
+        """The calls so far, by kind."""
         return self.policy.kinds
 
 
 class _Noting(WrappedPolicy):
     def __init__(self, policy: FlowPolicy) -> None:
         super().__init__(policy)
-        self.kinds: list[Kind] = []
+        self.kinds: list[CallKind] = []
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         time = tuple(flow_time[0].reshape(-1).tolist())
-        self.kinds.append(Kind(len(actions), time, actions.requires_grad))
+        self.kinds.append(CallKind(len(actions), time, actions.requires_grad))
         return super().velocity(actions, flow_time, encoding)
 
 
-class Case:
+class CostCase:
     """
     A policy with a boundary half a chunk long, and the chunks drawn for it.
 
@@ -118,7 +118,7 @@ class Case:
         self.generator = generator
         self.context = Context(self.policy, encoding, boundary, noise, generator)
 
-    def drawing(self, name: str) -> tuple[Callable[[], Tensor], list[Kind]]:
+    def drawing(self, name: str) -> tuple[Callable[[], Tensor], list[CallKind]]:
         """Return what draws a chunk with a sampler, and the kinds of its calls."""
         sampler = SAMPLERS[name].load(num_steps=self.num_steps)
         recorder = Recorder(self.policy)
@@ -133,7 +133,7 @@ class Case:
         draw(recorder)
         return lambda: draw(self.policy).actions, recorder.kinds
 
-    def calling(self, kind: Kind) -> Callable[[], Tensor]:
+    def calling(self, kind: CallKind) -> Callable[[], Tensor]:
         """Return what makes one velocity call of a kind."""
         x = self.context.noise.repeat(kind.batch, 1, 1)
         time = x.new_tensor(kind.flow_time).expand(kind.batch, -1)
@@ -151,7 +151,7 @@ class Case:
 
 
 def measure(
-    case: Case,
+    case: CostCase,
     names: Sequence[str],
     rounds: int,
     timer: Timer,
@@ -185,7 +185,7 @@ def measure(
     return [_cost(name, drawn[name][1], times[name]) for name in names]
 
 
-def _cost(name: str, kinds: Sequence[Kind], times: Sequence[Sequence[float]]) -> Cost:
+def _cost(name: str, kinds: Sequence[CallKind], times: Sequence[Sequence[float]]) -> Cost:
     whole, bare = zip(*times, strict=True)
     return Cost(
         name,

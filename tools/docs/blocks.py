@@ -58,7 +58,7 @@ def output(command: str) -> str:
 
 def rewritten(text: str) -> str:
     """Return a document with every generated block as the code would write it now."""
-    return BLOCK.sub(lambda found: f'{found[1]}{output(found[2])}{found[3]}', text)
+    return BLOCK.sub(lambda match: f'{match[1]}{output(match[2])}{match[3]}', text)
 
 
 def docs(

@@ -79,9 +79,9 @@ def messages() -> Iterator[str]:
 
 def _fields(model: type[Settings], fields: dict[str, FieldInfo]) -> Iterator[str]:
     yield '| name | type | default | range | meaning |\n| --- | --- | --- | --- | --- |'
-    said = _attributes(model)
+    described = _attributes(model)
     for name, field in fields.items():
-        meaning = field.description or said.get(name, '')
+        meaning = field.description or described.get(name, '')
         if (field.json_schema_extra or {}) == {'runtime': True}:
             meaning += '; may be set while the node runs'
         cells = (f'`{name}`', _kind(field.annotation), _default(field), _range(field), meaning)
@@ -90,12 +90,12 @@ def _fields(model: type[Settings], fields: dict[str, FieldInfo]) -> Iterator[str
 
 def _attributes(model: type) -> dict[str, str]:
     """Return what a class's docstring says of its attributes."""
-    said: dict[str, str] = {}
+    described: dict[str, str] = {}
     for cls in reversed(model.__mro__):
         _, _, text = inspect.cleandoc(cls.__doc__ or '').partition('Attributes:\n')
         entries = re.findall(r'^    (\w+): (.*(?:\n {8}.*)*)', text, flags=re.MULTILINE)
-        said |= {name: _joined(words.splitlines()) for name, words in entries}
-    return said
+        described |= {name: _joined(words.splitlines()) for name, words in entries}
+    return described
 
 
 def _kind(annotation: Any) -> str:

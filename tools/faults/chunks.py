@@ -17,7 +17,7 @@ import numpy as np
 
 from tools.faults.done import Done
 from tools.faults.mutation import mutate
-from tools.faults.scene import Scene
+from tools.faults.scene import FaultScene
 
 _FAR = 10.0  # Outside every limit [rad, m].
 _FLOOD_HZ = 50.0
@@ -34,7 +34,7 @@ def set_rows(chunk: Any, rows: np.ndarray) -> None:
     chunk.actions = array('f', np.ascontiguousarray(rows, dtype=np.float32).tobytes())
 
 
-def _every_second(scene: Scene, seconds: float, spoil: Callable[[Any], None]) -> Done:
+def _every_second(scene: FaultScene, seconds: float, spoil: Callable[[Any], None]) -> Done:
     done = Done()
     turns = cycle((True, False))
 
@@ -49,7 +49,7 @@ def _every_second(scene: Scene, seconds: float, spoil: Callable[[Any], None]) ->
     return done
 
 
-def not_finite(scene: Scene, seconds: float) -> Done:
+def not_finite(scene: FaultScene, seconds: float) -> Done:
     """One number of the chunk is NaN, or all are infinite."""
     values = cycle((np.nan, np.inf))
 
@@ -62,7 +62,7 @@ def not_finite(scene: Scene, seconds: float) -> Done:
     return _every_second(scene, seconds, spoil)
 
 
-def wrong_size(scene: Scene, seconds: float) -> Done:
+def wrong_size(scene: FaultScene, seconds: float) -> Done:
     """A column is missing, there are no rows or far too many, or the size is not what it says."""
 
     def spoil(chunk: Any) -> None:
@@ -79,7 +79,7 @@ def wrong_size(scene: Scene, seconds: float) -> Done:
     return _every_second(scene, seconds, spoil)
 
 
-def past(scene: Scene, seconds: float) -> Done:
+def past(scene: FaultScene, seconds: float) -> Done:
     """The chunk claims to be for a tick a second ago."""
 
     def spoil(chunk: Any) -> None:
@@ -88,7 +88,7 @@ def past(scene: Scene, seconds: float) -> Done:
     return _every_second(scene, seconds, spoil)
 
 
-def future(scene: Scene, seconds: float) -> Done:
+def future(scene: FaultScene, seconds: float) -> Done:
     """The chunk claims to be for a tick in ten seconds."""
 
     def spoil(chunk: Any) -> None:
@@ -97,12 +97,12 @@ def future(scene: Scene, seconds: float) -> Done:
     return _every_second(scene, seconds, spoil)
 
 
-def over_limits(scene: Scene, seconds: float) -> Done:
+def over_limits(scene: FaultScene, seconds: float) -> Done:
     """The chunk leads far outside the position limits."""
     return _every_second(scene, seconds, lambda chunk: set_rows(chunk, rows_of(chunk) + _FAR))
 
 
-def wild(scene: Scene, seconds: float) -> Done:
+def wild(scene: FaultScene, seconds: float) -> Done:
     """Every row is a random pose inside the position limits; only rate limits can help."""
     limits = scene.robot.limits
 
@@ -112,7 +112,7 @@ def wild(scene: Scene, seconds: float) -> Done:
     return _every_second(scene, seconds, spoil)
 
 
-def twice(scene: Scene, seconds: float) -> Done:
+def twice(scene: FaultScene, seconds: float) -> Done:
     """Every chunk comes twice."""
     done = Done()
 
@@ -125,7 +125,7 @@ def twice(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def reordered(scene: Scene, seconds: float) -> Done:
+def reordered(scene: FaultScene, seconds: float) -> Done:
     """Every second chunk is held back until the next one was sent."""
     done, held = Done(), []
 
@@ -141,7 +141,7 @@ def reordered(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def previous_run(scene: Scene, seconds: float) -> Done:
+def previous_run(scene: FaultScene, seconds: float) -> Done:
     """A chunk comes again after a new run began."""
     kept: list[Any] = []
 
@@ -161,7 +161,7 @@ def previous_run(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def second_publisher(scene: Scene, seconds: float) -> Done:
+def second_publisher(scene: FaultScene, seconds: float) -> Done:
     """A stranger answers every request as well, at once, with the pose that it saw last."""
     done, link = Done(), scene.link
 
@@ -175,7 +175,7 @@ def second_publisher(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def flood(scene: Scene, seconds: float) -> Done:
+def flood(scene: FaultScene, seconds: float) -> Done:
     """Mutated chunks at 50 Hz over the wire, straight into the executor."""
     kept: list[Any] = []
 

@@ -25,7 +25,7 @@ from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep, DelayEstimate
 from async_chunking.nodes import convert
 from async_chunking.robot.embodiment import Embodiment
-from tools.faults.log import Arrival, Command, Log, Takeover
+from tools.faults.log import Arrival, Log, SeenTakeover, SentCommand
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _ALL = QoSProfile(depth=2000)
@@ -46,7 +46,7 @@ def linked(node: NodeSpec) -> dict[str, str]:
     return {t: f'{_BEFORE}/{t}' for t, (_, _, name) in RELAYED.items() if name == node.name}
 
 
-class Link:
+class LossyLink:
     """Relays what the nodes send, through a filter where there is one, and writes down the rest.
 
     Args:
@@ -120,9 +120,11 @@ class Link:
         log = self.log
         if step.took_over:
             arrived = len(log.arrivals)
-            log.takeovers.append(Takeover(len(log.steps), step.run_id, step.request_id, arrived))
+            log.takeovers.append(
+                SeenTakeover(len(log.steps), step.run_id, step.request_id, arrived)
+            )
         log.steps.append(
-            Command(
+            SentCommand(
                 step.run_id, step.tick, step.phase, step.missed, step.deadline_ns,
                 np.array(step.command), step.teleported,
             )

@@ -19,7 +19,7 @@ class Arrival(NamedTuple):
     late: bool = False
 
 
-class Command(NamedTuple):
+class SentCommand(NamedTuple):
     """What a ControlStep says of one tick; `command` [D] as 32 bit numbers [rad, m].
 
     `teleported`: a simulation had put the robot elsewhere, and the command begins there.
@@ -34,7 +34,7 @@ class Command(NamedTuple):
     teleported: bool = False
 
 
-class Takeover(NamedTuple):
+class SeenTakeover(NamedTuple):
     """A chunk that took over at `steps[step]`, when `arrived` chunks had been sent."""
 
     step: int
@@ -58,9 +58,9 @@ class Log:
     """
 
     commands: list[np.ndarray] = field(default_factory=list)
-    steps: list[Command] = field(default_factory=list)
+    steps: list[SentCommand] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
-    takeovers: list[Takeover] = field(default_factory=list)
+    takeovers: list[SeenTakeover] = field(default_factory=list)
     states: dict[str, dict[str, str]] = field(default_factory=dict)
     sentences: dict[str, list[str]] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class Log:
         return int(self.states.get(node, {}).get(name, 0))
 
 
-def paired(log: Log) -> tuple[list[Command], list[np.ndarray]]:
+def paired(log: Log) -> tuple[list[SentCommand], list[np.ndarray]]:
     """
     Return the steps on which something was sent, and the commands on the wire that belong to them.
 
@@ -79,16 +79,16 @@ def paired(log: Log) -> tuple[list[Command], list[np.ndarray]]:
         ValueError: They do not fit together: a command was sent twice, not at all, or another one.
     """
     sent = [step for step in log.steps if not step.missed]
-    said = np.array([step.command for step in sent], dtype=np.float32)
+    stepped = np.array([step.command for step in sent], dtype=np.float32)
     wire = np.array(log.commands, dtype=np.float32)
     for shift in sorted(range(-ALIGNMENT, ALIGNMENT + 1), key=abs):
         steps, commands = max(-shift, 0), max(shift, 0)
         # The newest command may be there before the step that tells of it, or after.
-        length = min(len(said) - steps, len(wire) - commands)
-        left = max(len(said) - steps, len(wire) - commands) - length
+        length = min(len(stepped) - steps, len(wire) - commands)
+        left = max(len(stepped) - steps, len(wire) - commands) - length
         if length > 0 and left <= 2 and np.array_equal(
-            said[steps : steps + length], wire[commands : commands + length], equal_nan=True
+            stepped[steps : steps + length], wire[commands : commands + length], equal_nan=True
         ):  # fmt: skip
             return sent[steps : steps + length], log.commands[commands : commands + length]
-    msg = f'{len(said)} steps and {len(wire)} commands do not fit together'
+    msg = f'{len(stepped)} steps and {len(wire)} commands do not fit together'
     raise ValueError(msg)

@@ -15,7 +15,7 @@ from typing import Any
 
 from async_chunking.ros_environment import environment
 from tools.faults.done import Done
-from tools.faults.scene import PATIENCE, FaultError, Scene
+from tools.faults.scene import PATIENCE, FaultError, FaultScene
 
 MUTATIONS = 100_000
 _LIFE = 2.0  # A policy lives this long before it is killed again [s].
@@ -23,18 +23,18 @@ _HOUR = 3600
 _EXTRA = 200_000  # What the disk still takes [bytes].
 
 
-def nothing(scene: Scene, seconds: float) -> Done:
+def nothing(scene: FaultScene, seconds: float) -> Done:
     """Nothing happens: what the machine itself does to the stream."""
     scene.run(seconds)
     return Done()
 
 
-def policy_killed(scene: Scene, seconds: float) -> Done:
+def policy_killed(scene: FaultScene, seconds: float) -> Done:
     """The policy is killed (SIGKILL), and again whenever it has answered for two seconds."""
     return _killed_again(scene, 'policy', seconds)
 
 
-def policy_frozen(scene: Scene, seconds: float) -> Done:
+def policy_frozen(scene: FaultScene, seconds: float) -> Done:
     """The policy is stopped (SIGSTOP) and goes on later as if nothing had been."""
     scene.signal('policy', signal.SIGSTOP)
     try:
@@ -44,12 +44,12 @@ def policy_frozen(scene: Scene, seconds: float) -> Done:
     return Done(1)
 
 
-def monitor_dead(scene: Scene, seconds: float) -> Done:
+def monitor_dead(scene: FaultScene, seconds: float) -> Done:
     """The delay monitor is killed whenever it is there."""
     return _killed_again(scene, 'delay_monitor', seconds, 0.0)
 
 
-def _killed_again(scene: Scene, node: str, seconds: float, life: float = _LIFE) -> Done:
+def _killed_again(scene: FaultScene, node: str, seconds: float, life: float = _LIFE) -> Done:
     done, lived, before = Done(), life, len(scene.link.log.arrivals)
     step = 0.1
     for _ in range(max(int(seconds / step), 1)):
@@ -64,12 +64,12 @@ def _killed_again(scene: Scene, node: str, seconds: float, life: float = _LIFE) 
     return done
 
 
-def spikes(scene: Scene, seconds: float) -> Done:
+def spikes(scene: FaultScene, seconds: float) -> Done:
     """Three chunks in ten take 2 s."""
     return _latency(scene, seconds, 'spiky:60:2000:0.3')
 
 
-def noise(scene: Scene, seconds: float) -> Done:
+def noise(scene: FaultScene, seconds: float) -> Done:
     """Response times spread evenly from 40 to 160 ms, with spikes to 320 ms between."""
     begin = len(scene.link.log.arrivals)
     for text in ('uniform:40:160', 'spiky:100:320:0.1') * 2:
@@ -77,7 +77,7 @@ def noise(scene: Scene, seconds: float) -> Done:
     return Done(len(scene.link.log.arrivals) - begin)
 
 
-def _latency(scene: Scene, seconds: float, text: str) -> Done:
+def _latency(scene: FaultScene, seconds: float, text: str) -> Done:
     begin = len(scene.link.log.arrivals)
     scene.set_parameter('policy', 'latency_ms', text)
     scene.run(seconds)
@@ -85,7 +85,7 @@ def _latency(scene: Scene, seconds: float, text: str) -> Done:
     return Done(len(scene.link.log.arrivals) - begin)
 
 
-def wrong_estimates(scene: Scene, seconds: float) -> Done:
+def wrong_estimates(scene: FaultScene, seconds: float) -> Done:
     """The policy is told a wrong delay, as in REMAC's appendix F.
 
     One step too few, right, or one too many; with probability 0.1 the largest valid value, here
@@ -106,18 +106,18 @@ def wrong_estimates(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def disk_full(scene: Scene, seconds: float) -> Done:
+def disk_full(scene: FaultScene, seconds: float) -> Done:
     """The recorder's file may not grow any more (RLIMIT_FSIZE set on the running process)."""
     pid = scene.processes.pid('recorder')
     size = max(path.stat().st_size for path in scene.bag.iterdir())
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size + _EXTRA, size + _EXTRA))
     ended = scene.until(lambda: not scene.processes.pid('recorder'), seconds + PATIENCE)
     scene.run(1.0)
-    said = any('recording ended' in s for s in scene.link.log.sentences.get('recorder', []))
-    return Done(1, {'the recorder ends and says so': ended and said})
+    sentences = any('recording ended' in s for s in scene.link.log.sentences.get('recorder', []))
+    return Done(1, {'the recorder ends and says so': ended and sentences})
 
 
-def mutated(scene: Scene, seconds: float) -> Done:
+def mutated(scene: FaultScene, seconds: float) -> Done:
     """100 000 mutated messages through the deserialiser into an executor, in a process beside."""
     done = Done()
     path = Path(scene.folder, 'mutations.json')
@@ -135,11 +135,11 @@ def mutated(scene: Scene, seconds: float) -> Done:
         finally:
             child.kill()
             child.wait()
-        found = json.loads(path.read_text()) if path.exists() else {'done': 0, 'counts': {}}
-        for name, count in found['counts'].items():
+        outcome = json.loads(path.read_text()) if path.exists() else {'done': 0, 'counts': {}}
+        for name, count in outcome['counts'].items():
             counts[name] = counts.get(name, 0) + count
         crashes += child.returncode != 0
-        done.count += found['done'] + (child.returncode != 0)
+        done.count += outcome['done'] + (child.returncode != 0)
     done.checks = {
         'no crash': crashes == 0 and done.count == MUTATIONS,
         'no command outside the limits': counts.get('bad_commands', 1) == 0,
@@ -148,7 +148,7 @@ def mutated(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def clock_set(scene: Scene, seconds: float) -> Done:
+def clock_set(scene: FaultScene, seconds: float) -> Done:
     """The wall clock of all nodes is set an hour ahead, back, an hour behind, and back."""
     done = Done()
     if scene.clock is None:
@@ -156,14 +156,14 @@ def clock_set(scene: Scene, seconds: float) -> Done:
     for offset in (_HOUR, 0, -_HOUR, 0):
         scene.clock.set(offset)
         done.count += 1
-        said = scene.link.log.sentences['executor']
-        before = len(said)
+        sentences = scene.link.log.sentences['executor']
+        before = len(sentences)
         scene.run(max(seconds / 4.0, 3.0))
-        done.checks[f'/diagnostics go on at {offset:+d} s'] = len(said) > before
+        done.checks[f'/diagnostics go on at {offset:+d} s'] = len(sentences) > before
     return done
 
 
-def parameters_changed(scene: Scene, seconds: float) -> Done:
+def parameters_changed(scene: FaultScene, seconds: float) -> Done:
     """Ten times a second, in the middle of chunks: another strategy, latency, or nonsense."""
     done = Done()
     changes = cycle((

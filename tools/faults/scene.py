@@ -22,7 +22,7 @@ from async_chunking.executor import Phase
 from tools.faults.wall_clock import WallClock
 
 if TYPE_CHECKING:
-    from tools.faults.link import Link
+    from tools.faults.link import LossyLink
 
 NAMESPACE = '/faults'  # Broken messages must not reach a robot that happens to run as well.
 PATIENCE = 120.0  # For a robot to start, or to go on after a fault, on a busy machine [s].
@@ -36,7 +36,7 @@ class FaultError(AsyncChunkingError):
     """A fault could not be injected, or its robot did not start."""
 
 
-class Scene:
+class FaultScene:
     """Starts the robot when it is entered, and stops it when it is left.
 
     Args:
@@ -56,7 +56,7 @@ class Scene:
     """
 
     processes: Processes
-    link: Link
+    link: LossyLink
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class Scene:
         self._nodes = bringup.nodes
         self.rng = np.random.default_rng(seed)
 
-    def __enter__(self) -> Scene:
-        from tools.faults.link import Link, linked
+    def __enter__(self) -> FaultScene:
+        from tools.faults.link import LossyLink, linked
 
         def changed(node: NodeSpec) -> NodeSpec:
             parameters = {**node.parameters, **_OVERRIDES.get(node.name, {})}
@@ -88,7 +88,7 @@ class Scene:
         with self._stack:
             self.log_path = self.folder / 'log'
             output = self._stack.enter_context(self.log_path.open('wb'))
-            self.link = Link(self.robot, NAMESPACE)
+            self.link = LossyLink(self.robot, NAMESPACE)
             self._stack.callback(self.link.close)
             self.processes = self._stack.enter_context(
                 Processes(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tools.faults.done import Done
-from tools.faults.scene import Scene
+from tools.faults.scene import FaultScene
 
 _TOPIC = 'joint_states'
 _SHUFFLED = 10  # Messages that change places; at 100 Hz a tenth of a second.
@@ -16,10 +16,10 @@ _JUMP = 1.0  # [rad, m].
 _EVERY = 5
 
 
-def stop(scene: Scene, seconds: float) -> Done:
+def stop(scene: FaultScene, seconds: float) -> Done:
     """No more joint_states."""
-    done, said = Done(), scene.link.log.sentences['executor']
-    before = len(said)
+    done, sentences = Done(), scene.link.log.sentences['executor']
+    before = len(sentences)
 
     def through(message: Any) -> Iterable[Any]:
         del message  # Lost.
@@ -28,11 +28,11 @@ def stop(scene: Scene, seconds: float) -> Done:
 
     with scene.filtered(_TOPIC, through):
         scene.run(seconds)
-    done.checks = {'silence named in /diagnostics': any('silent' in s for s in said[before:])}
+    done.checks = {'silence named in /diagnostics': any('silent' in s for s in sentences[before:])}
     return done
 
 
-def freeze(scene: Scene, seconds: float) -> Done:
+def freeze(scene: FaultScene, seconds: float) -> Done:
     """The joint_states go on, with the same positions for ever."""
     done, first = Done(), []
 
@@ -47,7 +47,7 @@ def freeze(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def reorder(scene: Scene, seconds: float) -> Done:
+def reorder(scene: FaultScene, seconds: float) -> Done:
     """Ten messages at a time, in random order."""
     done, waiting = Done(), []
 
@@ -65,7 +65,7 @@ def reorder(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def jump(scene: Scene, seconds: float) -> Done:
+def jump(scene: FaultScene, seconds: float) -> Done:
     """Every fifth message is off by one radian in every joint."""
     done = Done()
     seen = 0
@@ -84,7 +84,7 @@ def jump(scene: Scene, seconds: float) -> Done:
     return done
 
 
-def broken(scene: Scene, seconds: float) -> Done:
+def broken(scene: FaultScene, seconds: float) -> Done:
     """Every fifth message lacks a joint, or holds NaN."""
     done = Done()
     seen = 0

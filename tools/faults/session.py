@@ -13,9 +13,9 @@ from async_chunking.bags.definitions import parse
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import STEP
 from async_chunking.executor import Outcome
-from tools.faults.scene import PATIENCE, FaultError, Scene
+from tools.faults.scene import PATIENCE, FaultError, FaultScene
 from tools.faults.table import FAULTS, Fault
-from tools.faults.verdict import Tick, Verdict, Window, judge, on_the_wire
+from tools.faults.verdict import FaultWindow, Tick, Verdict, judge, on_the_wire
 from tools.faults.wall_clock import WallClock, compiler
 
 _CALM = 1.0  # Before a fault [s].
@@ -50,8 +50,8 @@ def play(
             continue
         with TemporaryDirectory() as folder, ExitStack() as stack:
             clock = WallClock(Path(folder)) if fault.clock else None
-            scene = stack.enter_context(Scene(priority=priority, clock=clock))
-            windows: list[Window] = []
+            scene = stack.enter_context(FaultScene(priority=priority, clock=clock))
+            windows: list[FaultWindow] = []
             while left:
                 fault = FAULTS[left[0]]
                 if windows and fault.alone:
@@ -64,7 +64,7 @@ def play(
             yield from _judged(scene, windows)
 
 
-def one(scene: Scene, name: str, fault: Fault, seconds: float) -> Window:
+def one(scene: FaultScene, name: str, fault: Fault, seconds: float) -> FaultWindow:
     """Let one fault happen, and wait until the stream goes on."""
     log = scene.link.log
     scene.until(scene.executing, PATIENCE)
@@ -72,7 +72,7 @@ def one(scene: Scene, name: str, fault: Fault, seconds: float) -> Window:
     if not _diagnosed(scene):
         raise FaultError('the executor publishes no /diagnostics')
     before, executor = _counters(scene), scene.processes.pid('executor')
-    window = Window(name, start=len(log.steps))
+    window = FaultWindow(name, start=len(log.steps))
     window.done = fault.inject(scene, seconds * fault.longer)
     window.end, window.arrived = len(log.steps), len(log.arrivals)
     request = scene.link.request
@@ -89,18 +89,18 @@ def one(scene: Scene, name: str, fault: Fault, seconds: float) -> Window:
     return window
 
 
-def _diagnosed(scene: Scene) -> bool:
+def _diagnosed(scene: FaultScene) -> bool:
     """Wait for a word of the executor about everything that happened until now."""
-    said = scene.link.log.sentences.setdefault('executor', [])
-    count = len(said)
-    return scene.until(lambda: len(said) >= count + 2, 10.0)
+    sentences = scene.link.log.sentences.setdefault('executor', [])
+    count = len(sentences)
+    return scene.until(lambda: len(sentences) >= count + 2, 10.0)
 
 
-def _counters(scene: Scene) -> Mapping[str, int]:
+def _counters(scene: FaultScene) -> Mapping[str, int]:
     return {name: scene.link.log.count(name) for name in _COUNTED}
 
 
-def _judged(scene: Scene, windows: Sequence[Window]) -> Iterator[Verdict]:
+def _judged(scene: FaultScene, windows: Sequence[FaultWindow]) -> Iterator[Verdict]:
     log = scene.link.log
     wire, recorded = on_the_wire(log), recorded_ticks(scene.bag)
     period_ns = round(1e9 / scene.robot.control_rate_hz)
@@ -112,11 +112,11 @@ def _judged(scene: Scene, windows: Sequence[Window]) -> Iterator[Verdict]:
 def recorded_ticks(path: Path) -> set[Tick]:
     """Return every tick in a recording."""
     (bag,) = find([path])
-    found: dict = {}
+    messages: dict = {}
     for message in bag.messages(lambda topic: topic.type == STEP):
-        found.setdefault(message.topic, []).append(message.data)
+        messages.setdefault(message.topic, []).append(message.data)
     ticks: set[Tick] = set()
-    for topic, raw in found.items():
+    for topic, raw in messages.items():
         for group in decode(raw, parse(topic.definition, topic.type, topic.form), topic.type):
             ticks |= set(zip(group['run_id'].tolist(), group['tick'].tolist(), strict=True))
     return ticks

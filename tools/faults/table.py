@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tools.faults import chunks, nodes, sensors
 from tools.faults.done import Done
-from tools.faults.scene import Scene
+from tools.faults.scene import FaultScene
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Fault:
         longer: It lasts as many times as long as the others.
     """
 
-    inject: Callable[[Scene, float], Done]
+    inject: Callable[[FaultScene, float], Done]
     names: tuple[str, ...] = ()
     at_least: float = 0.9
     alone: bool = False

@@ -14,7 +14,7 @@ import numpy as np
 from async_chunking.metrics.limit_use import limit_use
 from async_chunking.safety import Limits
 from tools.faults.done import Done
-from tools.faults.log import Command, Log, paired
+from tools.faults.log import Log, SentCommand, paired
 from tools.faults.table import Fault
 
 MOST_MISSED = 0.01  # Share of the ticks that a loaded machine may cost.
@@ -28,9 +28,9 @@ Wire = Mapping[Tick, np.ndarray]  # The command [D] of each tick on which one wa
 
 
 @dataclass
-class Window:
+class FaultWindow:
     """
-    When a fault was, as places in the log.
+    The time of a fault, as places in the log.
 
     Attributes:
         name: Of the fault.
@@ -100,7 +100,7 @@ class Verdict:
 
 def judge(
     fault: Fault,
-    window: Window,
+    window: FaultWindow,
     log: Log,
     wire: Wire,
     recorded: Collection[Tick],
@@ -146,12 +146,12 @@ def judge(
     )  # fmt: skip
 
 
-def _contiguous(steps: Sequence[Command], period_ns: int) -> bool:
+def _contiguous(steps: Sequence[SentCommand], period_ns: int) -> bool:
     """Return whether ticks follow each other, and deadlines lie on one grid without drift."""
     for _, run in groupby(steps, key=lambda step: step.run_id):
-        found = list(run)
-        ticks = np.array([step.tick for step in found])
-        due = np.array([step.deadline_ns for step in found])
+        own = list(run)
+        ticks = np.array([step.tick for step in own])
+        due = np.array([step.deadline_ns for step in own])
         if (np.diff(ticks) != 1).any() or (np.diff(due) != period_ns).any():
             return False
     return True
@@ -167,7 +167,7 @@ def on_the_wire(log: Log) -> Wire:
 
 
 def _use(
-    steps: Sequence[Command], wire: Wire, limits: Limits, period_ns: int
+    steps: Sequence[SentCommand], wire: Wire, limits: Limits, period_ns: int
 ) -> tuple[float, float, int, bool]:
     """Return use of velocity and acceleration, limits exceeded, and if every tick has a command.
 
@@ -201,7 +201,7 @@ def _use(
     return use['velocity_use'], use['acceleration_use'], int(use['exceeded']), lost <= _EDGE
 
 
-def _recovery(window: Window, log: Log) -> tuple[float, float]:
+def _recovery(window: FaultWindow, log: Log) -> tuple[float, float]:
     """
     Return how many chunks and seconds it took until a chunk took over after the fault.
 
@@ -223,10 +223,10 @@ def _recovery(window: Window, log: Log) -> tuple[float, float]:
     return math.inf, math.nan
 
 
-def _complete(steps: Sequence[Command], recorded: Collection[Tick], cut: bool) -> bool:
+def _complete(steps: Sequence[SentCommand], recorded: Collection[Tick], cut: bool) -> bool:
     """Return whether every tick is recorded; with `cut` only up to where it ends."""
     there = [(step.run_id, step.tick) in recorded for step in steps]
     if cut:
-        last = max((i for i, found in enumerate(there) if found), default=-1)
+        last = max((i for i, present in enumerate(there) if present), default=-1)
         return last >= 0 and all(there[: last + 1])
     return all(there)

@@ -25,8 +25,8 @@ from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import sample_chunk
 from async_chunking.strategies import SAMPLERS
 from tools.cost.capture import CLOCKS, captured, timer
-from tools.cost.expert import Expert, ExpertShape
-from tools.cost.measure import Case, measure
+from tools.cost.expert import ActionExpert, ExpertShape
+from tools.cost.measure import CostCase, measure
 
 SHIPPED = 'viperx_slalom'
 SMALL = ExpertShape(horizon=16, action_dim=8, context=32, width=64, layers=2, heads=2, head_dim=32)
@@ -35,7 +35,7 @@ EXACT = 1e-3  # Of single precision on two devices, whose sums run in another or
 HALF = 0.1  # Of actions near 1 in half precision.
 
 
-class Row(NamedTuple):
+class Verdict(NamedTuple):
     """
     One line of the table.
 
@@ -52,7 +52,7 @@ class Row(NamedTuple):
     good: bool | None
 
 
-Check = Callable[[torch.device, int], Iterator[Row]]
+Check = Callable[[torch.device, int], Iterator[Verdict]]
 """(device, rounds) -> rows."""
 
 
@@ -64,13 +64,13 @@ def milliseconds(task: Callable[[], Any], device: torch.device, rounds: int) -> 
     return statistics.median(timed(task) for _ in range(rounds))
 
 
-def near(check: str, variant: str, found: Tensor, wanted: Tensor, limit: float) -> Row:
+def near(check: str, variant: str, value: Tensor, wanted: Tensor, limit: float) -> Verdict:
     """Return the row of the largest difference of two chunks."""
-    gap = (found.cpu().double() - wanted.double()).abs().max().item()
-    return Row(check, variant, f'differs by {gap:.1e}', gap <= limit)
+    gap = (value.cpu().double() - wanted.double()).abs().max().item()
+    return Verdict(check, variant, f'differs by {gap:.1e}', gap <= limit)
 
 
-def samplers(device: torch.device, rounds: int) -> Iterator[Row]:
+def samplers(device: torch.device, rounds: int) -> Iterator[Verdict]:
     """Compare each sampler on the device with itself on the CPU."""
     del rounds  # Unused.
     here, there = mixer('cpu'), mixer(device)
@@ -78,7 +78,7 @@ def samplers(device: torch.device, rounds: int) -> Iterator[Row]:
         yield near('sampler', name, drawn(there, name), drawn(here, name), EXACT)
 
 
-def placements(device: torch.device, rounds: int) -> Iterator[Row]:
+def placements(device: torch.device, rounds: int) -> Iterator[Verdict]:
     """Compare precisions and compilation with single precision on the CPU, and time them."""
     exact = drawn(expert_of('cpu'), 'rtc')
     for precision, compiled in (
@@ -87,22 +87,22 @@ def placements(device: torch.device, rounds: int) -> Iterator[Row]:
         subject = expert_of(device, Placement(str(device), precision, compiled))
         variant = precision + ', compiled' * compiled
         began = time.perf_counter()
-        found = drawn(subject, 'rtc')
+        chunk = drawn(subject, 'rtc')
         first = time.perf_counter() - began
-        yield near('placed', variant, found, exact, EXACT if precision == 'float32' else HALF)
+        yield near('placed', variant, chunk, exact, EXACT if precision == 'float32' else HALF)
         taken = milliseconds(lambda subject=subject: drawn(subject, 'rtc'), device, rounds)
-        yield Row('placed', variant, f'{taken:.1f} ms a chunk, the first {first:.1f} s', None)
+        yield Verdict('placed', variant, f'{taken:.1f} ms a chunk, the first {first:.1f} s', None)
 
 
-def graphs(device: torch.device, rounds: int) -> Iterator[Row]:
+def graphs(device: torch.device, rounds: int) -> Iterator[Verdict]:
     """Compare a draw that is replayed as one CUDA graph with the same draw step by step."""
     if device.type != 'cuda':
-        yield Row('graph', 'all', 'needs CUDA', None)
+        yield Verdict('graph', 'all', 'needs CUDA', None)
         return
     policy = PolicyDirectory(policy_directory(SHIPPED)).load('flow', device)
     observation = {n: v.to(device) for n, v in mixer('cpu').observation.items()}
     for name in CHEAP:
-        case = Case(policy, observation, 5, device)
+        case = CostCase(policy, observation, 5, device)
         draw, _ = case.drawing(name)
         wanted, kept = draw().cpu(), {}
         task = functools.partial(_keep, kept, draw)
@@ -111,18 +111,18 @@ def graphs(device: torch.device, rounds: int) -> Iterator[Row]:
         torch.cuda.synchronize(device)
         yield near('graph', name, kept['x'], wanted, EXACT)
         quick, slow = (milliseconds(each, device, rounds) for each in (replay, draw))
-        yield Row('graph', name, f'{quick:.2f} ms, step by step {slow:.2f} ms', None)
+        yield Verdict('graph', name, f'{quick:.2f} ms, step by step {slow:.2f} ms', None)
 
 
 def _keep(kept: dict[str, Tensor], draw: Callable[[], Tensor]) -> None:
     kept['x'] = draw()
 
 
-def expert(device: torch.device, rounds: int) -> Iterator[Row]:
+def expert(device: torch.device, rounds: int) -> Iterator[Verdict]:
     """Time the samplers on an action expert of 300 M weights; on the CPU on a small one."""
     shape = ExpertShape() if device.type == 'cuda' else SMALL
-    policy = Expert(shape, device=device)
-    case = Case(policy, {'seed': torch.zeros(1)}, 10, device)
+    policy = ActionExpert(shape, device=device)
+    case = CostCase(policy, {'seed': torch.zeros(1)}, 10, device)
     title = f'{policy.parameters / 1e6:.0f} M, n = 10'
 
     def prepare(task: Callable[[], Any]) -> Callable[[], Any]:
@@ -134,13 +134,13 @@ def expert(device: torch.device, rounds: int) -> Iterator[Row]:
     }
     for name, cost in costs.items():
         text = f'{cost.ms:.1f} ms, {100 * cost.overhead:+.1f} % over its calls'
-        yield Row('expert', f'{name}, {title}', text, cost.overhead <= 0.05)
+        yield Verdict('expert', f'{name}, {title}', text, cost.overhead <= 0.05)
     ratio = costs['paint'].ms / costs['rtc'].ms
-    yield Row('expert', 'paint / rtc', f'{ratio:.2f}', ratio <= 1.0)
+    yield Verdict('expert', 'paint / rtc', f'{ratio:.2f}', ratio <= 1.0)
     yield from _compiled(policy, device, rounds)
 
 
-def _compiled(policy: Expert, device: torch.device, rounds: int) -> Iterator[Row]:
+def _compiled(policy: ActionExpert, device: torch.device, rounds: int) -> Iterator[Verdict]:
     """Compare one velocity, compiled, with itself."""
     shape = (1, policy.horizon, policy.action_dim)
     x, half = torch.ones(shape, device=device), torch.full((1,), 0.5, device=device)
@@ -152,13 +152,13 @@ def _compiled(policy: Expert, device: torch.device, rounds: int) -> Iterator[Row
             for name, velocity in (('eager', policy.velocity), ('compiled', compiled))
         }
         began = time.perf_counter()
-        found = calls['compiled']()
+        value = calls['compiled']()
         first = time.perf_counter() - began
-        yield near('velocity', 'compiled', found, calls['eager']().cpu(), HALF)
+        yield near('velocity', 'compiled', value, calls['eager']().cpu(), HALF)
         for name, call in calls.items():
             taken = milliseconds(call, device, rounds)
             rest = f', the first {first:.0f} s' if name == 'compiled' else ''
-            yield Row('velocity', name, f'{taken:.2f} ms{rest}', None)
+            yield Verdict('velocity', name, f'{taken:.2f} ms{rest}', None)
 
 
 class Subject(NamedTuple):
@@ -177,7 +177,7 @@ def mixer(device: torch.device | str) -> Subject:
 
 def expert_of(device: torch.device | str, placement: Placement | None = None) -> Subject:
     """Return an expert that every machine runs at once, in single precision if not placed."""
-    policy = Expert(SMALL, 5, device, torch.float32)
+    policy = ActionExpert(SMALL, 5, device, torch.float32)
     placed = place(policy, placement or Placement(str(device)))
     return Subject(placed, {'seed': torch.zeros(1)})
 

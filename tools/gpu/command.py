@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from async_chunking.tables import Table
-    from tools.gpu.checks import Check, Row
+    from tools.gpu.checks import Check, Verdict
 
 NAMES = ('samplers', 'placements', 'graphs', 'expert', 'lerobot')
 
@@ -45,10 +45,10 @@ def gpu(
     typer.echo(_line(rows[0]))
     for name in only.split(',') if only else NAMES:
         if time.monotonic() - began > seconds:
-            found: Iterator[Row] = iter([checks.Row(name, 'all', 'no time left', None)])
+            results: Iterator[Verdict] = iter([checks.Verdict(name, 'all', 'no time left', None)])
         else:
-            found = _guarded(name, known[name], place, rounds)
-        for row in found:
+            results = _guarded(name, known[name], place, rounds)
+        for row in results:
             rows.append(row)
             typer.echo(_line(row))
     table = _table(rows, time.monotonic() - began)
@@ -58,35 +58,35 @@ def gpu(
         raise typer.Exit(1)
 
 
-def _guarded(name: str, check: Check, device: torch.device, rounds: int) -> Iterator[Row]:
+def _guarded(name: str, check: Check, device: torch.device, rounds: int) -> Iterator[Verdict]:
     """Pass a check's rows on; what it raises is a row too, so that the others still run."""
-    from tools.gpu.checks import Row
+    from tools.gpu.checks import Verdict
 
     try:
         yield from check(device, rounds)
     except Exception as error:  # Whatever a driver or a compiler raises.
         traceback.print_exc()
         first = str(error).partition('\n')[0][:80]
-        yield Row(name, 'stopped', f'{type(error).__name__}: {first}', False)
+        yield Verdict(name, 'stopped', f'{type(error).__name__}: {first}', False)
 
 
-def _machine(device: torch.device) -> Row:
+def _machine(device: torch.device) -> Verdict:
     import torch
 
-    from tools.gpu.checks import Row
+    from tools.gpu.checks import Verdict
 
     if device.type != 'cuda':
-        return Row('machine', f'torch {torch.__version__}', str(device), None)
+        return Verdict('machine', f'torch {torch.__version__}', str(device), None)
     about = torch.cuda.get_device_properties(device)
     text = f'{about.name}, {about.total_memory / 2**30:.0f} GiB'
-    return Row('machine', f'torch {torch.__version__}', text, None)
+    return Verdict('machine', f'torch {torch.__version__}', text, None)
 
 
-def _line(row: Row) -> str:
+def _line(row: Verdict) -> str:
     return f'{row.check}: {row.variant}: {row.result}{"  WRONG" * (row.good is False)}'
 
 
-def _table(rows: list[Row], seconds: float) -> Table:
+def _table(rows: list[Verdict], seconds: float) -> Table:
     from async_chunking.tables import Table
 
     shown = {True: 'yes', False: 'NO', None: ''}

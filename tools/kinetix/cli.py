@@ -67,10 +67,10 @@ def plan(
         from tools.kinetix.plan import plan_level
 
         states, seconds = (DEBUG_POPULATION, 0.0) if debug else (population, max_s)
-        found = plan_level(
+        length = plan_level(
             simulated, _folder(folder, debug), seed=seed, population=states, max_s=seconds
         )
-        typer.echo(f'{simulated.name}: ' + (f'{found} steps' if found else 'nothing found'))
+        typer.echo(f'{simulated.name}: ' + (f'{length} steps' if length else 'nothing found'))
 
 
 @app.command()
@@ -114,12 +114,12 @@ def curves(
     """Print how far each expert came; keep and draw the learning curves."""
     from tools.kinetix.curves import draw_curves, read_curves, write_curves
 
-    found = read_curves(_folder(folder, debug))
+    by_level = read_curves(_folder(folder, debug))
     if out:
-        write_curves(found, out)
+        write_curves(by_level, out)
     if image:
-        draw_curves(found, image)
-    for name, curve in found.items():
+        draw_curves(by_level, image)
+    for name, curve in by_level.items():
         typer.echo(f'{name}: {curve[-1][0]} steps, solves {curve[-1][2]:.3f}')
 
 
@@ -151,10 +151,10 @@ def collect(
         from tools.kinetix.ppo import DEBUG_RECIPE, RECIPE
 
         recipe, wanted = (DEBUG_RECIPE, DEBUG_TRANSITIONS) if debug else (RECIPE, transitions)
-        found = collect_data(simulated, _folder(folder, debug), wanted, recipe, spread=spread)
+        figures = collect_data(simulated, _folder(folder, debug), wanted, recipe, spread=spread)
         typer.echo(
-            f'{simulated.name}: {found["transitions"]} transitions, {found["episodes"]} episodes, '
-            f'{found["solve_rate"]:.3f} of them solved'
+            f'{simulated.name}: {figures["transitions"]} transitions, '
+            f'{figures["episodes"]} episodes, {figures["solve_rate"]:.3f} of them solved'
         )
 
 
@@ -245,14 +245,14 @@ def tables(
 ) -> None:
     """Print success and consistency of the evaluated cells; write rows, page, figures."""
     place = _folder(folder, debug) / 'rows'
-    found = read(place if place.is_dir() else folder)
-    shown = list(results.all_tables(found))
+    rows = read(place if place.is_dir() else folder)
+    shown = list(results.all_tables(rows))
     if out:
-        write_files({out: encode(found)})
+        write_files({out: encode(rows)})
     if page:
         results.put_into_page(page, shown)
     if images:
-        results.all_figures(found, images)
+        results.all_figures(rows, images)
     for table in shown:
         show(table)
 

@@ -20,7 +20,7 @@ def collect_data(
     level: Level,
     folder: Path,
     transitions: int = 300_000,
-    recipe: ppo.Recipe = ppo.RECIPE,
+    recipe: ppo.PpoSettings = ppo.RECIPE,
     seed: int = 1,
     spread: float = 1.0,
 ) -> dict:

@@ -29,17 +29,17 @@ def read_curves(folder: Path) -> dict[str, list[list[float]]]:
         MissingStageError: There is neither.
     """
     kept = folder / CURVES
-    found = json.loads(kept.read_text()) if kept.exists() else {}
+    curves = json.loads(kept.read_text()) if kept.exists() else {}
     for level in LEVELS:
         path = folder / f'{level}.expert.json'
         if path.exists():
             curve = json.loads(path.read_text())['curve']
             stride = -(-len(curve) // POINTS)
-            found[level] = curve[::-1][::stride][::-1]
-    if not found:
+            curves[level] = curve[::-1][::stride][::-1]
+    if not curves:
         msg = f"no expert and no {CURVES} in {folder}: run the stage 'expert' first"
         raise MissingStageError(msg)
-    return found
+    return curves
 
 
 def write_curves(curves: Curves, path: Path) -> None:

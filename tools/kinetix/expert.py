@@ -21,7 +21,7 @@ RECENT = 512
 def train_expert(
     level: Level,
     folder: Path,
-    recipe: ppo.Recipe = ppo.RECIPE,
+    recipe: ppo.PpoSettings = ppo.RECIPE,
     seed: int = 0,
     solve_rate: float = 0.9,
     max_steps: int = 2_000_000,

@@ -32,7 +32,7 @@ OBSERVATION = 'observation.state'
 
 
 @dataclass(frozen=True)
-class FlowRecipe:
+class FlowSettings:
     """
     Constants of the training; see docs/kinetix.md for what the benchmark has instead.
 
@@ -61,8 +61,8 @@ class FlowRecipe:
     blocks: int = 3
 
 
-FLOW_RECIPE = FlowRecipe()
-DEBUG_FLOW_RECIPE = FlowRecipe(
+FLOW_RECIPE = FlowSettings()
+DEBUG_FLOW_RECIPE = FlowSettings(
     updates=4, batch=16, width=16, token_width=8, channel_width=16, blocks=1
 )
 
@@ -70,7 +70,7 @@ DEBUG_FLOW_RECIPE = FlowRecipe(
 def train_flow(
     level: str,
     folder: Path,
-    recipe: FlowRecipe = FLOW_RECIPE,
+    recipe: FlowSettings = FLOW_RECIPE,
     seed: int = 0,
     max_s: float = 540.0,
     clock=time.monotonic,
@@ -160,7 +160,7 @@ def scales(observations: np.ndarray) -> Normalization:
     return Normalization(kind='mean_std', actions='absolute', features=features)
 
 
-def pace(done: int, recipe: FlowRecipe) -> float:
+def pace(done: int, recipe: FlowSettings) -> float:
     """Return the learning rate's factor before an update: linear warm-up, then a cosine to 0."""
     rise = min(1.0, (done + 1) / recipe.warm_up)
     return rise * 0.5 * (1.0 + math.cos(math.pi * done / recipe.updates))

@@ -86,12 +86,12 @@ def search(
             return None
         key, own = jax.random.split(key)
         held = HELD[attempt % len(HELD)]
-        found, near = _search_once(level, own, population, held)
+        actions, near = _search_once(level, own, population, held)
         report = '%s: search %d, actions held for %d steps, nearest %.2f, %s'
-        outcome = 'nothing' if found is None else f'solved in {len(found)} steps'
+        outcome = 'nothing' if actions is None else f'solved in {len(actions)} steps'
         log.info(report, level.name, attempt, held, near, outcome)
-        if found is not None:
-            return found
+        if actions is not None:
+            return actions
     return None
 
 

@@ -24,7 +24,7 @@ from tools.kinetix.store import load_tree, save_tree
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PpoSettings:
     """
     Constants of the training; the benchmark's, but for a batch cut to fit a CPU.
 
@@ -57,12 +57,12 @@ class Recipe:
     planned: float = 0.5
 
 
-RECIPE = Recipe()
-GPU_RECIPE = Recipe(environments=4096, steps=32, minibatches=32)
-DEBUG_RECIPE = Recipe(environments=8, steps=16, minibatches=2, epochs=1, width=16)
+RECIPE = PpoSettings()
+GPU_RECIPE = PpoSettings(environments=4096, steps=32, minibatches=32)
+DEBUG_RECIPE = PpoSettings(environments=8, steps=16, minibatches=2, epochs=1, width=16)
 
 
-def usual_recipe() -> Recipe:
+def usual_recipe() -> PpoSettings:
     """Return the recipe for the processor that JAX has."""
     return RECIPE if jax.default_backend() == 'cpu' else GPU_RECIPE
 
@@ -132,12 +132,12 @@ def log_probability(params: dict, mean: jax.Array, drawn: jax.Array) -> jax.Arra
     return -(0.5 * error**2 + params['log_std'] + 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
 
 
-def optimizer(recipe: Recipe) -> optax.GradientTransformation:
+def optimizer(recipe: PpoSettings) -> optax.GradientTransformation:
     """Return Adam with the gradient's norm cut."""
     return optax.chain(optax.clip_by_global_norm(0.5), optax.adam(recipe.learning_rate, eps=1e-5))
 
 
-def begin(level: Level, recipe: Recipe, seed: int) -> Training:
+def begin(level: Level, recipe: PpoSettings, seed: int) -> Training:
     """Return the training before its first update."""
     key, init = jax.random.split(jax.random.key(seed))
     params = expert_params(init, level.observation_dim, recipe.width)
@@ -146,14 +146,14 @@ def begin(level: Level, recipe: Recipe, seed: int) -> Training:
     return Training(params, memory, key, seen, unknown(), begun(level, recipe))
 
 
-def begun(level: Level, recipe: Recipe) -> Episodes:
+def begun(level: Level, recipe: PpoSettings) -> Episodes:
     """Return new episodes."""
     returns = jnp.zeros(recipe.environments)
     return Episodes(*level.start(recipe.environments), returns, level.initially(MAX_STEPS))
 
 
 def stored(
-    path: Path, level: Level, recipe: Recipe, acting: bool = False
+    path: Path, level: Level, recipe: PpoSettings, acting: bool = False
 ) -> tuple[Training, dict]:
     """
     Return the training that `path` holds, with new episodes, and its description.
@@ -174,7 +174,7 @@ def store(path: Path, training: Training, about: dict) -> None:
 
 
 @partial(jax.jit, static_argnames=('level', 'recipe'))
-def update(training: Training, level: Level, recipe: Recipe) -> tuple[Training, Batch]:
+def update(training: Training, level: Level, recipe: PpoSettings) -> tuple[Training, Batch]:
     """Collect a batch with the present expert and improve the expert on it."""
     training, batch = collect(training, level, recipe)
     inputs = scaled(training.seen, training.episodes.observations)
@@ -209,7 +209,7 @@ def update(training: Training, level: Level, recipe: Recipe) -> tuple[Training, 
     return training._replace(params=params, optimizer=memory, key=key), batch
 
 
-def collect(training: Training, level: Level, recipe: Recipe) -> tuple[Training, Batch]:
+def collect(training: Training, level: Level, recipe: PpoSettings) -> tuple[Training, Batch]:
     """Run the expert for `recipe.steps` steps."""
     params, seen = training.params, training.seen
 
@@ -241,7 +241,7 @@ def collect(training: Training, level: Level, recipe: Recipe) -> tuple[Training,
     return training._replace(episodes=Episodes(*under_way, planned), key=key), batch
 
 
-def starting_states(level: Level, planned: Any, key: jax.Array, recipe: Recipe) -> Any:
+def starting_states(level: Level, planned: Any, key: jax.Array, recipe: PpoSettings) -> Any:
     """Return where each environment's next episode begins: the first ones' along the plan."""
     along = int(recipe.planned * recipe.environments)
     index = jax.random.randint(key, (along,), 0, MAX_STEPS)
@@ -249,7 +249,7 @@ def starting_states(level: Level, planned: Any, key: jax.Array, recipe: Recipe) 
     return jax.tree.map(lambda p, o: jnp.concatenate([p[index], o]), planned, ordinary)
 
 
-def advantages(batch: Batch, last: jax.Array, recipe: Recipe) -> jax.Array:
+def advantages(batch: Batch, last: jax.Array, recipe: PpoSettings) -> jax.Array:
     """Return the generalised advantages [steps, environments]; `last` values what follows."""
 
     def step(carry: tuple, row: tuple) -> tuple:
@@ -270,7 +270,7 @@ def loss(
     advantage: jax.Array,
     target: jax.Array,
     key: jax.Array,
-    recipe: Recipe,
+    recipe: PpoSettings,
 ) -> jax.Array:
     """Return PPO's loss; RPO: the mean is shifted by a uniform amount."""
     mean = apply(params['actor'], batch.scaled)

@@ -38,9 +38,9 @@ def all_tables(rows: Sequence[Row]) -> Iterator[Table]:
                 heading = f'{title}: solved more than {reference} [points] (p)'
                 yield tables.comparison(tests, reference, heading)
         for level in levels:
-            found = points([row for row in here if row['task'] == f'kinetix/{level}'])
-            yield from _by_delay(_usual(found), f'{level}, H = {horizon}')
-            yield from _by_execution_horizon(found, f'{level}, H = {horizon}')
+            points_here = points([row for row in here if row['task'] == f'kinetix/{level}'])
+            yield from _by_delay(_usual(points_here), f'{level}, H = {horizon}')
+            yield from _by_execution_horizon(points_here, f'{level}, H = {horizon}')
 
 
 def all_figures(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -56,11 +56,11 @@ def all_figures(rows: Sequence[Row], folder: Path) -> list[Path]:
         name = '' if horizon == HORIZON else f'_h{horizon}'
         pooled = points(on_all_levels(here))
         everything = {f'all {len(levels)} levels': pooled} if pooled else {}
-        parts = everything | {level: _usual(found) for level, found in by_level.items()}
+        parts = everything | {level: _usual(each) for level, each in by_level.items()}
         path = folder / f'kinetix_solved{name}.png'
         figures.draw_panels(path, parts, _delay, _success, (STEPS, SOLVED))
         written.append(path)
-        swept = {level: _swept(found) for level, found in by_level.items() if _swept(found)}
+        swept = {level: _swept(each) for level, each in by_level.items() if _swept(each)}
         if swept:
             path = folder / f'kinetix_horizon{name}.png'
             labels = ('execution horizon [steps]', SOLVED)
@@ -69,7 +69,7 @@ def all_figures(rows: Sequence[Row], folder: Path) -> list[Path]:
     return written
 
 
-def put_into_page(page: Path, found: Sequence[Table]) -> None:
+def put_into_page(page: Path, shown: Sequence[Table]) -> None:
     """Replace what stands between the two marks of a Markdown page by tables.
 
     Raises:
@@ -80,18 +80,18 @@ def put_into_page(page: Path, found: Sequence[Table]) -> None:
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise PageError(f'{page} needs the lines {BEGIN!r} and {END!r}, around the tables')
-    parts = [f'**{table.title}**\n\n{table.markdown()}' for table in found]
+    parts = [f'**{table.title}**\n\n{table.markdown()}' for table in shown]
     page.write_text('\n'.join([head + begin + '\n', *parts, end]) + tail, encoding='utf-8')
 
 
-def on_all_levels(found: Sequence[Row]) -> list[Row]:
+def on_all_levels(rows: Sequence[Row]) -> list[Row]:
     """
     Return the rows of the usual conditions that were played on every level, as of one task.
 
     Rollouts are numbered through, so that paired tests keep levels apart; none of one level.
     """
-    levels = level_names(found)
-    usual = [row for row in found if row['execution_horizon'] == max(1, row['delay'])]
+    levels = level_names(rows)
+    usual = [row for row in rows if row['execution_horizon'] == max(1, row['delay'])]
     played: dict[tuple, set[str]] = {}
     for row in usual:
         played.setdefault(_cell(row), set()).add(row['task'])
@@ -109,29 +109,29 @@ def level_names(rows: Sequence[Row]) -> list[str]:
     return [level for level in LEVELS if f'kinetix/{level}' in tasks]
 
 
-def _by_delay(found: Sequence[Point], title: str) -> Iterator[Table]:
-    yield tables.by_delay(found, f'{title}: solved [%]', _rate)
-    late = [point for point in found if point.condition.delay.steps]
+def _by_delay(each: Sequence[Point], title: str) -> Iterator[Table]:
+    yield tables.by_delay(each, f'{title}: solved [%]', _rate)
+    late = [point for point in each if point.condition.delay.steps]
     if late:
         yield tables.by_delay(late, f'{title}: CON', _con, calls=False)
 
 
-def _by_execution_horizon(found: Sequence[Point], title: str) -> Iterator[Table]:
-    if swept := _swept(found):
+def _by_execution_horizon(each: Sequence[Point], title: str) -> Iterator[Table]:
+    if swept := _swept(each):
         title = f'{title}, d = {swept[0].condition.delay.steps}'
         yield tables.by_execution_horizon(swept, f'{title}: solved [%]', _rate)
         yield tables.by_execution_horizon(swept, f'{title}: CON', _con)
 
 
-def _usual(found: Sequence[Point]) -> list[Point]:
+def _usual(each: Sequence[Point]) -> list[Point]:
     """Return the points whose execution horizon is the shortest that the delay allows."""
-    return [p for p in found if p.condition.execution_horizon == max(1, _delay(p))]
+    return [p for p in each if p.condition.execution_horizon == max(1, _delay(p))]
 
 
-def _swept(found: Sequence[Point]) -> list[Point]:
+def _swept(each: Sequence[Point]) -> list[Point]:
     """Return the points of the first delay with three execution horizons and more."""
-    for delay in sorted({_delay(point) for point in found}):
-        there = [point for point in found if _delay(point) == delay]
+    for delay in sorted({_delay(point) for point in each}):
+        there = [point for point in each if _delay(point) == delay]
         if len({_execution_horizon(point) for point in there}) > 2:
             return there
     return []

@@ -15,9 +15,10 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.storage import write_json
 
 
-class CheckpointError(AsyncChunkingError):
+class TreeError(AsyncChunkingError):
     """A checkpoint belongs to something else."""
 
 
@@ -37,8 +38,7 @@ def save_tree(path: Path, tree: Any, about: dict) -> None:
     }
     save_file(arrays, unfinished := path.with_suffix('.unfinished'))
     os.replace(unfinished, path)
-    unfinished.write_text(json.dumps(about) + '\n')
-    os.replace(unfinished, path.with_suffix('.json'))
+    write_json(about, path.with_suffix('.json'))
 
 
 def load_tree(path: Path, like: Any) -> tuple[Any, dict]:
@@ -53,19 +53,19 @@ def load_tree(path: Path, like: Any) -> tuple[Any, dict]:
         The tree and its description.
 
     Raises:
-        CheckpointError: The file holds a tree of another structure or other shapes.
+        TreeError: The file holds a tree of another structure or other shapes.
     """
     arrays = load_file(path)
     leaves = []
     for name, leaf in _named(like):
         expected = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        found = arrays.get(name)
-        if found is None or found.shape != np.shape(expected):
-            shape = None if found is None else found.shape
+        array = arrays.get(name)
+        if array is None or array.shape != np.shape(expected):
+            shape = None if array is None else array.shape
             wanted = np.shape(expected)
             msg = f'{path}: {name} has shape {shape} instead of {wanted}; remove the file'
-            raise CheckpointError(msg)
-        value = jnp.asarray(found, expected.dtype)
+            raise TreeError(msg)
+        value = jnp.asarray(array, expected.dtype)
         leaves.append(jax.random.wrap_key_data(value) if _is_key(leaf) else value)
     tree = jax.tree.unflatten(jax.tree.structure(like), leaves)
     return tree, json.loads(path.with_suffix('.json').read_text())
@@ -88,7 +88,7 @@ def ship(path: Path, target: Path) -> None:
     kept = {key: value for key, value in about.items() if key not in ('curve', 'recent')}
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file(arrays, target)
-    target.with_suffix('.json').write_text(json.dumps(kept) + '\n')
+    write_json(kept, target.with_suffix('.json'))
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:

@@ -84,11 +84,11 @@ def _measure(name: str, path: Path) -> dict[str, Any]:
     begin = time.perf_counter()
     output, peak = watched([sys.executable, '-m', 'tools.recordings.benchmark', str(path)])
     seconds = time.perf_counter() - begin
-    found = json.loads(output) | {'peak_mb': peak}
+    figures = json.loads(output) | {'peak_mb': peak}
     size = sum(file.stat().st_size for file in path.rglob('*.mcap')) / 1e6
     return {
         'recording': name, 'size_mb': size, 'seconds': seconds,
-        'messages_per_s': found['messages'] / seconds, **found,
+        'messages_per_s': figures['messages'] / seconds, **figures,
     }  # fmt: skip
 
 
@@ -121,8 +121,8 @@ def _note_peaks(pid: int, peaks: dict[int, float]) -> None:
         lists = [file.read_text() for file in Path(f'/proc/{pid}/task').glob('*/children')]
     except OSError:  # It ended.
         return
-    if found := re.search(r'VmHWM:\s+(\d+) kB', status):
-        peaks[pid] = int(found[1]) * 1024 / 1e6
+    if match := re.search(r'VmHWM:\s+(\d+) kB', status):
+        peaks[pid] = int(match[1]) * 1024 / 1e6
     for child in ' '.join(lists).split():
         _note_peaks(int(child), peaks)
 

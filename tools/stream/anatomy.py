@@ -53,7 +53,7 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
     nothing, head = np.zeros(action_dim), _head(action_dim)
     seen = {'observation.state': nothing}
     writer = ControlStepWriter(config.joint_names)
-    found: list[tuple[int, ...]] = []
+    spans: list[tuple[int, ...]] = []
     taken: list[tuple[int, int]] = []
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
@@ -76,13 +76,13 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
             commands.publish(Float64MultiArray(data=array('d', step.command.tobytes())))
             e = now()
             steps.publish(message)
-            found.append((b - a, c - b, h - c, d - h, e - d, now() - e))
+            spans.append((b - a, c - b, h - c, d - h, e - d, now() - e))
             if request is not None:
                 taken.append(_answered(executor, request, tick))
     finally:
         node.destroy_node()
         context.shutdown()
-    parts = dict(zip(PARTS, np.array(found[_WARM_UP:]).T, strict=True))
+    parts = dict(zip(PARTS, np.array(spans[_WARM_UP:]).T, strict=True))
     return parts | dict(zip((TAKE, ADMIT), np.array(taken).T, strict=True))
 
 

@@ -27,7 +27,7 @@ from rich.progress import track
 from async_chunking.realtime import may_use_fifo
 from async_chunking.storage import write_json
 from async_chunking.tables import Table, show
-from tools.stream.running import Contender, Measured, measure
+from tools.stream.running import Contender, Turn, measure
 
 PERIOD_MS = 20.0
 PLAIN = 'rclpy timer, SingleThreadedExecutor'
@@ -93,29 +93,29 @@ class Steadiness(NamedTuple):
     commands: int
 
 
-def steadiness(rounds: list[Measured]) -> Steadiness:
+def steadiness(rounds: list[Turn]) -> Steadiness:
     """Return the figures of several rounds."""
-    found = [turn.sent for turn in rounds if len(turn.sent) > 2]
+    streams = [turn.sent for turn in rounds if len(turn.sent) > 2]
     cpu = float(np.mean([turn.cpu for turn in rounds]))
-    if not found:
+    if not streams:
         nan = math.nan
         return Steadiness(nan, nan, (nan, nan), nan, 0, nan, nan, cpu, 0)
-    errors = [np.abs(np.diff(times) * 1e-6 - PERIOD_MS) for times in found]
+    errors = [np.abs(np.diff(times) * 1e-6 - PERIOD_MS) for times in streams]
     p50, p99 = np.array([np.quantile(error, [0.5, 0.99]) for error in errors]).T
-    spans = [(times[-1] - times[0]) * 1e-6 for times in found]
+    spans = [(times[-1] - times[0]) * 1e-6 for times in streams]
     expected = [round(span / PERIOD_MS) + 1 for span in spans]
-    missed = sum(max(n - len(times), 0) for n, times in zip(expected, found, strict=True))
+    missed = sum(max(n - len(times), 0) for n, times in zip(expected, streams, strict=True))
     drifts = [
         (span - (n - 1) * PERIOD_MS) / span * 6e4 for span, n in zip(spans, expected, strict=True)
     ]
     return Steadiness(
         float(np.median(p50)), float(np.median(p99)), (float(p99.min()), float(p99.max())),
         float(max(map(np.max, errors))), missed, float(np.median(np.abs(drifts))),
-        max((_way_ms(turn) for turn in rounds), default=math.nan), cpu, sum(map(len, found)),
+        max((_way_ms(turn) for turn in rounds), default=math.nan), cpu, sum(map(len, streams)),
     )  # fmt: skip
 
 
-def _way_ms(turn: Measured) -> float:
+def _way_ms(turn: Turn) -> float:
     """Return the longest time that a command was on its way [ms], NaN if none is known."""
     sent, received = turn.sent, np.sort(turn.received)
     place = np.searchsorted(received, sent - 100_000)  # A stamp may be a little early.
@@ -162,12 +162,12 @@ def stream(
     if not may_use_fifo():
         contenders = {name: c for name, c in contenders.items() if not c.fifo}
         console.print('SCHED_FIFO is not permitted here; see docs/stream.md')
-    turns = [name for _ in range(rounds) for name in contenders]
-    found: dict[str, list[Measured]] = {name: [] for name in contenders}
+    order = [name for _ in range(rounds) for name in contenders]
+    turns: dict[str, list[Turn]] = {name: [] for name in contenders}
     with load(busy):
-        for name in track(turns, 'measuring', console=console, transient=True):
-            found[name].append(measure(contenders[name], seconds))
-    figures = {name: steadiness(measured) for name, measured in found.items()}
+        for name in track(order, 'measuring', console=console, transient=True):
+            turns[name].append(measure(contenders[name], seconds))
+    figures = {name: steadiness(measured) for name, measured in turns.items()}
     title = (
         f'{rounds} rounds of {seconds:.0f} s, {os.cpu_count()} cores, load: one inference process '
         f'and {busy} busy ones; period error, missed ticks, drift, longest way, CPU'

@@ -35,7 +35,7 @@ _PATIENCE = 60.0  # For the executor node to start [s].
 KINDS = ('single_threaded', 'multi_threaded', 'events', 'sleep', 'absolute', 'peer', 'listen')
 
 
-class Sender(Node):
+class ContenderNode(Node):
     """Publishes and remembers when."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ def _executor(kind: str) -> Executor:
 
 def timer(kind: str, seconds: float) -> list[int]:
     """Send from an rclpy timer, spun by one of rclpy's executors."""
-    node = Sender()
+    node = ContenderNode()
     node.create_timer(PERIOD, node.send)
     executor = _executor(kind)
     executor.add_node(node)
@@ -73,7 +73,7 @@ def timer(kind: str, seconds: float) -> list[int]:
 
 def sleep(seconds: float) -> list[int]:
     """Send, then sleep what is left of the period: the loop of many robot-learning scripts."""
-    node = Sender()
+    node = ContenderNode()
     end = time.monotonic() + seconds
     while (start := time.monotonic()) < end:
         node.send()
@@ -83,7 +83,7 @@ def sleep(seconds: float) -> list[int]:
 
 def absolute(seconds: float) -> list[int]:
     """Sleep until the next deadline of a fixed grid, then send."""
-    node = Sender()
+    node = ContenderNode()
     start = time.monotonic()
     for k in range(1, round(seconds / PERIOD)):
         time.sleep(max(start + k * PERIOD - time.monotonic(), 0.0))
@@ -111,7 +111,7 @@ def listen(seconds: float, ours: bool) -> list[int]:
     return [stamp - offset for stamp in times]
 
 
-class Peer(Node):
+class PeerNode(Node):
     """Joint states, and a chunk that stays where the robot is for every request."""
 
     def __init__(self, joints_hz: float) -> None:
@@ -149,7 +149,7 @@ class Peer(Node):
 
 def peer(seconds: float, joints_hz: float) -> list[int]:
     """Return when the executor node says it sent its commands, from its first one on."""
-    node = Peer(joints_hz)
+    node = PeerNode(joints_hz)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     patience = time.monotonic() + _PATIENCE

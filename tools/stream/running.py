@@ -29,7 +29,7 @@ _INSTANT = 1e-3  # Well below a period [s].
 _SOURCE = Path(__file__).with_name('loop.c')
 
 
-class StreamError(AsyncChunkingError):
+class MeasuringError(AsyncChunkingError):
     """A stream was not measured under the conditions that were asked for."""
 
 
@@ -50,7 +50,7 @@ class Contender(NamedTuple):
     joints_hz: float = 100.0
 
 
-class Measured(NamedTuple):
+class Turn(NamedTuple):
     """
     One turn of a contender.
 
@@ -65,25 +65,25 @@ class Measured(NamedTuple):
     cpu: float
 
 
-def measure(contender: Contender, seconds: float) -> Measured:
+def measure(contender: Contender, seconds: float) -> Turn:
     """
     Run one contender; what it sent while it warmed up is left out.
 
     Raises:
-        StreamError: Its recorder did not record every one of the commands.
+        MeasuringError: Its recorder did not record every one of the commands.
     """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        found = _run(contender, seconds + WARM_UP, folder, stack)
-        sent = found.sent
+        measured = _run(contender, seconds + WARM_UP, folder, stack)
+        sent = measured.sent
         sent = sent[sent > sent[-1] - int(seconds * 1e9)] if len(sent) else sent
         if contender.recorded and len(sent):
             stack.close()  # The recording is complete when the recorder has ended.
             require_recorded(folder / 'bag', sent)
-        return found._replace(sent=sent)
+        return measured._replace(sent=sent)
 
 
-def _run(contender: Contender, seconds: float, folder: Path, stack: ExitStack) -> Measured:
+def _run(contender: Contender, seconds: float, folder: Path, stack: ExitStack) -> Turn:
     ours = contender.kind == 'ours'
     sent, received = folder / 'sent.npy', folder / 'received.npy'
     if ours:
@@ -108,11 +108,11 @@ def _run(contender: Contender, seconds: float, folder: Path, stack: ExitStack) -
         time.sleep(0.1)
     share = used / (time.monotonic() - begun)
     if contender.kind == 'c':
-        return Measured(np.loadtxt(folder / 'sent.txt', np.int64), np.empty(0, np.int64), share)
+        return Turn(np.loadtxt(folder / 'sent.txt', np.int64), np.empty(0, np.int64), share)
     deadline = time.monotonic() + 10.0
     while not received.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    return Measured(_load(sent), _load(received), share)
+    return Turn(_load(sent), _load(received), share)
 
 
 def _python(kind: str, seconds: float, path: Path, number: float) -> list[str]:
@@ -135,7 +135,7 @@ def _compiled(folder: Path) -> Path:
     )
     if done.returncode:
         msg = f'{_SOURCE.name} does not compile: {done.stderr.strip()}'
-        raise StreamError(msg)
+        raise MeasuringError(msg)
     return program
 
 
@@ -164,17 +164,17 @@ def require_recorded(bag: Path, times: np.ndarray) -> None:
         times: Of the commands [ns] [n].
 
     Raises:
-        StreamError: Some of them are not in the recording.
+        MeasuringError: Some of them are not in the recording.
     """
     first, last = times[0] * 1e-9 - _INSTANT, times[-1] * 1e-9 + _INSTANT
     recorded = sum(
         int(((run.missed == 0) & (run.emitted > first) & (run.emitted < last)).sum())
-        for found in find([bag])
-        for _, run in RunReader(found).pieces()
+        for part in find([bag])
+        for _, run in RunReader(part).pieces()
     )
     if recorded < len(times):
         msg = f'only {recorded} of {len(times)} commands were recorded; is the disk too slow?'
-        raise StreamError(msg)
+        raise MeasuringError(msg)
 
 
 def _children(pid: int) -> list[int]:

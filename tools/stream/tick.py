@@ -27,8 +27,8 @@ def tick(
     from tools.stream.anatomy import times
 
     with real_time(PRIORITY if may_use_fifo() else 0):
-        found = times(ticks, action_dim, horizon)
-    figures = {part: np.quantile(ns * 1e-3, [0.5, 0.99]).tolist() for part, ns in found.items()}
+        spans = times(ticks, action_dim, horizon)
+    figures = {part: np.quantile(ns * 1e-3, [0.5, 0.99]).tolist() for part, ns in spans.items()}
     rows = tuple((part, f'{f[0]:.1f}', f'{f[1]:.1f}') for part, f in figures.items())
     title = f'{ticks} ticks, {action_dim} joints, horizon {horizon}, '
     title += f'SCHED_FIFO {PRIORITY}' if may_use_fifo() else 'ordinary priority'

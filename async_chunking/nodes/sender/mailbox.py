@@ -55,8 +55,8 @@ class Mailbox:
 
     def get(self) -> bytes | None:
         """Return the newest complete value, None before the first."""
-        found = [slot for slot in (self._slot(0), self._slot(1)) if slot is not None]
-        return max(found)[1] if found else None
+        slots = [slot for slot in (self._slot(0), self._slot(1)) if slot is not None]
+        return max(slots)[1] if slots else None
 
     def _slot(self, index: int) -> tuple[int, bytes] | None:
         begin = index * self._stride

@@ -21,7 +21,7 @@ from async_chunking.nodes.pacing import Pace
 from async_chunking.nodes.sender.values import Setup
 from async_chunking.nodes.sinks import Sink, sink_class
 
-_LONGEST = 500  # Characters of a reason, as what is told has a size [characters].
+_LONGEST = 500  # Characters of a reason, as what is sent has a size [characters].
 
 
 class SenderOutput:
@@ -55,11 +55,11 @@ class SenderOutput:
             ChunkRequestMsg, setup.requests, QoSProfile(depth=2)
         )
 
-    def hear(self, told: tuple[float, ...]) -> None:
-        """Pass on what drivers told, one number for each command topic."""
+    def hear(self, reported: tuple[float, ...]) -> None:
+        """Pass on what drivers report, one number for each command topic."""
         for number, sink in self._telling:
-            if number < len(told) and told[number] == told[number]:  # Not NaN.
-                sink.hear(told[number])
+            if number < len(reported) and reported[number] == reported[number]:  # Not NaN.
+                sink.hear(reported[number])
 
     def command(self, step: Step) -> None:
         """Send a command."""

@@ -172,7 +172,7 @@ class Sender:
         if data is not None:
             known = self._making.layout.unpack(data)
             self._running.known = known
-            self._making.output.hear(known.told)
+            self._making.output.hear(known.reported)
         before = self._done
         for _ in range(_ORDERS_PER_TICK):
             order = self._next_order()

@@ -82,14 +82,14 @@ class Known(NamedTuple):
         pose: [D] where the robot is believed to be, None before that is known [rad, m].
         measured: Newest joint positions, for reports.
         observation: Newest of every stream, for the corrector.
-        told: What drivers told, one number for each command topic; NaN for nothing.
+        reported: What drivers report, one number for each command topic; NaN for nothing.
         delay: To condition the next request on [steps].
     """
 
     pose: np.ndarray | None = None
     measured: Sample | None = None
     observation: Mapping[str, np.ndarray] | None = None
-    told: tuple[float, ...] = ()
+    reported: tuple[float, ...] = ()
     delay: int = 0
 
 
@@ -137,7 +137,7 @@ class KnownLayout:
         self._streams = tuple(setup.streams)
         fields: list[Any] = [
             ('pose', 'f8', (joints,)), ('measured', 'f8', (joints,)), ('received_ns', 'i8'),
-            ('delay', 'i8'), ('told', 'f8', (len(setup.commands),)),
+            ('delay', 'i8'), ('reported', 'f8', (len(setup.commands),)),
             *((f'stream {name}', 'f8', (size,)) for name, size in setup.streams.items()),
         ]  # fmt: skip
         self._type = np.dtype(fields)
@@ -155,7 +155,7 @@ class KnownLayout:
         record['measured'] = np.nan if known.measured is None else known.measured.values
         record['received_ns'] = 0 if known.measured is None else known.measured.received_ns
         record['delay'] = known.delay
-        record['told'] = known.told or np.nan
+        record['reported'] = known.reported or np.nan
         for name in self._streams:
             record[f'stream {name}'] = observation.get(name, np.nan)
         return record.tobytes()
@@ -171,6 +171,6 @@ class KnownLayout:
             pose=pose if pose[0] == pose[0] else None,
             measured=Sample(received_ns, measured) if received_ns else None,
             observation=streams or None,
-            told=tuple(record['told'].tolist()),
+            reported=tuple(record['reported'].tolist()),
             delay=int(record['delay']),
         )  # fmt: skip

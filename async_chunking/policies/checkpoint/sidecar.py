@@ -153,11 +153,11 @@ def read_weights(path: Path | str, sidecar: Sidecar) -> bytes:
     except OSError as error:
         msg = f'{file}: {error.strerror}; it belongs to {file.with_suffix(".json").name}'
         raise CheckpointError(msg) from error
-    if (found := sha256(content)) != sidecar.weights_sha256:
+    if (digest := sha256(content)) != sidecar.weights_sha256:
         msg = (
-            f'{file}: weights_sha256 is {found[:12]}... but {file.with_suffix(".json").name} says '
-            f'{sidecar.weights_sha256[:12]}...: the file is torn, or one of the two was exchanged.'
-            f' Restore both from one source'
+            f'{file}: weights_sha256 is {digest[:12]}... but {file.with_suffix(".json").name} says'
+            f' {sidecar.weights_sha256[:12]}...: the file is torn, or one of the two was '
+            f'exchanged. Restore both from one source'
         )
         raise CheckpointError(msg)
     return content

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from async_chunking.policies.base import Encoding, FlowPolicy, WrappedPolicy
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
-from async_chunking.storage import write_files
+from async_chunking.storage import json_bytes, write_files
 
 WEIGHTS = 'adapter_model.safetensors'
 CONFIG = 'adapter_config.json'
@@ -116,15 +116,14 @@ class Adapters:
             base_model_name_or_path=about['base'], inference_mode=True,
         )  # fmt: skip
         values = {
-            key: sorted(value) if isinstance(value, set) else value
+            key: sorted(value) if isinstance(value, set) else getattr(value, 'value', value)
             for key, value in config.to_dict().items()
         }
         content = safetensors.torch.save(
             {name: value.detach().cpu().float().contiguous() for name, value in weights.items()},
             {'format': 'pt'},
         )
-        text = json.dumps(values, indent=1, default=str) + '\n'
-        write_files({folder / WEIGHTS: content, folder / CONFIG: text.encode()})
+        write_files({folder / WEIGHTS: content, folder / CONFIG: json_bytes(values)})
         return content
 
     def load(self, name: str, folder: Path, content: bytes) -> None:

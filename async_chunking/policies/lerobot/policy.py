@@ -10,7 +10,6 @@ all that they kept. So encoding is their own code, run as far as that call.
 from __future__ import annotations
 
 import copy
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +33,7 @@ from async_chunking.policies.lerobot.processors import Processors
 from async_chunking.policies.lerobot.row_times import RowTimes
 from async_chunking.policies.lerobot.steps import check_steps
 from async_chunking.policies.reversed import Reversed
+from async_chunking.storage import write_json
 
 
 class LeRobotFlow(FlowPolicy):
@@ -154,11 +154,11 @@ def load(
 
 def _chain(error: BaseException | None) -> str:
     """Return what went wrong and why, down to the first cause."""
-    found = []
-    while error is not None and len(found) < 5:
-        found.append(str(error) or type(error).__name__)
+    reasons = []
+    while error is not None and len(reasons) < 5:
+        reasons.append(str(error) or type(error).__name__)
         error = error.__cause__ or error.__context__
-    return '; because: '.join(dict.fromkeys(found))
+    return '; because: '.join(dict.fromkeys(reasons))
 
 
 def _load(source: LeRobotCheckpoint, device: str) -> tuple[Any, Any, Any]:
@@ -193,7 +193,7 @@ def _config(known: Any, source: LeRobotCheckpoint) -> Any:
         return known.from_pretrained(source.path)
     kept = {key: value for key, value in source.config.items() if key != TRAINED_DELAY}
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / 'config.json').write_text(json.dumps(kept), encoding='utf-8')
+        write_json(kept, Path(folder) / 'config.json')
         return known.from_pretrained(folder)
 
 

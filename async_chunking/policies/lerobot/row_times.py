@@ -69,10 +69,10 @@ class RowTimes:
     def _apart(self, _norm: nn.Module, given: tuple, options: dict) -> tuple[tuple, dict] | None:
         return None if self._times is None else ((given[0].flatten(0, 1), *given[1:]), options)
 
-    def _together(self, _norm: nn.Module, _given: tuple, found: tuple) -> tuple | None:
+    def _together(self, _norm: nn.Module, _given: tuple, modulation: tuple) -> tuple | None:
         if self._times is None:
             return None
-        return tuple(values.unflatten(0, self._times.shape) for values in found)
+        return tuple(values.unflatten(0, self._times.shape) for values in modulation)
 
     def _beside(self, _layer: nn.Module, given: tuple) -> tuple | None:
         if self._times is None:

@@ -61,8 +61,8 @@ class Base(Settings):
         Raises:
             CheckpointError: A file is missing or another; names it and the remedy.
         """
-        found = digests(Path(self.base))
-        differ = sorted(n for n in self.files | found if self.files.get(n) != found.get(n))
+        files = digests(Path(self.base))
+        differ = sorted(n for n in self.files | files if self.files.get(n) != files.get(n))
         if differ:
             msg = (
                 f'{file}: {differ[0]} in {self.base} is not the one that the adapters were '
@@ -224,14 +224,14 @@ def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of a LeRobot checkpoint that says how it moves, by name."""
     files = [folder / 'config.json', folder / 'model.safetensors']
     files += sorted(folder.glob('policy_*processor*'))
-    found = {}
+    digest_of = {}
     for file in files:
         digest = hashlib.sha256()
         with file.open('rb') as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-        found[file.name] = digest.hexdigest()
-    return found
+        digest_of[file.name] = digest.hexdigest()
+    return digest_of
 
 
 def write_base(folder: Path, base: Path) -> None:

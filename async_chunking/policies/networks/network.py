@@ -57,8 +57,8 @@ class NetworkPolicy(FlowPolicy):
             if name not in observation:
                 msg = f"the policy reads '{name}', the observation has {', '.join(observation)}"
                 raise ObservationError(msg)
-            if (found := tuple(observation[name].shape))[1:] != (size,):
-                msg = f"'{name}' must be [batch, {size}] for this policy, got {list(found)}"
+            if (shape := tuple(observation[name].shape))[1:] != (size,):
+                msg = f"'{name}' must be [batch, {size}] for this policy, got {list(shape)}"
                 raise ObservationError(msg)
         names = (name for name, _ in self.architecture.observation)
         parts = [self.normalizer.feature(name, observation[name]) for name in names]

@@ -80,21 +80,21 @@ class Gr00tServer(PolicyServer):
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(self._address)
         try:
-            told = self._call({'endpoint': 'get_modality_config'}, wait.at_most(_CONNECT))
+            reply = self._call({'endpoint': 'get_modality_config'}, wait.at_most(_CONNECT))
         except NoAnswer as error:  # It computes nothing for this: there is no such server.
             raise Unreachable(f'{error} to get_modality_config') from None
         except ServerError:
-            told = {}  # A server of that style need not know the question.
+            reply = {}  # A server of that style need not know the question.
         try:
-            self._learn(told, observation)
+            self._learn(reply, observation)
         except ServerError:
             self._forget()  # The next connection asks again.
             raise
         self.counters['connections'] += 1
 
-    def _learn(self, told: Any, observation: Mapping[str, Any]) -> None:
+    def _learn(self, reply: Any, observation: Mapping[str, Any]) -> None:
         """Take over how a server writes and names things, and refuse what it misses."""
-        self._form, wanted = _modalities(told)
+        self._form, wanted = _modalities(reply)
         self._flat = any(key.split('.')[0] == group for group, key in wanted)
         names = {key if self._flat else f'{group}.{key}' for group, key in wanted}
         have = {name.removeprefix('language.') if self._flat else name for name in observation}
@@ -149,33 +149,33 @@ class Gr00tServer(PolicyServer):
 
 
 def _n15(observation: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in observation.items():
         key = name.removeprefix('language.')
-        found[key] = [value] if isinstance(value, str) else _single(value)[None]
-    return found
+        flat[key] = [value] if isinstance(value, str) else _single(value)[None]
+    return flat
 
 
 def _n16(observation: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {group: {} for group in _GROUPS}
+    grouped: dict[str, Any] = {group: {} for group in _GROUPS}
     for name, value in observation.items():
         group, _, key = name.partition('.')
-        if group not in found:
+        if group not in grouped:
             msg = f"'{name}' begins with none of video. state. language."
             raise ServerError(msg)
-        found[group][key] = [[value]] if isinstance(value, str) else _single(value)[None, None]
-    return found
+        grouped[group][key] = [[value]] if isinstance(value, str) else _single(value)[None, None]
+    return grouped
 
 
 def _single(value: np.ndarray) -> np.ndarray:
     return value if value.dtype == np.uint8 else np.asarray(value, dtype=np.float32)
 
 
-def _modalities(told: Any) -> tuple[str, list[tuple[str, str]]]:
+def _modalities(reply: Any) -> tuple[str, list[tuple[str, str]]]:
     """Return how the server writes arrays, and (group, key) of all that it reads."""
     form, wanted = 'numpy_file', []
     for group in _GROUPS:
-        config = told.get(group) if isinstance(told, dict) else None
+        config = reply.get(group) if isinstance(reply, dict) else None
         for marker, known in _MARKERS.items():
             if isinstance(config, dict) and marker in config:
                 form, config = known, config['as_json']

@@ -133,11 +133,11 @@ def _check_metadata(content: bytes | str) -> None:
 
 def grouped(observation: Mapping[str, Any]) -> dict[str, Any]:
     """Return an observation in which `group.name` has become group -> name."""
-    found: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     for name, value in observation.items():
         group, _, key = name.rpartition('.')
-        (found.setdefault(group, {}) if group else found)[key] = value
-    return found
+        (nested.setdefault(group, {}) if group else nested)[key] = value
+    return nested
 
 
 async def _bounded(job: Coroutine, wait: AnswerWait) -> Any:
