@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot check-gpu demo test check format docs bench clean
+.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot setup-gym test-gym check-gpu demo test check format docs bench clean
 
 setup:   ## make .venv and build the package; ROS_DISTRO=jazzy for Jazzy instead of Kilted
 	@$(PYTHON) requirements/bootstrap.py
@@ -33,6 +33,16 @@ setup-lerobot: setup .venv-lerobot/setup.stamp   ## make .venv-lerobot, a layer 
 
 test-lerobot: setup-lerobot   ## tests of policy:=lerobot
 	@.venv-lerobot/bin/python -m pytest test/test_lerobot*.py
+
+setup-gym: setup .venv-gym/setup.stamp   ## make .venv-gym, a layer on .venv with MetaWorld, gym-aloha and Push-T
+
+.venv-gym/setup.stamp: requirements/gym.txt requirements/gym.py
+	@$(BIN)/python -m venv --clear .venv-gym
+	@.venv-gym/bin/python requirements/gym.py
+	@touch $@
+
+test-gym: setup-gym   ## tests of the environments of others
+	@.venv-gym/bin/python -m pytest test/test_environments.py
 
 check-gpu:   ## every CUDA path, in a few minutes; PYTHON names one with torch for CUDA
 	@$(PYTHON) -m tools gpu

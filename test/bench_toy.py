@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from async_chunking.bench.rollout import ClosedLoopRun, SamplingServer, Seed, play
+from async_chunking.bench.rollout import ClosedLoopRun, Seed, play
 from async_chunking.bench.rows import Row, row_of
+from async_chunking.bench.serving import SamplingServer
 from async_chunking.bench.sweep import BATCH, Unit
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, ExecutorConfig

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from async_chunking.bench.delays import DelayModel
-from async_chunking.bench.rollout import ClosedLoopRun, SamplingServer, Seed, play
+from async_chunking.bench.rollout import ClosedLoopRun, Seed, play
+from async_chunking.bench.serving import SamplingServer
 from async_chunking.chunk import Boundary
 from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, Phase

@@ -96,7 +96,7 @@ def test_digest_is_of_the_checkpoints_that_serve(folder: Path, tmp_path: Path) -
 
 
 def test_refuses_unknown_tasks_and_foreign_checkpoints(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"unknown task 'slalom'.*viperx_slalom"):
+    with pytest.raises(SettingsError, match=r"unknown environment 'slalom'.*viperx_slalom"):
         Bench(str(folder)).horizon('slalom')
     save(tmp_path / TASK, 'flow', task='juggling')
     with pytest.raises(CheckpointError, match="'flow' is of task 'juggling', not of"):
@@ -127,5 +127,5 @@ grids:
 
 
 def test_command_wants_one_thing_to_do() -> None:
-    with pytest.raises(UsageError, match='a sweep file or --quick'):
+    with pytest.raises(UsageError, match='a sweep file, or --env, or --quick'):
         CliRunner().invoke(app, ['delay'], catch_exceptions=False)

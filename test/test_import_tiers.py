@@ -30,6 +30,9 @@ ELSEWHERE = (
     'transformers',
     'peft',
     'lerobot',
+    'gymnasium',
+    'metaworld',
+    'gym_aloha',
 )
 # Everything that is not listed here belongs to the numpy tier, new modules too.
 TORCH_TIER = ('samplers', 'policies', 'training', 'sim', 'bench')

@@ -19,7 +19,8 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from async_chunking.bench.delays import DelayModel
-from async_chunking.bench.rollout import ClosedLoopRun, SamplingServer, Seed, play
+from async_chunking.bench.rollout import ClosedLoopRun, Seed, play
+from async_chunking.bench.serving import SamplingServer
 from async_chunking.correctors import Corrector
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour, ExecutorConfig

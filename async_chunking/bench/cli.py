@@ -6,27 +6,22 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from async_chunking.bench import report, sweep
+from async_chunking.bench import asked, report, sweep
 from async_chunking.bench.campaign import Campaign
 from async_chunking.bench.machine import machine
 from async_chunking.bench.rows import Shards, encode
 from async_chunking.bench.workers import cores
+from async_chunking.environments.arena import shipped_name
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.sim import TASKS
 from async_chunking.storage import write_files, write_json
 
-QUICK_S = 420.0
-QUICK = {
-    'tasks': [next(iter(TASKS))],
-    'strategies': 'all',
-    'delays': [0, 2, 4, 8],
-    'execution_horizons': [8],
-}
+if TYPE_CHECKING:
+    from async_chunking.bench.scene import Bench
 
 app = typer.Typer(
     help='Closed-loop benchmarks under delay.', no_args_is_help=True, rich_markup_mode=None
@@ -48,7 +43,27 @@ class UsageError(AsyncChunkingError):
 @app.command()
 def delay(
     file: Annotated[Path | None, typer.Argument(help='Sweep, YAML.')] = None,
-    quick: Annotated[bool, typer.Option('--quick', help='All strategies, ten minutes.')] = False,
+    quick: Annotated[
+        bool, typer.Option('--quick', help='All strategies, ten minutes; with --env some, five.')
+    ] = False,
+    env: Annotated[
+        str, typer.Option(help='An environment by name, or the path of its description.')
+    ] = '',
+    policy: Annotated[
+        str,
+        typer.Option(
+            help='Shipped name, folder, lerobot:DIR, torch:module:factory, ws://HOST:PORT.'
+        ),
+    ] = '',
+    strategies: Annotated[
+        str, typer.Option(help='With --env: names with commas, or all.')
+    ] = 'all',
+    delays: Annotated[str, typer.Option(help='With --env [steps].')] = '0,2,4,8',
+    execution_horizon: Annotated[
+        str,
+        typer.Option(help="With --env [steps]: a number, or 'delay'; empty for its usual one."),
+    ] = '',
+    rollouts: Annotated[int, typer.Option(min=1, help='With --env, for each cell.')] = 64,
     rows: Rows = None,
     policies: Folder = '',
     processes: Processes = 0,
@@ -63,43 +78,58 @@ def delay(
     """Play strategies under delay and print how often they solve the task.
 
     A sweep names strategies, delays, execution horizons, tasks and seeds; docs/bench.md shows one.
+    --env asks of one environment, with any policy; docs/environments.md has the environments.
     With --rows an interrupted sweep continues where it was.
     """
-    if quick == (file is not None):
-        raise UsageError('give a sweep file or --quick, one of them')
+    if (file is not None) == bool(env or quick):
+        raise UsageError('give a sweep file, or --env, or --quick, or the last two')
     from async_chunking.bench.scene import Bench
 
-    console, bench, begin = Console(), Bench(policies), time.monotonic()
+    console, bench, begin = Console(), Bench(policies, policy), time.monotonic()
     wanted = (
         sweep.load(file)
         if file
-        else sweep.Sweep(rollouts=sweep.BATCH, grids=(sweep.Grid.model_validate(QUICK),))
+        else asked.quick(env, bench)
+        if quick
+        else asked.sweep_of(env, strategies, delays, execution_horizon, rollouts, bench)
     )
     cells, skipped = sweep.expand(wanted, bench)
-    if file and rows is None:
-        rows = Path('runs') / 'bench' / file.stem
+    _say_notes(console, bench, cells)
+    rows = rows or _kept_in(file, env)
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Campaign(
             bench, Shards(rows or Path(scratch)), processes or cores(), ray, console
         )
         if quick:
-            rollouts, rows_played = campaign.run_for(cells, QUICK_S)
+            budget = asked.QUICK_ENV_S if env else asked.QUICK_S
+            played, rows_played = campaign.run_for(cells, budget)
         else:
-            rollouts, rows_played = wanted.rollouts, campaign.run(cells, wanted.rollouts)
+            played, rows_played = wanted.rollouts, campaign.run(cells, wanted.rollouts)
     seconds = time.monotonic() - begin
-    report.show(console, rows_played, skipped, against, markdown)
+    units = {cell.task: bench.unit(cell.task) for cell in cells}
+    report.show(console, rows_played, skipped, against, markdown, units)
     console.print(
-        f'{rollouts} rollouts per cell, {len(rows_played)} in all, {seconds:.0f} s; '
+        f'{played} rollouts per cell, {len(rows_played)} in all, {seconds:.0f} s; '
         f'rows: {rows or "not kept (--rows)"}'
     )
     if json_file is not None:
-        numbers = report.numbers(rows_played, skipped, against) | {
-            'rollouts': rollouts,
-            'seconds': seconds,
-        }
-        write_json(numbers, json_file)
+        numbers = report.numbers(rows_played, skipped, against)
+        write_json(numbers | {'rollouts': played, 'seconds': seconds}, json_file)
     if parquet is not None:
         write_files({parquet: encode(rows_played)})
+
+
+def _kept_in(file: Path | None, env: str) -> Path | None:
+    """Return where rows are kept unless told; those of --quick alone are not."""
+    if file is not None:
+        return Path('runs') / 'bench' / file.stem
+    return Path('runs') / 'bench' / shipped_name(Path(env).name) if env else None
+
+
+def _say_notes(console: Console, bench: Bench, cells: list[sweep.Cell]) -> None:
+    for task in dict.fromkeys(cell.task for cell in cells):
+        if note := bench.note(task):
+            console.print(f'{task}: {note}', markup=False)
 
 
 @app.command()

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +15,7 @@ from async_chunking.bench import tables
 from async_chunking.bench.rows import Row
 from async_chunking.bench.summary import Point, paired, points
 from async_chunking.bench.sweep import Skipped
+from async_chunking.environments.gym import RAISED
 from async_chunking.tables import Table
 from async_chunking.tables import show as show_table
 
@@ -23,8 +26,19 @@ def show(
     skipped: Sequence[Skipped],
     reference: str = 'naive',
     markdown: bool = False,
+    units: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Print solve rates, CON and paired tests for each task and execution horizon."""
+    """
+    Print solve rates, CON and paired tests for each task and execution horizon.
+
+    Args:
+        console: Where to.
+        rows: What was played.
+        skipped: What was not.
+        reference: Strategy that the others are compared with.
+        markdown: Print for documents.
+        units: Task -> unit of its actions, where it is not rad.
+    """
 
     def put(table: Table) -> None:
         show_table(table, markdown, console)
@@ -33,7 +47,8 @@ def show(
         where = f'{task}, H = {horizon}, s = {execution_horizon}'
         put(tables.by_delay(group, f'Solved [%], {where}', solved))
         if any(point.consistency.known for point in group):
-            put(tables.by_delay(group, f'CON [mrad], {where}', consistency))
+            unit = _thousandth(units.get(task, 'rad'))
+            put(tables.by_delay(group, f'CON [{unit}], {where}', consistency))
         conditions = {point.condition for point in group}
         tests = {
             key: test for key, test in paired(rows, reference).items() if key[0] in conditions
@@ -41,6 +56,8 @@ def show(
         if tests:
             title = f'Solved more than {reference} [points] (McNemar p), {where}'
             put(tables.comparison(tests, reference, title))
+    for task, words, count in _broken(rows):
+        console.print(f'{task}: {count} rollouts ended as {words}', markup=False)
     for item in skipped:
         console.print(f'skipped {item.strategy} on {item.task}: {item.reason}', markup=False)
 
@@ -91,6 +108,16 @@ def command_jerk(point: Point) -> str:
 def completion_time(point: Point) -> str:
     """Return ATR for a table [s]."""
     return tables.mean(point.completion_time, 2)
+
+
+def _thousandth(unit: str) -> str:
+    return 'mrad' if unit == 'rad' else f'1/1000 {unit}'
+
+
+def _broken(rows: Iterable[Row]) -> list[tuple[str, str, int]]:
+    """Return what environments raised: task, words, how often. Such a rollout is a failure."""
+    each = Counter((r['task'], r['failure']) for r in rows if RAISED in (r['failure'] or ''))
+    return [(task, words, count) for (task, words), count in each.most_common()]
 
 
 def _sections(each: Iterable[Point]) -> Iterable[tuple[tuple, list[Point]]]:

@@ -16,27 +16,24 @@ environments of a batch nor the strategy change its episode, its delays or its f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch.utils import _pytree as pytree
 
-from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
+from async_chunking.chunk import ActionChunk, ChunkRequest
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Step
 from async_chunking.metrics.record import Exchange, Run
-from async_chunking.policies.base import CountingPolicy, FlowPolicy
-from async_chunking.policies.weak import WithWeak
-from async_chunking.samplers.base import Sampler, sample_chunk
 
-Observation = Mapping[str, np.ndarray]
+Observation = Mapping[str, Any]
 
 
 class Environment(Protocol):
     """What is controlled; `async_chunking.sim.task.Task` is one.
 
-    Observations hold 'observation.state' [D], the measured positions [rad, m].
+    Observations hold 'observation.state' [D], the measured positions [rad, m]; where actions are
+    no positions, whatever there is. An entry may be a picture of bytes, or text.
     """
 
     def reset(self, rng: np.random.Generator) -> Observation:
@@ -89,6 +86,8 @@ class ClosedLoopRun:
         behaviour: Merger and corrector.
         delays: (true, told) delay of each chunk [steps]; see `DelayModel.draws`.
         seed: Source of everything random.
+        rest: What is sent while nothing is planned [D], NaN for the last command; None where
+            commands are positions.
 
     Attributes:
         done: The episode is over.
@@ -102,6 +101,7 @@ class ClosedLoopRun:
         behaviour: Behaviour,
         delays: Iterator[tuple[int, int]],
         seed: Seed,
+        rest: np.ndarray | None = None,
     ) -> None:
         self.seed = seed
         self.done = False
@@ -111,7 +111,9 @@ class ClosedLoopRun:
         self._delays = delays
         self._next_delay = next(delays)
         self._observation = environment.reset(seed.rng(0))
-        self._executor = Executor(config, behaviour, seed.rollout + 1, self._measured)
+        self._rest = rest
+        start = self._measured if rest is None else np.nan_to_num(rest)
+        self._executor = Executor(config, behaviour, seed.rollout + 1, start)
         self._arrivals: list[tuple[int, ActionChunk]] = []  # (tick, chunk) still on their way.
         self._sampler_state: Any = None
         self._success = False
@@ -126,7 +128,7 @@ class ClosedLoopRun:
 
     @property
     def _measured(self) -> np.ndarray:
-        return self._observation['observation.state']
+        return self._observation.get('observation.state', np.empty(0))
 
     def ask(self) -> Question | None:
         """Take over what has arrived; return the question for the policy at this tick, if any."""
@@ -163,6 +165,9 @@ class ClosedLoopRun:
         """Send this tick's command."""
         self._positions.append(np.array(self._measured))
         step = self._executor.step(self._observation)
+        if self._rest is not None and not np.isfinite(step.planned).all():
+            kept = np.where(np.isnan(self._rest), step.command, self._rest)
+            step = replace(step, command=kept)
         self._observation, self.done, self._success = self._environment.step(step.command)
         self._steps.append(step)
 
@@ -193,74 +198,14 @@ class ClosedLoopRun:
         )
 
 
-class SamplingServer:
-    """Draws the chunks of many runs with one policy and one sampler.
-
-    Args:
-        policy: Policy of the strategy.
-        sampler: Sampler of the strategy.
-        weak: A weaker checkpoint of the policy, if the sampler asks for one.
-    """
-
-    def __init__(
-        self, policy: FlowPolicy, sampler: Sampler, weak: FlowPolicy | None = None
-    ) -> None:
-        self._counted = [CountingPolicy(one) for one in (policy, weak) if one is not None]
-        self._policy = self._counted[0] if weak is None else WithWeak(*self._counted)
-        self._sampler = sampler
+class Server(Protocol):
+    """What answers questions; see `async_chunking.bench.serving`."""
 
     def answer(self, questions: Sequence[Question]) -> None:
-        """Answer every question, in as few batches as their shapes allow."""
-        groups: dict[tuple, list[Question]] = {}
-        for question in questions:
-            groups.setdefault(question.shape, []).append(question)
-        for group in groups.values():
-            self._answer_batch(group)
-
-    @property
-    def _samples(self) -> int:
-        return sum(policy.samples for policy in self._counted)
-
-    def _answer_batch(self, group: Sequence[Question]) -> None:
-        before = self._samples
-        first = group[0].request.boundary
-        previous = torch.as_tensor(
-            np.stack([q.request.boundary.previous for q in group]), dtype=torch.float32
-        )
-        boundary = Boundary(previous, first.delay, first.execution_horizon)
-        noise = [q.loop.seed.noise(q.request.request_id) for q in group]
-        state = _joined([q.state for q in group])
-        drawn = sample_chunk(self._policy, self._sampler, _batch(group), boundary, noise, state)
-        actions = drawn.actions.double().cpu().numpy()
-        calls = (self._samples - before) // len(group)
-        for index, question in enumerate(group):
-            question.loop.take(question, actions[index], _one(drawn.state, index), calls)
+        """Answer every question by its run's `take`."""
 
 
-def _batch(group: Sequence[Question]) -> dict[str, torch.Tensor]:
-    observations = [question.loop.observation for question in group]
-    return {
-        name: torch.as_tensor(np.stack([o[name] for o in observations]), dtype=torch.float32)
-        for name in observations[0]
-    }
-
-
-def _joined(states: Sequence[Any]) -> Any:
-    """Join samplers' states of single streams to that of a batch; None stays None."""
-    return pytree.tree_map(
-        lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], torch.Tensor) else leaves[0],
-        *states,
-    )
-
-
-def _one(state: Any, index: int) -> Any:
-    """Cut one stream's state out of that of a batch."""
-    return pytree.tree_map(
-        lambda leaf: leaf[index : index + 1] if isinstance(leaf, torch.Tensor) else leaf, state
-    )
-
-
-def play(loops: Sequence[ClosedLoopRun], server: SamplingServer) -> list[Run]:
+def play(loops: Sequence[ClosedLoopRun], server: Server) -> list[Run]:
     """Play all episodes to their end; environments that finish early leave the batch."""
     active = list(loops)
     while active:

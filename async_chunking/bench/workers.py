@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from async_chunking.bench.rows import Row
@@ -39,6 +40,11 @@ def in_processes(
         futures = {pool.submit(play, unit): unit for unit in units}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise WorkersError(
+            'a process died while it played, killed for memory or by its environment; what was '
+            'played before is kept with --rows. Try --processes 1'
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

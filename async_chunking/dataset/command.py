@@ -43,17 +43,26 @@ def from_bags(
 
 @app.command()
 def simulate(
-    task: Annotated[str, typer.Argument(help='A simulated task.')],
+    task: Annotated[str, typer.Argument(help='A simulated task, or an environment.')],
     out: Annotated[Path, typer.Option(help='New folder.')],
     episodes: Annotated[int, typer.Option(help='Successful ones to keep.')] = 400,
     seed: Annotated[int, typer.Option(help='Seed of everything random.')] = 0,
-    action_noise: Annotated[float, typer.Option(help='Noise on the commands [rad].')] = 0.01,
-    processes: Annotated[int, typer.Option(help='That record.')] = 2,
+    action_noise: Annotated[
+        float | None,
+        typer.Option(help='Noise on the commands [rad].', show_default='0.01; environments 0.1'),
+    ] = None,
+    processes: Annotated[int, typer.Option(help='That record a simulated task.')] = 2,
 ) -> None:
-    """Let the expert of a simulated task demonstrate it."""
+    """Let the expert of a simulated task, or of an environment that has one, demonstrate it."""
+    from async_chunking.environments.demonstrations import Collection, collect
+    from async_chunking.sim import TASKS
     from async_chunking.sim.demonstrations import Generation, generate
 
-    generate(Generation(task, episodes, seed, action_noise), out, processes)
+    noise = {} if action_noise is None else {'action_noise': action_noise}
+    if task in TASKS:
+        generate(Generation(task, episodes, seed, **noise), out, processes)
+    else:
+        collect(Collection(task, episodes, seed, **noise), out)
     facts = read_demonstrations(out).facts
     typer.echo(f'{out}: {facts.episodes} demonstrations, {facts.frames} frames')
 

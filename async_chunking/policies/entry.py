@@ -24,6 +24,7 @@ from async_chunking.policies.base import ChunkPolicy, Encoding, FlowPolicy, Obse
 from async_chunking.policies.checkpoint.directory import corrector_offers
 from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.samplers.base import PolicyError
+from async_chunking.storage import sha256
 from async_chunking.strategies import NEEDS, Strategy
 
 
@@ -149,6 +150,14 @@ class EntrySource(PolicySource):
         offers = self._policy.offers | corrector_offers(spec.options.policy_path)
         self.offers = offers | ({'weak_policy'} if self._weak is not None else set())
         self._policy.offers = self.offers
+        module = sys.modules.get(getattr(factory, '__module__', ''))
+        code = getattr(module, '__file__', None)
+        self._code = sha256(Path(code).read_bytes()) if code else ''
+
+    def digest(self, strategy: Strategy) -> str:
+        """Return the hash of the file that the factory is in; what it loads is not known."""
+        del strategy  # All run on the same.
+        return self._code
 
     def policy_for(
         self, strategy: Strategy, device: torch.device | str = 'cpu'

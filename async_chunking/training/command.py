@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import typer
 
 from async_chunking.dataset.reading import Demonstrations, check_robot, read_demonstrations
+from async_chunking.environments.description import described, is_described, read_description
 from async_chunking.settings import SettingsError, unknown, validated
 from async_chunking.sim import TASKS, make_task
 from async_chunking.training.recipe import Recipe, TrainConfig, TrainingError, TrainingInputs
@@ -94,7 +95,7 @@ def train(
     if recipe not in entries:
         raise SettingsError(unknown('recipe', recipe, entries))
     entry = entries[recipe]
-    config = make_config(recipe, settings or [], debug, entries)
+    config = make_config(recipe, [*_meaning(task, entry), *(settings or [])], debug, entries)
     demonstrations = read_demonstrations(data or _made(task, out, debug))
     robot, joints = _robot(task, demonstrations)
     start = foreign or ((base or out / entry.base) if entry.base else None)
@@ -137,6 +138,13 @@ def make_config(
     return validated(type(config), config.model_dump() | given, '--set')
 
 
+def _meaning(task: str, entry: Entry) -> list[str]:
+    """Return how actions are learned where they are no positions: not relative to the state."""
+    if not is_described(task) or read_description(task).positions:
+        return []
+    return ['actions=absolute'] if 'actions' in entry.load('config').model_fields else []
+
+
 def _pair(setting: str) -> tuple[str, Any]:
     key, equals, value = setting.partition('=')
     if not equals:
@@ -147,23 +155,31 @@ def _pair(setting: str) -> tuple[str, Any]:
 
 def _made(task: str, out: Path, debug: bool) -> Path:
     """Return a simulated task's demonstrations under `out`, recorded if they are not there."""
+    from async_chunking.environments.demonstrations import Collection, collect
     from async_chunking.sim.demonstrations import Generation, generate
 
     folder = out / ('demonstrations_debug' if debug else 'demonstrations')
     if (folder / 'meta' / 'info.json').exists():
         return folder
-    if task not in TASKS:
-        msg = f"'{task}' is no simulated task ({', '.join(TASKS)}): name its --data"
+    known = [*TASKS, *described()]
+    if task not in TASKS and not is_described(task):
+        msg = f"'{task}' is no simulated task ({', '.join(known)}): name its --data"
         raise TrainingError(msg)
     if int(os.environ.get('WORLD_SIZE', '1')) > 1:
         msg = 'several processes need demonstrations that are there already: name them with --data'
         raise TrainingError(msg)
+    if task not in TASKS:
+        return collect(Collection(task, episodes=2) if debug else Collection(task), folder)
     how = Generation(task, episodes=2) if debug else Generation(task)
     return generate(how, folder, processes=1 if debug else 2)
 
 
 def _robot(task: str, data: Demonstrations) -> tuple[str, tuple[str, ...]]:
     """Return robot and joints, checked against the task's where it is a simulated one."""
+    if is_described(task):
+        names = read_description(task).names
+        check_robot(data, task, names)
+        return task, names
     if task not in TASKS:
         return data.robot, data.joint_names
     simulated = make_task(task)
