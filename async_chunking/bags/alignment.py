@@ -94,7 +94,7 @@ def aligned(
         stamps: [n] when its commands were recorded [ns].
         positions: [n, k] [rad, m].
         slack: [n, k] rounding of the positions on their way [rad, m].
-        steps: Of the executor, with the k joints of this topic; may be empty.
+        steps: Steps of the executor, with the k joints of this topic; may be empty.
         period: Control period [s].
     """
     step = _matched(stamps, positions, slack, steps)
