@@ -31,11 +31,13 @@ def start(module: str) -> NoReturn:
             _refuse(f'{VARIABLE}={python}: {error.strerror}')
     try:
         main = import_module(module).main
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if (error.name or '').startswith('async_chunking'):
             raise
+        missing = isinstance(error, ModuleNotFoundError)  # Else the release of it is too old.
+        what = f' has no {error.name}' if missing else f': {error}'
         _refuse(
-            f'{sys.executable} has no {error.name}: install what docs/ros2.md names, '
+            f'{sys.executable}{what}: install what docs/ros2.md names, '
             f'or let {VARIABLE} name a Python that has it'
         )
     except AsyncChunkingError as error:
