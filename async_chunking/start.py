@@ -30,7 +30,7 @@ def start(module: str) -> NoReturn:
         except OSError as error:
             _refuse(f'{VARIABLE}={python}: {error.strerror}')
     try:
-        main = import_module(module).main
+        status = import_module(module).main()
     except ImportError as error:
         if (error.name or '').startswith('async_chunking'):
             raise
@@ -42,7 +42,7 @@ def start(module: str) -> NoReturn:
         )
     except AsyncChunkingError as error:
         _refuse(str(error))
-    sys.exit(main())
+    sys.exit(status)
 
 
 def _refuse(sentence: str) -> NoReturn:

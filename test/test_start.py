@@ -14,12 +14,14 @@ from async_chunking.errors import COULD_NOT_START
 _PROGRAM = "from async_chunking.start import start\nstart('async_chunking.cli')\n"
 
 
-def run(tmp_path: Path, program: str, **variables: str) -> subprocess.CompletedProcess:
+def run(
+    tmp_path: Path, program: str, *words: str, **variables: str
+) -> subprocess.CompletedProcess:
     path = tmp_path / 'program'
     path.write_text(program)
     root = str(Path(__file__).parents[1])
     return subprocess.run(
-        [sys.executable, path, 'version'],
+        [sys.executable, path, *(words or ['version'])],
         capture_output=True, text=True, check=False, env={'PYTHONPATH': root, **variables},
     )  # fmt: skip
 
@@ -61,4 +63,12 @@ def test_what_is_missing_is_named_in_one_line(
     done = run(tmp_path, program, **variables)
     assert done.returncode == COULD_NOT_START
     assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_a_command_needs_is_missed_when_it_is_called(tmp_path: Path) -> None:
+    program = "import sys\nsys.modules['pydantic'] = None\n" + _PROGRAM
+    done = run(tmp_path, program, 'describe', 'viperx')
+    assert done.returncode == COULD_NOT_START
+    assert 'has no pydantic: install what docs/ros2.md names' in done.stderr
     assert len(done.stderr.splitlines()) == 1
