@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,12 +19,13 @@ from async_chunking.policies.fit import (
 from async_chunking.policies.placed import Placement
 from async_chunking.policies.responder import Responder
 from async_chunking.policies.source import PolicySource
-from async_chunking.policies.strategy_fit import Timing, check_strategy
+from async_chunking.policies.strategy_fit import FitError, Timing, check_strategy
 from async_chunking.robot.embodiment import Embodiment, Stream
 from async_chunking.strategies import resolve
 
 MEASURED = 'measured joints'  # A stream of the node's own, to translate actions with.
 _PLACEMENT = ('device', 'precision', 'compile')  # As in `Placement`.
+_PATIENCE_S = 10.0  # While all nodes start at once, the machine is busy.
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,23 @@ def make_ready(
     check_instruction(streams, parameters.instruction)
     placement = Placement(*(getattr(parameters, name) for name in _PLACEMENT))
     responder = Responder(source, parameters.seed, placement, robot.action_modes)
-    seconds = responder.warm_up(parameters.strategy, example_observation(robot))
     rows = parameters.execution_horizon or robot.policy.execution_horizon
     ready = ReadyPolicy(facts, streams, responder, robot, rows, measure)
-    ready.check(parameters.strategy, latency_s, seconds)
+    _see_how_quick(ready, parameters.strategy, latency_s)
     return ready
+
+
+def _see_how_quick(ready: ReadyPolicy, strategy: str, latency_s: float) -> None:
+    """Refuse a strategy that cannot run in time however often it is tried, for some seconds."""
+    example = example_observation(ready.robot)
+    quickest_s, begin = float('inf'), time.monotonic()
+    while True:
+        quickest_s = min(quickest_s, ready.responder.warm_up(strategy, example))
+        try:
+            ready.check(strategy, latency_s, quickest_s)
+        except FitError:
+            hopeless = not ready.measure or quickest_s <= latency_s
+            if hopeless or time.monotonic() - begin > _PATIENCE_S:
+                raise
+        else:
+            return
