@@ -498,3 +498,29 @@ def test_a_corrector_that_fails_corrects_nothing() -> None:
     steps, _ = drive(core, 5, delay=0, value=0.5)
     np.testing.assert_array_equal(steps[-1].command, steps[-1].planned)
     assert core.counters['correction_failed'] == 5
+
+
+def test_a_corrector_is_told_the_row_of_the_policys_chunk_not_of_the_answer() -> None:
+    """Before the chunk of 8 rows the answer may repeat the 3 rows that are committed."""
+
+    class Watcher(Corrector):
+        def correct(self, action, row, horizon, observation):
+            told.append((row, horizon))
+            return action
+
+    told: list[tuple[float, int]] = []
+    core = Executor(CONFIG, Behaviour('x', MERGERS['switch'](), Watcher()), RUN, np.zeros(2))
+    core.delay = 3
+    first = core.poll()
+    core.push(answer(first))
+    for _ in range(4):
+        core.step()
+    second = core.poll()
+    for _ in range(3):
+        core.step()
+    whole = np.vstack([second.boundary.previous[:3], answer(second).actions])
+    assert core.push(answer(second, actions=whole)) is Outcome.ACCEPTED
+    told.clear()
+    core.step()
+    core.step()
+    assert told == [(0.0, 8), (1.0, 8)]

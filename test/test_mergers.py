@@ -59,14 +59,16 @@ def test_ensemble_counts_only_chunks_that_have_a_row() -> None:
     np.testing.assert_allclose(at, expected)
 
 
-def test_ensemble_equals_the_online_recursion_of_act() -> None:
+@pytest.mark.parametrize('horizon', [6, 50])
+def test_ensemble_equals_the_online_recursion_of_act(horizon: int) -> None:
+    """It keeps every chunk that has a row, 50 of them at horizon 50 and a chunk each tick."""
     rng = np.random.default_rng(0)
-    horizon, decay = 6, 0.1
+    decay = 0.1
     merger, active = Ensemble(decay=decay), ()
     weights = np.exp(-decay * np.arange(horizon))
     totals = np.cumsum(weights)
     average, count = np.empty(0), np.empty(0, dtype=int)
-    for tick in range(20):
+    for tick in range(2 * horizon + 8):
         chunk = rng.normal(size=horizon)
         active = merger.join(active, plan(tick, list(chunk)))
         # avg <- (avg * sum(w[:c]) + new * w[c]) / sum(w[:c + 1]); the last one appended as is.

@@ -95,14 +95,7 @@ def test_full_criterion_by_hand() -> None:
     sampler = BidFull(samples=samples, keep=keep)
     drawn = draw(WithWeak(strong, weak), sampler, previous)[0]
 
-    generator, like = seeded(), torch.zeros(1, dtype=torch.float64)
-    normal((1, 8, 2), generator, like)
-    normal((1, samples - 1, 8, 2), generator, like)
-    weak_noise = normal((1, samples, 8, 2), generator, like)[0]
-    state = weak.encode({'observation.state': torch.zeros(samples, 2, dtype=torch.float64)})
-    boundary = Boundary(previous, 2, 2)
-    weaker = Plain().draw(Context(weak, state, boundary, weak_noise, generator)).actions
-    chunks = every_sample(strong, samples)
+    chunks, weaker = (every_sample(policy, samples) for policy in (strong, weak))  # Same noises.
     weights = prefix_weights(8, 2, 6)[:6]
 
     def backward(chunk: Tensor) -> float:

@@ -95,6 +95,14 @@ def test_euler_inversion_of_a_linear_field() -> None:
         torch.testing.assert_close(noise, torch.full_like(noise, (1 - 1 / 4) ** 4))
 
 
+def test_descent_takes_the_paper_codes_steps_in_a_batch_of_one_and_in_any_other() -> None:
+    """v = 0: the chunk is its noise, so each step at rate 0.1 leaves 0.8 of the error."""
+    for batch in (1, 7):
+        target = torch.ones(batch, 8, 2, dtype=torch.float64)
+        noise = inversion.optim(guide(Linear(0.0)), target, 4, iterations=3, learning_rate=0.1)
+        torch.testing.assert_close(noise, torch.full_like(noise, 1 - 0.8**3))
+
+
 def test_grids_evaluate_where_they_say() -> None:
     times: list[float] = []
 
@@ -105,7 +113,7 @@ def test_grids_evaluate_where_they_say() -> None:
     for invert, grid, expected in [
         (inversion.euler, 'arrival', [0.75, 0.5, 0.25, 0.0]),
         (inversion.euler, 'departure', [1.0, 0.75, 0.5, 0.25]),
-        (inversion.dpm2, 'arrival', [0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0, 0.0]),
+        (inversion.dpm2, 'arrival', [0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0, -0.125]),
         (inversion.dpm2, 'departure', [1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
     ]:
         times.clear()

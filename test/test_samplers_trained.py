@@ -11,8 +11,7 @@ from torch import Tensor
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
 from async_chunking.samplers.base import Sampler, sample_chunk
-from async_chunking.samplers.combinations import PaintTtRtc, remac_bid, remac_rtc
-from async_chunking.samplers.paint import Paint
+from async_chunking.samplers.combinations import remac_bid, remac_rtc
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.remac import Remac
 from async_chunking.samplers.rtc import Rtc
@@ -75,6 +74,28 @@ def test_remac_starts_at_the_plan_and_then_at_zero() -> None:
     assert policy.seen[0][0][:, 3:].all()
 
 
+def test_remac_starts_at_the_plan_always_if_told_so_and_at_zero_without_one() -> None:
+    policy, sampler = Watching(), Remac(start='plan_always')
+    draw(policy, sampler, delay=0, rows=5)
+    first = policy.seen[0][0]
+    assert torch.equal(first[:, :5], PREVIOUS[:, :5])
+    assert not first[:, 5:].any()
+    policy.seen.clear()
+    draw(policy, sampler, delay=0, rows=0)
+    assert not policy.seen[0][0].any()
+    policy.seen.clear()
+    draw(policy, Remac(), delay=0, rows=5)
+    assert policy.seen[0][0].all()
+
+
+def test_remac_tells_the_policy_how_many_rows_are_committed() -> None:
+    for sampler in (Remac(), remac_bid()):
+        seen = sampler.condition(
+            {'observation.state': STATE}, Boundary(PREVIOUS[:, :5], delay=7, execution_horizon=2)
+        )
+        assert seen['observation.committed'].tolist() == [[5.0]]
+
+
 def test_remac_with_rtc_leaves_alone_what_has_nothing_to_guide() -> None:
     """The rows that are held have no error, whatever the policy predicts for them."""
     alone = draw(Gaussian(), Remac(), rows=3)  # Nothing is planned beyond the held rows.
@@ -107,22 +128,19 @@ def test_remac_with_rtc_guides_what_is_not_held() -> None:
     torch.testing.assert_close(started, draw(Gaussian(), Remac(start='gaussian')))
 
 
-def test_paint_with_tt_rtc_takes_its_target_from_tt_rtc() -> None:
-    """Where rows do not mix, the target's tail plays no part: it is PAINT."""
-    torch.testing.assert_close(draw(Constant(), PaintTtRtc()), draw(Constant(), Paint()))
-    policy = Watching()
-    draw(policy, PaintTtRtc())
-    per_row = [time.ndim == 2 for _, time in policy.seen]
-    assert per_row == [True] * 5 + [False] * 10
-    target = policy.seen[5][0]
-    torch.testing.assert_close(target, draw(RowWise(), TtRtc()))
-
-
 def test_vlash_rolls_the_state_forward_absolute() -> None:
     boundary = Boundary(PREVIOUS, delay=3, execution_horizon=2)
     seen = Vlash().condition({'observation.state': STATE, 'image': STATE}, boundary)
     assert torch.equal(seen['observation.state'], PREVIOUS[:, 2])
     assert seen['image'] is STATE
+    assert seen['observation.seen_state'] is STATE
+
+
+def test_vlash_says_where_the_robot_was_seen_with_no_plan_too() -> None:
+    seen = Vlash().condition(
+        {'observation.state': STATE}, Boundary(PREVIOUS[:, :0], delay=0, execution_horizon=2)
+    )
+    assert seen['observation.state'] is seen['observation.seen_state'] is STATE
 
 
 def test_vlash_rolls_the_state_forward_delta() -> None:

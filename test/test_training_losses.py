@@ -14,24 +14,29 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from async_chunking.chunk import Boundary
 from async_chunking.correctors.a2c2 import load_a2c2
 from async_chunking.correctors.base import Corrector
 from async_chunking.dataset.reading import read_demonstrations
+from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.policies.checkpoint.weights import load_policy
 from async_chunking.policies.networks.transformer import attend_to_both
 from async_chunking.samplers.base import field, integrate
+from async_chunking.samplers.remac import Remac
 from async_chunking.training import loop
 from async_chunking.training.a2c2 import A2C2Config, A2C2Recipe, head_inputs
-from async_chunking.training.act import divergence
+from async_chunking.training.act import ActConfig, ActRecipe, divergence
+from async_chunking.training.curriculum import SCHEDULES, draw_curriculum, share
 from async_chunking.training.flow import Flow, FlowConfig
 from async_chunking.training.flow_recipe import interpolate, postfix
-from async_chunking.training.recipe import Recipe, TrainingInputs
+from async_chunking.training.recipe import Recipe, TrainingError, TrainingInputs
 from async_chunking.training.remac import (
-    SCHEDULES,
     RemacFlowConfig,
     RemacRecipe,
     mask_loss,
     merged,
+    prefix_loss,
     residual_loss,
     with_adapters,
 )
@@ -174,6 +179,24 @@ def test_the_residual_loss_equals_the_mask_loss_whatever_the_base():
     )
 
 
+def test_the_losses_that_only_the_code_of_remac_has_by_hand():
+    # Charbonnier: nearly |error|; errors 1, 2, 3 in two dimensions, from row 1 on.
+    target = torch.tensor([1.0, 2.0, 3.0])[None, :, None].expand(1, 3, 2)
+    mask = postfix(torch.tensor([1]), 3)
+    found = mask_loss(torch.zeros(1, 3, 2), target, mask, 'charbonnier')
+    assert found.tolist() == pytest.approx([(2 * 2 + 2 * 3) / 2], abs=1e-5)
+    still = mask_loss(target, target, mask, 'charbonnier')
+    assert still.tolist() == pytest.approx([2 * 0.001])
+    # The rows before the delay alone: one of three, 1 off in both dimensions.
+    assert prefix_loss(target, torch.zeros(1, 3, 2), mask).tolist() == pytest.approx([1 / 3])
+
+
+def test_the_share_of_demonstrations_is_held_and_falls_to_its_end():
+    config = RemacFlowConfig(schedule_end=0.4)
+    shares = [share(config, p) for p in (0.0, 0.27, 0.6375, 1.0)]
+    assert shares == pytest.approx([1.0, 1.0, 0.7, 0.4])
+
+
 @pytest.mark.parametrize('name', SCHEDULES)
 def test_every_schedule_is_a_share_that_never_rises(name):
     shares = [SCHEDULES[name](p / 20) for p in range(21)]
@@ -186,13 +209,20 @@ def test_every_schedule_is_a_share_that_never_rises(name):
 @needs_peft
 def test_remac_draws_its_delay_from_an_interval_that_grows_downwards(data, bases):
     recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    uniform = recipe.config.model_copy(update={'delays': 'uniform'})
+    drawn = draw_curriculum(uniform, 200, 0.0, torch.Generator().manual_seed(0))['delay']
+    assert set(drawn.tolist()) == {0, 1, 2, 3, 4}
     for progress, allowed in ((0.0, {4}), (0.5, {2, 3, 4}), (1.0, {0, 1, 2, 3, 4})):
         assert set(draw(recipe, 200, progress)['delay'].tolist()) == allowed
 
 
 @needs_peft
-def test_remac_mixes_the_base_into_the_input_and_never_into_the_target(data, bases):
-    recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+@pytest.mark.parametrize('gated', [True, False])
+def test_remac_mixes_the_base_into_the_input_and_never_into_the_target(data, bases, gated):
+    config = RemacFlowConfig(
+        max_delay=4, gated=gated, error='squared', prefix_weight=0.0, own_late=False
+    )
+    recipe = RemacRecipe(config.debug(), inputs(data, bases['mixer']))
     draws, spy = draw(recipe), Spy(0.5)
     draws['demonstrated'] = torch.tensor([True, False] * 4)
     losses = recipe.losses(spy, recipe.train, draws)
@@ -205,11 +235,74 @@ def test_remac_mixes_the_base_into_the_input_and_never_into_the_target(data, bas
     target = actions - draws['noise']
     expected = mask_loss(torch.full_like(target, 0.5), target, postfix(draws['delay'], 6))
     torch.testing.assert_close(losses, 0.02 * expected, atol=1e-6, rtol=1e-4)
+    told = spy.features[:, -1].long() if gated else draws['delay']
+    assert told.tolist() == draws['delay'].tolist()
+    assert spy.features.shape[1] == encoding.shape[1] + gated
+
+
+def test_one_number_is_flow_time_and_choice_of_input_in_the_code_of_remac(data, bases):
+    recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    draws = draw(recipe, 200, progress=0.6375)
+    assert draws['demonstrated'].tolist() == (draws['flow_time'] < 0.5).tolist()
+
+
+def test_unmasked_remac_knows_no_delay(data, bases):
+    config = RemacFlowConfig(
+        max_delay=4, masked=False, error='squared', schedule='demonstrations', residual_weight=0.0
+    )
+    recipe = RemacRecipe(config.debug(), inputs(data, bases['mixer']))
+    draws, spy = draw(recipe), Spy(0.5)
+    losses = recipe.losses(spy, recipe.train, draws)
+    actions, _ = recipe.example(recipe.train, draws['frame'])
+    error = (0.5 - (actions - draws['noise'])).square().sum(-1).mean(1)
+    torch.testing.assert_close(losses, 0.01 * error)
+    assert not spy.features[:, -1].any()
+
+
+def test_gated_adapters_change_the_rows_from_the_delay_on_alone(data, bases):
+    """But for those that mix over rows, which are left at nothing here."""
+    recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    asked, seen = (torch.randn(3, 6, 2), torch.rand(3)), torch.randn(3, 5)
+    delay = torch.tensor([[0.0], [2.0], [6.0]])
+    base = recipe.policy.network(*asked, seen)
+    torch.testing.assert_close(recipe.network(*asked, torch.cat([seen, delay], 1)), base)
+    trained = {n for n, p in recipe.network.named_parameters() if p.requires_grad}
+    assert trained == {
+        n for n, _ in recipe.network.named_parameters()
+        if n.split('.')[-2] in ('down', 'up', 'mark')
+    }  # fmt: skip
+    torch.nn.init.normal_(recipe.network.head.up.weight)
+    changed = (recipe.network(*asked, torch.cat([seen, delay], 1)) - base).abs().sum(-1) > 1e-6
+    assert changed.tolist() == postfix(delay[:, 0], 6).tolist()
+
+
+def test_a_policy_with_gated_adapters_is_told_the_delay_by_its_sampler(data, bases, tmp_path):
+    recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    for parameter in recipe.network.adapters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    recipe.save(tmp_path / 'remac', recipe.network.state_dict(), {})
+    policy = load_policy(tmp_path / 'remac')
+    plan = torch.from_numpy(data.actions[None, :6]).float()
+    observation = {n: torch.from_numpy(v[:1]) for n, v in data.observations.items()}
+    told = Remac(start='gaussian').condition(observation, Boundary(plan, 2, 2))
+    x, time = torch.randn(1, 6, 2), torch.tensor([0.4])
+    found = policy.velocity(x, time, policy.encode(told))
+    features = torch.cat([recipe.policy.encode(observation), torch.tensor([[2.0]])], 1)
+    torch.testing.assert_close(found, recipe.network(x, time, features))
+    assert PolicyDirectory(tmp_path).expects == {
+        'observation.state': (2,), 'observation.environment_state': (3,)
+    }  # fmt: skip
+
+
+def test_gated_adapters_need_a_mixer(data, bases):
+    with pytest.raises(TrainingError, match=r'gated needs a mixer; .* is a Transformer'):
+        RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['transformer']))
 
 
 @needs_peft
 def test_adapters_leave_flow_time_alone_and_merge_without_a_trace(data, bases):
-    recipe = RemacRecipe(RemacFlowConfig(max_delay=4).debug(), inputs(data, bases['mixer']))
+    config = RemacFlowConfig(max_delay=4, gated=False).debug()
+    recipe = RemacRecipe(config, inputs(data, bases['mixer']))
     trained = {n for n, p in recipe.network.named_parameters() if p.requires_grad}
     assert trained
     assert not [n for n in trained if 'lora_' not in n or 'time' in n or 'modulation' in n]
@@ -240,6 +333,9 @@ def test_vlash_sees_now_and_starts_later(data, bases):
         )
         seen = {
             'observation.state': torch.tensor(state)[None],
+            'observation.seen_state': torch.from_numpy(
+                data.observations['observation.state'][[10]]
+            ),
             'observation.environment_state': torch.from_numpy(
                 data.observations['observation.environment_state'][[10]]
             ),
@@ -247,6 +343,49 @@ def test_vlash_sees_now_and_starts_later(data, bases):
         torch.testing.assert_close(encoding[:, branch], policy.encode(seen))
         wanted = torch.from_numpy(data.actions[None, 10 + offset : 16 + offset])
         torch.testing.assert_close(actions[:, branch], policy.normalize(wanted, seen))
+
+
+def test_vlash_keeps_the_measured_state_beside_the_later_one(data, bases):
+    recipe = VlashRecipe(VlashConfig(max_delay=3).debug(), inputs(data, bases['mixer']))
+    _, encoding = recipe.later_example(recipe.train, torch.tensor([10]), torch.tensor([[0, 3]]))
+    measured = torch.from_numpy(data.observations['observation.state'][[10]])
+    scaled = recipe.policy.normalizer.feature('observation.state', measured)
+    for branch in (0, 1):
+        torch.testing.assert_close(encoding[:, branch, -2:], scaled)
+    assert not torch.allclose(encoding[:, 1, -4:-2], scaled)
+
+
+@pytest.mark.parametrize('architecture', ['mixer', 'transformer'])
+def test_vlash_begins_as_its_base_and_learns_to_heed_the_measured_state(data, bases, architecture):
+    recipe = VlashRecipe(VlashConfig(max_delay=3).debug(), inputs(data, bases[architecture]))
+    without = VlashConfig(max_delay=3, keep_state=False).debug()
+    base = VlashRecipe(without, inputs(data, bases[architecture]))
+    asked = torch.randn(3, 6, 2), torch.rand(3)
+    seen = torch.randn(3, 5)
+    if architecture == 'mixer':  # Attention divides itself among one token more.
+        torch.testing.assert_close(
+            recipe.network(*asked, torch.cat([seen, torch.randn(3, 2)], 1)),
+            base.network(*asked, seen),
+        )
+    draws = draw(recipe)
+    recipe.losses(recipe.network, recipe.train, draws).mean().backward()
+    gradients = {n: p.grad for n, p in recipe.network.named_parameters() if p.grad is not None}
+    of_measured = (
+        gradients['embed.weight'][:, -2:] if architecture == 'mixer' else (gradients['scale'][-2:])
+    )
+    assert (of_measured.abs().sum(-1 if architecture == 'transformer' else 0) > 0.0).all()
+
+
+@pytest.mark.parametrize('mask_end', [True, False])
+def test_vlash_counts_no_row_past_an_episodes_end_unless_told_to(data, bases, mask_end):
+    config = VlashConfig(max_delay=0, mask_end=mask_end).debug()
+    recipe = VlashRecipe(config, inputs(data, bases['mixer']))
+    last = int(data.ends[0]) - 3  # Rows 3, 4, 5 of its chunk are past the end.
+    draws = {**draw(recipe, 1), 'frame': torch.tensor([last])}
+    actions, _ = recipe.later_example(recipe.train, draws['frame'], draws['offset'])
+    error = (0.5 - (actions - draws['noise'])).square()[0, 0].mean(-1)
+    expected = (error[:3] if mask_end else error).mean()
+    torch.testing.assert_close(recipe.losses(Spy(0.5), recipe.train, draws)[0], expected)
 
 
 def test_branches_over_one_observation_are_the_same_as_apart(data, bases):
@@ -328,16 +467,23 @@ def test_the_base_does_it_like_the_demonstration_the_later_it_begins(data, bases
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_the_corrector_computes_what_the_head_was_trained_to(data, bases, tmp_path):
-    recipe = a2c2(data, bases)
+@pytest.mark.parametrize('changes', [{}, {'joints': False}, {'bound': 0.5}])
+def test_the_corrector_computes_what_the_head_was_trained_to(data, bases, tmp_path, changes):
+    recipe = A2C2Recipe(A2C2Config(**changes).debug(), inputs(data, bases['mixer']))
     for parameter in recipe.network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     recipe.save(tmp_path / 'a2c2', recipe.network.state_dict(), {})
     corrector = load_a2c2(tmp_path / 'a2c2')
+    assert dict(corrector.reads())['observation.state'] == 2  # Actions are counted from there.
     planned, _, later = recipe.rows(recipe.train, draw(recipe))
     scale = recipe.policy.normalizer.scale('action')
+    names = tuple(name for name, _ in recipe.observation)
     with torch.no_grad():
-        wanted = planned + recipe.network(head_inputs(recipe.policy, planned, later)) * scale
+        added = recipe.network(head_inputs(recipe.policy, planned, later, names)) * scale
+    wanted = planned + added
+    assert ('observation.state' in names) == changes.get('joints', True)
+    assert (added.abs() <= changes.get('bound', np.inf) * scale + 1e-6).all()
+    assert (added.abs() > 0.5 * scale).any() == ('bound' not in changes)
     for row in range(6):
         seen = {name: values[2, row].double().numpy() for name, values in later.items()}
         corrected = corrector.correct(planned[2, row].double().numpy(), float(row), 6, seen)
@@ -357,6 +503,20 @@ def test_the_corrector_leaves_the_plan_alone_while_it_sees_nothing(data, bases, 
 
 
 # --- act ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('mask_end', [True, False])
+def test_rows_past_an_episodes_end_add_nothing_to_acts_loss(data, mask_end):
+    config = ActConfig(horizon=6, kl_weight=0.0, mask_end=mask_end).debug()
+    recipe = ActRecipe(config, inputs(data))
+    draws = {**draw(recipe, 1), 'frame': torch.tensor([int(data.ends[0]) - 3])}
+
+    def network(seen, wanted, noise):
+        return wanted + 0.5, torch.zeros(1, 2), torch.zeros(1, 2)
+
+    assert recipe.losses(network, recipe.train, draws).tolist() == pytest.approx(
+        [0.25 if mask_end else 0.5]
+    )
 
 
 def test_the_divergence_from_a_standard_normal():

@@ -42,6 +42,7 @@ class A2C2(Corrector):
         scale: [O + D], likewise.
         relative: The action is normalised relative to the measured joint positions.
         layers: Weights [out, in] and biases [out], with ReLU between.
+        bound: Largest output; 0 for none.
     """
 
     observation: tuple[tuple[str, int], ...]
@@ -49,10 +50,13 @@ class A2C2(Corrector):
     scale: np.ndarray
     relative: bool
     layers: tuple[Layer, ...]
+    bound: float = 0.0
 
     def reads(self) -> tuple[tuple[str, int], ...]:
-        """See `Corrector.reads`."""
-        return self.observation
+        """Return what the head reads, and the joints, from which the action is counted."""
+        if not self.relative or STATE in dict(self.observation):
+            return self.observation
+        return (*self.observation, (STATE, len(self.layers[-1][1])))
 
     def correct(
         self,
@@ -62,7 +66,7 @@ class A2C2(Corrector):
         observation: Mapping[str, np.ndarray] | None,
     ) -> np.ndarray:
         """Return the corrected action [D]; as planned where no complete observation came yet."""
-        if observation is None or any(name not in observation for name, _ in self.observation):
+        if observation is None or any(name not in observation for name, _ in self.reads()):
             return action
         seen = [observation[name] for name, _ in self.observation]
         anchored = action - observation[STATE] if self.relative else action
@@ -72,7 +76,10 @@ class A2C2(Corrector):
         for weight, bias in self.layers[:-1]:
             x = np.maximum(weight @ x + bias, 0.0)
         weight, bias = self.layers[-1]
-        return action + (weight @ x + bias) * self.scale[-len(action) :]
+        y = weight @ x + bias
+        if self.bound:
+            y = self.bound * np.tanh(y / self.bound)
+        return action + y * self.scale[-len(action) :]
 
 
 def load_a2c2(path: Path | str) -> A2C2:
@@ -112,4 +119,5 @@ def head(sidecar: Sidecar, weights: Mapping[str, np.ndarray]) -> A2C2:
             (weights[f'{i}.weight'].astype(np.float64), weights[f'{i}.bias'].astype(np.float64))
             for i in numbers
         ),
+        float(sidecar.architecture.get('bound', 0.0)),
     )

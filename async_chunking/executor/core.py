@@ -211,7 +211,9 @@ class Executor:
             then = advance
         plan = self._timeline.newest
         row = plan.row_at(self.tick)
-        target = self._corrected(planned, row, len(plan.rows), observation)
+        chunk = min(self.config.horizon, len(plan.rows))  # Committed rows may stand before it.
+        at = max(row - (len(plan.rows) - chunk), 0.0)
+        target = self._corrected(planned, at, chunk, observation)
         command = self.gate.follow(target, advance, then)
         self.phase = Phase.EXECUTING
         self._idle = 0

@@ -26,16 +26,16 @@ class Ensemble(Merger):
 
     Attributes:
         decay: m of the weights; smaller folds new predictions in faster (0.01 in ACT).
-        max_chunks: Oldest chunks beyond this many are forgotten.
+        max_chunks: Oldest chunks beyond this many are forgotten; 0 keeps all, as ACT does.
     """
 
     decay: float = 0.01
-    max_chunks: int = 16
+    max_chunks: int = 0
 
     def join(self, active: tuple[Plan, ...], new: Plan) -> tuple[Plan, ...]:
         """Keep the chunks that still have a row, and add the new one."""
         alive = tuple(plan for plan in active if plan.end > new.takeover)
-        return (*alive, new)[-self.max_chunks :]
+        return (*alive, new)[-self.max_chunks :]  # -0 is the beginning.
 
     def actions(self, active: tuple[Plan, ...], ticks: np.ndarray) -> np.ndarray:
         """Return the weighted means [n, D], NaN where no chunk has a row."""

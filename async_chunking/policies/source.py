@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from async_chunking.policies.base import ChunkPolicy, FlowPolicy
     from async_chunking.robot.embodiment import Embodiment
 
+SEEN_STATE, COMMITTED = 'observation.seen_state', 'observation.committed'
+BY_SAMPLER = frozenset({SEEN_STATE, COMMITTED})
+"""
+What a sampler adds to what a robot observes: where the robot was when the rest was observed, for a
+policy that plans from a later state; and how many rows of the old plan will be executed.
+"""
+
 
 @dataclass(frozen=True)
 class PolicySpec:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
-from async_chunking.policies.base import repeat_each
+from async_chunking.policies.base import Observation, repeat_each
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Context, Draw, Sampler, normal, require
 from async_chunking.samplers.plain import Plain
@@ -42,21 +42,25 @@ class Bid(Sampler):
         require_schedule(self.schedule)
         _require_some('samples', self.samples)
 
+    def condition(self, observation: Observation, boundary: Boundary) -> Observation:
+        """Return what the samples are drawn from."""
+        return self.inner.condition(observation, boundary)
+
     def draw(self, context: Context) -> Draw:
         """Draw all samples in one batch and keep the best; see `Sampler.draw`."""
         context = replace(context, state=None)
         if context.boundary.overlap(context.policy.horizon) == 0:
             return replace(self.inner, num_steps=self.steps(context.policy)).draw(context)
-        chunks = self._chunks(context, self._noises(context, keep_first=True))
-        best = self._cost(context, chunks).argmin(1)[:, None, None, None]
+        noises = self._noises(context)
+        chunks = self._chunks(context, noises)
+        best = self._cost(context, noises, chunks).argmin(1)[:, None, None, None]
         return Draw(torch.take_along_dim(chunks, best, 1).squeeze(1))
 
-    def _noises(self, context: Context, keep_first: bool) -> Tensor:
-        """Return [B, N, H, D], the first of each N being that of the context if wanted."""
+    def _noises(self, context: Context) -> Tensor:
+        """Return [B, N, H, D], the first of each N being that of the context."""
         batch, *shape = context.noise.shape
-        count = self.samples - keep_first
-        fresh = normal((batch, count, *shape), context.generator, context.noise)
-        return torch.cat((context.noise[:, None], fresh), 1) if keep_first else fresh
+        fresh = normal((batch, self.samples - 1, *shape), context.generator, context.noise)
+        return torch.cat((context.noise[:, None], fresh), 1)
 
     def _chunks(self, context: Context, noises: Tensor) -> Tensor:
         """Return the chunk [B, N, H, D] of every noise [B, N, H, D], drawn as one batch."""
@@ -70,8 +74,9 @@ class Bid(Sampler):
         drawn = replace(self.inner, num_steps=self.steps(policy)).draw(many)
         return drawn.actions.unflatten(0, noises.shape[:2])
 
-    def _cost(self, context: Context, chunks: Tensor) -> Tensor:
-        """Return the cost [B, N] of chunks [B, N, H, D]."""
+    def _cost(self, context: Context, noises: Tensor, chunks: Tensor) -> Tensor:
+        """Return the cost [B, N] of chunks [B, N, H, D] that were drawn from noises."""
+        del noises  # Unused.
         return self._backward(context.boundary, chunks, context.policy.horizon)
 
     def _backward(self, boundary: Boundary, chunks: Tensor, horizon: int) -> Tensor:
@@ -90,7 +95,8 @@ class BidFull(Bid):
     """
     BID with the forward criterion too: near to good chunks of the policy, far from a weak one's.
 
-    Of N chunks of each policy, the K nearest to the old plan are the positives and the negatives;
+    Both policies draw N chunks, from the same noises as in the code of RTC's comparison. Of each
+    N, the K nearest to the old plan are the positives and the negatives;
     (sum_p sum_h |a_h - p_h| - sum_q sum_h |a_h - q_h|) / N is added to the cost.
 
     Calls: 2 N n, half of them of the weak policy. Needs: weak_policy (a `WithWeak`).
@@ -105,7 +111,7 @@ class BidFull(Bid):
         super().__post_init__()
         _require_some('keep', self.keep)
 
-    def _cost(self, context: Context, chunks: Tensor) -> Tensor:
+    def _cost(self, context: Context, noises: Tensor, chunks: Tensor) -> Tensor:
         """Return the sum [B, N] of both criteria."""
         policy, boundary = context.policy, context.boundary
         if not isinstance(policy, WithWeak):
@@ -113,7 +119,7 @@ class BidFull(Bid):
             msg = f'the weak checkpoint of {type(policy).__name__} must be joined by WithWeak'
             raise TypeError(msg)
         weaker = replace(context, policy=policy.weak, encoding=context.encoding[1])
-        weak = self._chunks(weaker, self._noises(context, keep_first=False))
+        weak = self._chunks(weaker, noises)
         backward = self._backward(boundary, chunks, policy.horizon)
         positives = self._nearest(chunks, backward)
         negatives = self._nearest(weak, self._backward(boundary, weak, policy.horizon))

@@ -40,8 +40,8 @@ class BidEarly(BidFull):
         context = replace(context, state=None)
         if context.boundary.overlap(context.policy.horizon) > 0:
             rough = replace(self, num_steps=self.early_steps)
-            noises = rough._noises(context, keep_first=True)
-            cost = rough._cost(context, rough._chunks(context, noises))
+            noises = rough._noises(context)
+            cost = rough._cost(context, noises, rough._chunks(context, noises))
             best = cost.argmin(1)[:, None, None, None]
             context = replace(context, noise=torch.take_along_dim(noises, best, 1).squeeze(1))
         return replace(self.inner, num_steps=self.steps(context.policy)).draw(context)

@@ -45,7 +45,7 @@ def dpm2(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival'
     Return the noise by midpoint steps backwards; 2n calls.
 
     Order 2 on the departure grid. The arrival grid is shifted by one step as a whole, so its order
-    is 1; its last midpoint would lie before flow time 0 and is evaluated at 0.
+    is 1; its last midpoint lies at -1/2n, before flow time 0, as in the paper's Kinetix code.
 
     Args:
         velocity: Velocity of the flow.
@@ -57,7 +57,7 @@ def dpm2(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival'
     for step in range(num_steps, 0, -1):
         time = _time(step, num_steps, grid)
         middle = torch.sub(x, velocity(x, time), alpha=half)
-        x = torch.sub(x, velocity(middle, max(time - half, 0.0)), alpha=2 * half)
+        x = torch.sub(x, velocity(middle, time - half), alpha=2 * half)
     return x
 
 
@@ -73,7 +73,9 @@ def optim(
     Return the noise, from zero, by gradient descent on the squared error of the chunk it makes.
 
     The error is summed over rows and dimensions of each element, so that elements of a batch do
-    not slow each other. `iterations * n` calls, with a backward pass through each.
+    not slow each other: the paper's Kinetix code takes its mean over the batch, which makes each
+    step shorter by the number of elements. `iterations * n` calls, with a backward pass through
+    each.
 
     Args:
         velocity: Velocity of the flow.

@@ -11,6 +11,7 @@ from torch import Tensor
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Observation
+from async_chunking.policies.source import SEEN_STATE
 from async_chunking.samplers.base import Context, Draw, Sampler, integrate
 
 MODES = ('absolute', 'delta')
@@ -21,9 +22,11 @@ class Vlash(Sampler):
     """
     Future-state-aware asynchronous inference (arXiv 2512.01031).
 
-    The state in the observation is rolled forward by the committed rows and the chunk drawn
-    begins where they end, so the answer has committed + horizon rows, the first of which are the
-    old plan's. A delay beyond the plan is cut to it; with nothing committed it is `plain`.
+    The state in the observation is rolled forward by the committed rows; the measured one stays
+    beside it, as `observation.seen_state`, for a policy that reads it: what else was seen may be
+    relative to it, and the paper's pictures show it. The chunk drawn begins where the rows end,
+    so the answer has committed + horizon rows, the first of which are the old plan's. A delay
+    beyond the plan is cut to it; with nothing committed it is `plain`.
 
     Calls: n. Needs: recipe:vlash. Guarantees: the committed rows are the old plan's, exactly; what
     follows continues from them as well as the policy continues from a state.
@@ -50,15 +53,15 @@ class Vlash(Sampler):
 
     def condition(self, observation: Observation, boundary: Boundary) -> Observation:
         """
-        Return the observation with the state rolled forward.
+        Return the observation with the state rolled forward, and the measured one beside it.
 
         Raises:
             StrategyError: The state is missing or has not one value for each action dimension.
         """
-        if boundary.committed == 0:
-            return observation
         executed = boundary.previous[:, : boundary.committed]
-        state = observation.get(self.state_key)
+        state = seen = observation.get(self.state_key)
+        if boundary.committed == 0:
+            return observation if seen is None else {**observation, SEEN_STATE: seen}
         if state is None or state.shape != executed[:, 0].shape:
             state_seen = 'missing' if state is None else f'of shape {list(state.shape)}'
             msg = f"vlash needs '{self.state_key}' {list(executed[:, 0].shape)} in the observation"
@@ -67,7 +70,7 @@ class Vlash(Sampler):
             state = executed[:, -1].to(state)
         else:
             state = state + executed.sum(1).to(state)
-        return {**observation, self.state_key: state}
+        return {**observation, self.state_key: state, SEEN_STATE: seen}
 
     def draw(self, context: Context) -> Draw:
         """Integrate from the noise; see `Sampler.draw`."""

@@ -28,7 +28,6 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     'vlash:Vlash': {
         **_SOLVER, 'mode': 'absolute', 'quantization': 1, 'state_key': 'observation.state',
     },
-    'combinations:PaintTtRtc': _PAINT,
     'combinations:remac_bid': _BID,
     'combinations:remac_rtc': _REMAC,
 }  # fmt: skip
@@ -37,7 +36,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     'grid': ('arrival', 'departure'),
     'schedule': ('exp', 'linear', 'ones', 'zeros'),
-    'start': ('plan', 'plan_then_noise', 'gaussian'),
+    'start': ('plan', 'plan_always', 'plan_then_noise', 'gaussian'),
     'mode': ('absolute', 'delta'),
 }
 """Constant -> the words that it can be."""

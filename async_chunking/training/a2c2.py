@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from async_chunking.policies.checkpoint.sidecar import Sidecar
 from async_chunking.policies.checkpoint.weights import save_weights
 from async_chunking.policies.networks.network import NetworkPolicy
-from async_chunking.policies.networks.normalizer import ACTION
+from async_chunking.policies.networks.normalizer import ACTION, STATE
 from async_chunking.training.flow_recipe import base_identity, draw_near, load_base
 from async_chunking.training.recipe import Draws, Recipe, TrainConfig
 from async_chunking.training.windows import Windows
@@ -39,13 +39,20 @@ class A2C2Config(TrainConfig):
 
     Attributes:
         hidden: Units of the two hidden layers.
+        joints: The head sees the measured joints as they are, as in the paper. Where they tell
+            what a demonstrator commands next, it copies him and heeds the plan little.
+        bound: Largest correction in units of the action's scale, by tanh; 0 for none, as in the
+            paper.
         start: Flow time at which the base begins its chunks, see `draw_near`.
     """
 
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=6000, ge=1)
     batch_size: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0.0)
     weight_decay: float = Field(default=1e-3, ge=0.0)
     hidden: tuple[int, int] = (256, 512)
+    joints: bool = True
+    bound: float = Field(default=0.0, ge=0.0)
     start: float = Field(default=0.0, ge=0.0, lt=1.0)
 
     def debug(self) -> A2C2Config:
@@ -69,7 +76,7 @@ class A2C2Recipe(Recipe):
     def prepare(self) -> None:
         """Load the base and build the head, which begins as no correction."""
         self.policy = load_base(self.inputs, self.device)
-        sizes = [size for _, size in self.policy.architecture.observation]
+        sizes = [size for _, size in self.observation]
         first, second = self.config.hidden
         last = nn.Linear(second, self.policy.action_dim)
         nn.init.zeros_(last.weight)
@@ -80,7 +87,14 @@ class A2C2Recipe(Recipe):
             nn.Linear(first, second),
             nn.ReLU(),
             last,
+            *([Bounded(self.config.bound)] if self.config.bound else []),
         ).to(self.device)
+
+    @property
+    def observation(self) -> tuple[tuple[str, int], ...]:
+        """Names and sizes of the features that the head reads, in order."""
+        read = self.policy.architecture.observation
+        return tuple((n, size) for n, size in read if self.config.joints or n != STATE)
 
     def draw(
         self, windows: Windows, count: int, progress: float, generator: torch.Generator
@@ -94,7 +108,8 @@ class A2C2Recipe(Recipe):
     def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
         """Return the mean squared error of the correction, per chunk [b]."""
         planned, wanted, later = self.rows(windows, draws)
-        inputs = head_inputs(self.policy, planned, later)
+        names = tuple(name for name, _ in self.observation)
+        inputs = head_inputs(self.policy, planned, later, names)
         scale = self.policy.normalizer.scale(ACTION)
         error = network(inputs) - (wanted - planned) / scale
         return error.square().mean(dim=(1, 2))
@@ -119,8 +134,9 @@ class A2C2Recipe(Recipe):
             'name': 'a2c2',
             'horizon': self.policy.horizon,
             'action_dim': self.policy.action_dim,
-            'observation': self.policy.architecture.observation,
+            'observation': self.observation,
             'hidden': self.config.hidden,
+            'bound': self.config.bound,
         }
         sidecar = Sidecar(
             recipe=self.name,
@@ -145,7 +161,26 @@ class A2C2PairedRecipe(A2C2Recipe):
     name = 'a2c2_paired'
 
 
-def head_inputs(policy: NetworkPolicy, planned: Tensor, later: dict[str, Tensor]) -> Tensor:
+class Bounded(nn.Module):
+    """
+    Corrections that stay within a bound.
+
+    Args:
+        bound: In units of the action's scale.
+    """
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self._bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x where it is small, and at most the bound."""
+        return self._bound * torch.tanh(x / self._bound)
+
+
+def head_inputs(
+    policy: NetworkPolicy, planned: Tensor, later: dict[str, Tensor], names: tuple[str, ...]
+) -> Tensor:
     """
     Return the head's input [B, H, O + D + 2]; the corrector computes the same, a row at a time.
 
@@ -153,10 +188,11 @@ def head_inputs(policy: NetworkPolicy, planned: Tensor, later: dict[str, Tensor]
         policy: Normalises.
         planned: [B, H, D] chunks [rad, m]; row i is executed while `later[..., i, :]` is seen.
         later: Name -> [B, H, dim].
+        names: Features that the head reads, in order.
     """
     batch, horizon = planned.shape[:2]
     flat = {name: values.flatten(0, 1) for name, values in later.items()}
-    seen = policy.encode(flat)
+    seen = torch.cat([policy.normalizer.feature(name, flat[name]) for name in names], -1)
     action = policy.normalize(planned.flatten(0, 1)[:, None], flat)[:, 0]
     angle = 2.0 * math.pi * torch.arange(horizon, device=planned.device) / horizon
     place = torch.stack([angle.sin(), angle.cos()], dim=-1).expand(batch, -1, -1)

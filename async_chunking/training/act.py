@@ -32,6 +32,8 @@ class ActConfig(TrainConfig):
         width: See `ActArchitecture`.
         latent: See `ActArchitecture`.
         kl_weight: Weight of the divergence.
+        mask_end: Rows past an episode's end add nothing, as in the paper's code; without it they
+            learn to hold the last action.
     """
 
     learning_rate: float = Field(default=3e-4, gt=0.0)
@@ -41,6 +43,7 @@ class ActConfig(TrainConfig):
     width: int = Field(default=96, ge=4, multiple_of=4)
     latent: int = Field(default=8, ge=1)
     kl_weight: float = Field(default=10.0, ge=0.0)
+    mask_end: bool = True
 
     def debug(self) -> ActConfig:
         """Return a configuration that runs in seconds and learns nothing."""
@@ -71,11 +74,16 @@ class ActRecipe(FlowRecipe):
         noise = torch.randn(count, self.config.latent, generator=generator)
         return {'frame': windows.pick(count, generator), 'noise': noise}
 
+    def counted(self, windows: Windows, frame: Tensor) -> Tensor:
+        """Return which rows count [b, H]: those before the end of their episodes."""
+        return self.counted_before_end(windows, frame, self.config.mask_end)
+
     def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
         """Return absolute error and divergence, per sample [b]."""
         actions, seen = self.example(windows, draws['frame'])
         chunk, mean, log_variance = network(seen, actions, draws['noise'])
-        error = (chunk - actions).abs().mean(dim=(1, 2))
+        rows = self.counted(windows, draws['frame'])[..., None]
+        error = (rows * (chunk - actions).abs()).mean(dim=(1, 2))
         return error + self.config.kl_weight * divergence(mean, log_variance)
 
 

@@ -84,6 +84,17 @@ class FlowRecipe(Recipe):
         del windows  # Unused.
         return torch.ones(len(frame), self.policy.horizon, dtype=torch.bool, device=frame.device)
 
+    def counted_before_end(self, windows: Windows, frame: Tensor, mask_end: bool) -> Tensor:
+        """Return which rows of the chunks from frames [b] on are before the end, or all [b, H]."""
+        if not mask_end:
+            return FlowRecipe.counted(self, windows, frame)
+        return windows.before_end(frame.cpu(), self.policy.horizon).to(frame.device)
+
+    @property
+    def learned(self) -> NetworkPolicy:
+        """The policy that is saved, with the weights that were trained."""
+        return self.policy
+
     @property
     def delay_range(self) -> tuple[int, int] | None:
         """Delays that the policy is trained for [steps]."""
@@ -91,10 +102,11 @@ class FlowRecipe(Recipe):
 
     def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
         """Write the policy with these weights."""
-        network = self.policy.architecture.build()
+        learned = self.learned
+        network = learned.architecture.build()
         network.load_state_dict({k: v.cpu() for k, v in weights.items()})
-        statistics, num_steps = self.policy.normalizer.statistics, self.policy.num_steps
-        policy = type(self.policy)(self.policy.architecture, network, statistics, num_steps)
+        statistics, num_steps = learned.normalizer.statistics, learned.num_steps
+        policy = type(learned)(learned.architecture, network, statistics, num_steps)
         facts = {**self.inputs.facts, 'delay_range': self.delay_range, 'training': training}
         recipe = path.name if path.name == 'weak' else self.name
         save_policy(path, policy, recipe, **facts)

@@ -207,7 +207,14 @@ class LeRobotTtRtcRecipe(LeRobotRecipe, TtRtcRecipe):
 
 
 class RemacAdapterConfig(AdapterConfig, RemacFlowConfig):
-    """Configuration of `remac` on a LeRobot policy."""
+    """
+    Configuration of `remac` on a LeRobot policy.
+
+    Attributes:
+        gated: Not to be had: an adapter of LeRobot's is not told the delay.
+    """
+
+    gated: Literal[False] = False
 
 
 class LeRobotRemacRecipe(LeRobotRecipe, RemacRecipe):
@@ -215,7 +222,14 @@ class LeRobotRemacRecipe(LeRobotRecipe, RemacRecipe):
 
 
 class RemacPairedAdapterConfig(AdapterConfig, RemacPairedConfig):
-    """Configuration of `remac_paired` on a LeRobot policy."""
+    """
+    Configuration of `remac_paired` on a LeRobot policy.
+
+    Attributes:
+        gated: Not to be had, see `RemacAdapterConfig`.
+    """
+
+    gated: Literal[False] = False
 
 
 class LeRobotRemacPairedRecipe(LeRobotRecipe, RemacPairedRecipe):
@@ -223,7 +237,14 @@ class LeRobotRemacPairedRecipe(LeRobotRecipe, RemacPairedRecipe):
 
 
 class VlashAdapterConfig(AdapterConfig, VlashConfig):
-    """Configuration of `vlash` on a LeRobot policy."""
+    """
+    Configuration of `vlash` on a LeRobot policy.
+
+    Attributes:
+        keep_state: Not to be had: its networks take one state, and its pictures show the robot.
+    """
+
+    keep_state: Literal[False] = False
 
 
 class LeRobotVlashRecipe(LeRobotRecipe, VlashRecipe):

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Recipe `remac`: masked action chunking (arXiv 2601.20130).
+Recipe `remac`: masked action chunking (arXiv 2601.20130), as its code has it.
 
 Low-rank adapters on the frozen base learn from the rows after a random delay d alone. The noisy
-input is made from demonstrations at first and ever more from the base's own chunks. Two losses,
-both over rows i >= d: to the true velocity, and of the correction to the base's error (as printed
-the two are equal in value; both are kept, with the paper's weights). The adapters are merged for
-inference.
+input is made from demonstrations at first and ever more from the base's own chunks. Three losses:
+over rows i >= d the error of the velocity and of the correction to the base's error, over the rows
+before how far the velocity leaves the base's. The adapters are told d, see `gated_mixer`; without
+`gated` they are not, and are merged into the base's weights.
+
+Two things of the code (hatchetProject/REMAC) are left out: a dropout of a tenth in the adapters,
+and that they begin at random. A run there sees 32 million samples.
 
 Where things can be done in several ways, a chunk of the base's is often another way than the
 demonstration that it is paired with, and the policy learns the middle of all ways. The variant
@@ -17,8 +20,7 @@ enough to go the same way.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +29,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from async_chunking.policies.base import Encoding
+from async_chunking.policies.checkpoint.sidecar import FeatureScale
+from async_chunking.policies.networks.gated_mixer import (
+    GatedMixer,
+    GatedMixerArchitecture,
+    base_weights,
+)
+from async_chunking.policies.networks.mixer import MixerArchitecture
+from async_chunking.policies.networks.network import NetworkPolicy
+from async_chunking.policies.source import COMMITTED
+from async_chunking.training.curriculum import RemacConfig, draw_curriculum, share
 from async_chunking.training.flow_recipe import (
     FlowRecipe,
     check_delay,
@@ -35,48 +47,10 @@ from async_chunking.training.flow_recipe import (
     load_base,
     postfix,
 )
-from async_chunking.training.recipe import Draws, TrainConfig, TrainingError
+from async_chunking.training.recipe import Draws, TrainingError
 from async_chunking.training.windows import Windows
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    'piecewise_linear': lambda p: min(max(1.25 - 1.5 * p, 0.0), 1.0),
-    'linear': lambda p: 1.0 - p,
-    'cosine': lambda p: 0.5 * (1.0 + math.cos(math.pi * p)),
-    'exponential': lambda p: math.exp(-5.0 * p),
-    'sigmoid': lambda p: 1.0 / (1.0 + math.exp(12.0 * (p - 0.5))),
-    'step': lambda p: float(p < 0.5),
-    'demonstrations': lambda p: 1.0,
-    'own_chunks': lambda p: 0.0,
-}
-"""
-Share of samples made from demonstrations, over the progress 0 to 1. The paper's default is
-piecewise linear, its baselines are the two constants; the text names no others and gives no
-numbers, so the curves are ours.
-"""
-
-
-class RemacConfig(TrainConfig):
-    """
-    Configuration of the recipe.
-
-    Attributes:
-        rank, alpha: Size and scale of the adapters; their product is scaled by alpha / rank.
-        max_delay: q_max; d is uniform from q to q_max [steps].
-        min_delay: q_min; q falls linearly from q_max to q_min [steps].
-        schedule: Name of the curriculum, see `SCHEDULES`.
-        mask_weight, residual_weight: Weights of the two losses.
-    """
-
-    steps: int = Field(default=2000, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0.0)
-    weight_decay: float = Field(default=0.0, ge=0.0)
-    rank: int = Field(default=4, ge=1)
-    alpha: float = Field(default=8.0, gt=0.0)
-    max_delay: int = Field(default=8, ge=0)
-    min_delay: int = Field(default=0, ge=0)
-    schedule: Literal[tuple(SCHEDULES)] = 'piecewise_linear'
-    mask_weight: float = Field(default=0.01, ge=0.0)
-    residual_weight: float = Field(default=0.01, ge=0.0)
+_SMALL = 1e-3  # Of the Charbonnier error, as in the code.
 
 
 class RemacFlowConfig(RemacConfig):
@@ -84,9 +58,19 @@ class RemacFlowConfig(RemacConfig):
     Configuration of the recipe for a flow.
 
     Attributes:
+        gated: The adapters are told the delay, which needs a mixer.
+        error: 'charbonnier' as the code has the first loss, or 'squared' as the paper prints it.
+        prefix_weight: Weight of the loss over the rows before the delay, which is the code's.
+        own_late: One random number is flow time and choice of input, as in the code: the base's
+            own chunks make the input where the flow time is at least the share. Without it the
+            choice is a number of its own.
         start: Flow time at which the base begins its own chunks, see `draw_near`.
     """
 
+    gated: bool = True
+    error: Literal['charbonnier', 'squared'] = 'charbonnier'
+    prefix_weight: float = Field(default=0.01, ge=0.0)
+    own_late: bool = True
     start: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
@@ -109,15 +93,23 @@ class RemacRecipe(FlowRecipe):
         check_delay('min_delay', self.config.min_delay, self.config.max_delay + 1)
 
     def start_beside_base(self) -> None:
-        """Load the base twice: one stays as it is, one gets adapters."""
+        """Load the base, and make a copy with adapters."""
         config = self.config
         self.policy = load_base(self.inputs, self.device)
-        layers = [
-            name
-            for name, layer in self.policy.network.named_modules()
-            if isinstance(layer, nn.Linear) and 'time' not in name and 'modulation' not in name
-        ]
-        self.network = with_adapters(self.policy.network, layers, config.rank, config.alpha)
+        if not config.gated:
+            layers = [
+                name
+                for name, layer in self.policy.network.named_modules()
+                if isinstance(layer, nn.Linear) and 'time' not in name and 'modulation' not in name
+            ]
+            self.network = with_adapters(self.policy.network, layers, config.rank, config.alpha)
+            return
+        if type(self.policy.architecture) is not MixerArchitecture:
+            kind = type(self.policy.architecture).__name__
+            msg = f'gated needs a mixer; {self.inputs.base} is a {kind}: set gated=false'
+            raise TrainingError(msg)
+        self.told = gated(self.policy, config.rank, config.alpha)
+        self.network = self.told.network
 
     def draw(
         self, windows: Windows, count: int, progress: float, generator: torch.Generator
@@ -126,22 +118,33 @@ class RemacRecipe(FlowRecipe):
         draws = self.draw_flow(windows, count, generator)
         start = torch.randn(draws['noise'].shape, generator=generator)
         curriculum = draw_curriculum(self.config, count, progress, generator)
+        if self.config.own_late:
+            curriculum['demonstrated'] = draws['flow_time'] < share(self.config, progress)
         return {**draws, 'start': start, **curriculum}
 
     def losses(self, network: nn.Module, windows: Windows, draws: Draws) -> Tensor:
-        """Return the weighted sum of both losses, per sample [b]."""
+        """Return the weighted sum of the losses, per sample [b]."""
         actions, encoding = self.example(windows, draws['frame'])
         with torch.no_grad():
             given = self._given(actions, encoding, draws)
             x, _ = interpolate(draws['noise'], given, draws['flow_time'])
             base = self.policy.velocity(x, draws['flow_time'], encoding)
         target = actions - draws['noise']
-        velocity = network(x, draws['flow_time'], encoding)
-        mask = postfix(draws['delay'], actions.shape[1]) & self.counted(windows, draws['frame'])
+        delay = draws['delay'] if self.config.masked else torch.zeros_like(draws['delay'])
+        heeded = torch.cat([encoding, delay[:, None]], 1) if self.config.gated else encoding
+        velocity = network(x, draws['flow_time'], heeded)
+        rows = postfix(delay, actions.shape[1])
+        mask = rows & self.counted(windows, draws['frame'])
         velocity, target, base = map(self.columns, (velocity, target, base))
-        masked = mask_loss(velocity, target, mask)
+        masked = mask_loss(velocity, target, mask, self.config.error)
         residual = residual_loss(velocity, target, base, mask)
-        return self.config.mask_weight * masked + self.config.residual_weight * residual
+        before = prefix_loss(velocity, base, rows)
+        config = self.config
+        return (
+            config.mask_weight * masked
+            + config.residual_weight * residual
+            + config.prefix_weight * before
+        )
 
     def _given(self, actions: Tensor, encoding: Encoding, draws: Draws) -> Tensor:
         """Return the demonstrated chunks, or those that the base draws itself (equation 4)."""
@@ -151,10 +154,18 @@ class RemacRecipe(FlowRecipe):
         return torch.where(draws['demonstrated'][:, None, None], actions, own)
 
     def save(self, path: Path, weights: Mapping[str, Tensor], training: dict[str, Any]) -> None:
-        """Write the policy with the adapters merged."""
+        """Write the policy, with adapters that are not gated merged."""
+        if self.config.gated:
+            super().save(path, weights, training)
+            return
         adapted = copy.deepcopy(self.network)
         adapted.load_state_dict(weights)
         super().save(path, merged(adapted), training)
+
+    @property
+    def learned(self) -> NetworkPolicy:
+        """See `FlowRecipe.learned`."""
+        return self.told if self.config.gated else self.policy
 
     @property
     def delay_range(self) -> tuple[int, int]:
@@ -168,29 +179,24 @@ class RemacPairedRecipe(RemacRecipe):
     name = 'remac_paired'
 
 
-def draw_curriculum(
-    config: RemacConfig, count: int, progress: float, generator: torch.Generator
-) -> Draws:
-    """Draw delays [B], and for whom [B] the input is made from the demonstrated chunk."""
-    lowest = round(config.max_delay + (config.min_delay - config.max_delay) * progress)
-    share = SCHEDULES[config.schedule](progress)
-    return {
-        'delay': torch.randint(lowest, config.max_delay + 1, (count,), generator=generator),
-        'demonstrated': torch.rand(count, generator=generator) < share,
-    }
-
-
-def mask_loss(velocity: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def mask_loss(velocity: Tensor, target: Tensor, mask: Tensor, error: str = 'squared') -> Tensor:
     """
-    Return the squared error over the rows that will be executed, per sample [B] (equation 3).
+    Return the error over the rows that will be executed, per sample [B] (equation 3).
 
     Args:
         velocity: [B, H, D] of the network.
         target: [B, H, D].
         mask: [B, H], true on rows from the delay on.
+        error: 'squared', or 'charbonnier': sqrt(e^2 + 1e-6), nearly the absolute error.
     """
-    error = (velocity - target).square().sum(-1)
-    return (mask * error).sum(1) / mask.sum(1).clamp(min=1)
+    squared = (velocity - target).square()
+    each = squared if error == 'squared' else (squared + _SMALL**2).sqrt()
+    return (mask * each.sum(-1)).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def prefix_loss(velocity: Tensor, base: Tensor, mask: Tensor) -> Tensor:
+    """Return how far the rows before the delay are from the base's, per sample [B]."""
+    return (~mask[..., None] * (velocity - base).square()).mean(dim=(1, 2))
 
 
 def residual_loss(velocity: Tensor, target: Tensor, base: Tensor, mask: Tensor) -> Tensor:
@@ -198,6 +204,25 @@ def residual_loss(velocity: Tensor, target: Tensor, base: Tensor, mask: Tensor) 
     rows = mask[..., None]
     error = (rows * (target - base) - rows * (velocity - base)).square().sum(-1)
     return error.sum(1) / mask.sum(1).clamp(min=1)
+
+
+def gated(policy: NetworkPolicy, rank: int, alpha: float) -> NetworkPolicy:
+    """Return the policy with adapters that are told the delay; they alone are trained."""
+    old = policy.architecture
+    fields = {**vars(old), 'observation': (*old.observation, (COMMITTED, 1))}
+    architecture = GatedMixerArchitecture(**fields, rank=rank, alpha=alpha)
+    network = architecture.build()
+    assert isinstance(network, GatedMixer)
+    weights = base_weights(policy.network.state_dict(), network)
+    network.load_state_dict({**network.state_dict(), **weights})
+    network.requires_grad_(False)
+    for parameter in network.adapters():
+        parameter.requires_grad_(True)
+    statistics = policy.normalizer.statistics
+    features = {**statistics.features, COMMITTED: FeatureScale(offset=(0.0,), scale=(1.0,))}
+    device = next(policy.network.parameters()).device
+    statistics = statistics.model_copy(update={'features': features})
+    return NetworkPolicy(architecture, network.to(device), statistics, policy.num_steps)
 
 
 def with_adapters(network: nn.Module, layers: list[str], rank: int, alpha: float) -> nn.Module:

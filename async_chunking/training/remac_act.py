@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from async_chunking.policies.networks.act import ActPolicy
+from async_chunking.training.curriculum import RemacConfig, draw_curriculum
 from async_chunking.training.flow_recipe import FlowRecipe, check_delay, load_base, postfix
 from async_chunking.training.recipe import Draws, TrainingError
-from async_chunking.training.remac import RemacConfig, draw_curriculum, merged, with_adapters
+from async_chunking.training.remac import merged, with_adapters
 from async_chunking.training.windows import Windows
 
 

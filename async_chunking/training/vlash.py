@@ -6,11 +6,16 @@ The base policy learns to plan from the state in which the robot will be, with w
 for an offset k, state and actions are those of k steps later, the rest of the observation stays.
 The state of k > 0 is the action before, for that is what is known of it while the robot runs.
 
+In the paper a picture is seen, which shows the robot where it is now. Numbers that are relative to
+the robot lose their meaning once its state is another's, so the measured state stays beside the
+later one, as `observation.seen_state`; `keep_state=false` leaves it out.
+
 With `shared` all offsets of a frame form branches over one observation; see the transformer.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,8 +23,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from async_chunking.policies.base import Encoding, repeat_each
+from async_chunking.policies.networks.network import NetworkPolicy
 from async_chunking.policies.networks.normalizer import STATE
 from async_chunking.policies.networks.transformer import TransformerArchitecture
+from async_chunking.policies.source import SEEN_STATE
 from async_chunking.training.flow_recipe import FlowRecipe, check_delay, interpolate
 from async_chunking.training.recipe import Draws, TrainConfig, TrainingError
 from async_chunking.training.windows import Windows
@@ -31,13 +38,18 @@ class VlashConfig(TrainConfig):
 
     Attributes:
         max_delay: Largest offset to learn [steps], inclusive.
+        keep_state: The policy reads the measured state too; its network gets inputs for it.
+        mask_end: Rows past an episode's end do not count, as in the paper's code; without it they
+            learn to hold the last action.
         shared: Train all offsets of a frame at once; the base must be a transformer. The batch
             then has `batch_size` frames, each with `max_delay` + 1 chunks.
     """
 
-    steps: int = Field(default=1500, ge=1)
+    steps: int = Field(default=6000, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0.0)
     max_delay: int = Field(default=8, ge=0)
+    keep_state: bool = True
+    mask_end: bool = True
     shared: bool = False
 
 
@@ -51,6 +63,9 @@ class VlashRecipe(FlowRecipe):
         """Load the base."""
         self.start_from_base()
         check_delay('max_delay', self.config.max_delay, self.policy.horizon)
+        if self.config.keep_state:
+            self.policy = widened(self.policy, SEEN_STATE, like=STATE)
+            self.network = self.policy.network
         architecture = getattr(self.policy, 'architecture', self.policy)
         if self.config.shared and not isinstance(architecture, TransformerArchitecture):
             kind = type(architecture).__name__
@@ -108,6 +123,7 @@ class VlashRecipe(FlowRecipe):
         known = windows.chunk(before.flatten(), 1).reshape(*offset.shape, -1)
         state = torch.where(offset[..., None] > 0, known, seen[STATE][:, None])
         flat = self.moved({n: _each(v, offset.shape[1]) for n, v in seen.items()})
+        flat[SEEN_STATE] = flat[STATE]
         flat[STATE] = state.flatten(0, 1).to(self.device)
         actions = windows.chunk(start.flatten(), self.policy.horizon).to(self.device)
         normalized, encoding = self.policy.normalize(actions, flat), self.encoded(flat)
@@ -115,10 +131,44 @@ class VlashRecipe(FlowRecipe):
             encoding = encoding.unflatten(0, offset.shape)
         return normalized.unflatten(0, offset.shape), encoding
 
+    def counted(self, windows: Windows, frame: Tensor) -> Tensor:
+        """Return which rows count [b, H]: those before the end of their episodes."""
+        return self.counted_before_end(windows, frame, self.config.mask_end)
+
     @property
     def delay_range(self) -> tuple[int, int]:
         """Delays that the policy is trained for [steps]."""
         return (0, self.config.max_delay)
+
+
+def widened(policy: NetworkPolicy, name: str, like: str) -> NetworkPolicy:
+    """
+    Return the policy with one more observed feature, which it does not heed yet.
+
+    Args:
+        policy: Stays as it is.
+        name: Of the feature.
+        like: Feature whose size and scale it has.
+    """
+    old = policy.architecture
+    size = dict(old.observation)[like]
+    architecture = replace(old, observation=(*old.observation, (name, size)))
+    network = architecture.build()
+    weights = {}
+    for key, fresh in network.state_dict().items():
+        known = policy.network.state_dict()[key]
+        weights[key] = torch.zeros_like(fresh)
+        weights[key][tuple(map(slice, known.shape))] = known
+    network.load_state_dict(weights)
+    statistics = policy.normalizer.statistics
+    features = {**statistics.features, name: statistics.features[like]}
+    device = next(policy.network.parameters()).device
+    return NetworkPolicy(
+        architecture,
+        network.to(device),
+        statistics.model_copy(update={'features': features}),
+        policy.num_steps,
+    )
 
 
 def _each(values: Any, times: int) -> Any:

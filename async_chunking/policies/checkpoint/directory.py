@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from async_chunking.policies.checkpoint.shipped import SHIPPED, policy_directory
 from async_chunking.policies.checkpoint.sidecar import CheckpointError, Sidecar, read_sidecar
-from async_chunking.policies.source import PolicySource, PolicySpec
+from async_chunking.policies.source import BY_SAMPLER, PolicySource, PolicySpec
 from async_chunking.strategies import CORRECTORS, RECIPES, Strategy
 
 if TYPE_CHECKING:
@@ -123,9 +123,9 @@ class PolicyDirectory(PolicySource):
 
     @property
     def expects(self) -> dict[str, tuple[int, ...]]:
-        """What any of the policies reads."""
+        """What any of the policies reads of a robot."""
         read = (s.architecture.get('observation', ()) for s in self.sidecars.values())
-        return {name: (size,) for pairs in read for name, size in pairs}
+        return {name: (size,) for pairs in read for name, size in pairs if name not in BY_SAMPLER}
 
     def digest(self, strategy: Strategy) -> str:
         """Return the hash of the checkpoint that a strategy runs on."""

@@ -24,6 +24,7 @@ from async_chunking.policies.checkpoint.sidecar import (
     weights_path,
 )
 from async_chunking.policies.networks.act import ActArchitecture, ActPolicy
+from async_chunking.policies.networks.gated_mixer import GatedMixerArchitecture
 from async_chunking.policies.networks.mixer import MixerArchitecture
 from async_chunking.policies.networks.network import NetworkPolicy
 from async_chunking.policies.networks.transformer import TransformerArchitecture
@@ -32,6 +33,7 @@ from async_chunking.storage import sha256, write_files
 # Name in the sidecar -> (architecture, policy built around its network).
 ARCHITECTURES: dict[str, tuple[type, type]] = {
     'mixer': (MixerArchitecture, NetworkPolicy),
+    'gated_mixer': (GatedMixerArchitecture, NetworkPolicy),
     'act': (ActArchitecture, ActPolicy),
     'transformer': (TransformerArchitecture, NetworkPolicy),
 }
@@ -137,7 +139,7 @@ def parse(content: bytes, file: Path) -> dict[str, Tensor]:
 
 def describe(architecture: Any) -> dict[str, Any]:
     """Return an architecture as it stands in a sidecar."""
-    name = next(n for n, (cls, _) in ARCHITECTURES.items() if isinstance(architecture, cls))
+    name = next(n for n, (cls, _) in ARCHITECTURES.items() if type(architecture) is cls)
     return {'name': name, **dataclasses.asdict(architecture)}
 
 
