@@ -467,7 +467,7 @@ def test_the_base_does_it_like_the_demonstration_the_later_it_begins(data, bases
     assert errors[0] > errors[1] > errors[2]
 
 
-@pytest.mark.parametrize('changes', [{}, {'joints': False}, {'bound': 0.5}])
+@pytest.mark.parametrize('changes', [{}, {'joints': False}, {'bound': 0.01}])
 def test_the_corrector_computes_what_the_head_was_trained_to(data, bases, tmp_path, changes):
     recipe = A2C2Recipe(A2C2Config(**changes).debug(), inputs(data, bases['mixer']))
     for parameter in recipe.network.parameters():
@@ -483,7 +483,7 @@ def test_the_corrector_computes_what_the_head_was_trained_to(data, bases, tmp_pa
     wanted = planned + added
     assert ('observation.state' in names) == changes.get('joints', True)
     assert (added.abs() <= changes.get('bound', np.inf) * scale + 1e-6).all()
-    assert (added.abs() > 0.5 * scale).any() == ('bound' not in changes)
+    assert (added.abs() > 0.009 * scale).any()
     for row in range(6):
         seen = {name: values[2, row].double().numpy() for name, values in later.items()}
         corrected = corrector.correct(planned[2, row].double().numpy(), float(row), 6, seen)

@@ -71,7 +71,7 @@ STRATEGIES: dict[str, Strategy] = {strategy.name: strategy for strategy in _TABL
 
 # Samplers made of two, by the names of their strategies joined by '+'.
 COMBINATIONS: dict[str, SamplerEntry] = {
-    'paint+tt_rtc': SamplerEntry('paint:Paint', _TT_RTC, '3·n', _PAINT),
+    'paint+tt_rtc': SamplerEntry('paint:Paint', _VELOCITY | {'recipe:tt_rtc'}, '3·n', _PAINT),
     'remac+bid': SamplerEntry('combinations:remac_bid', _REMAC, 'N·n', _REMAC_PAPER),
     'remac+rtc': SamplerEntry(
         'combinations:remac_rtc', _REMAC | {'gradients'}, 'n', _REMAC_PAPER, backward='n'

@@ -87,7 +87,7 @@ class A2C2Recipe(Recipe):
             nn.Linear(first, second),
             nn.ReLU(),
             last,
-            *([Bounded(self.config.bound)] if self.config.bound else []),
+            *([WithinBound(self.config.bound)] if self.config.bound else []),
         ).to(self.device)
 
     @property
@@ -161,12 +161,12 @@ class A2C2PairedRecipe(A2C2Recipe):
     name = 'a2c2_paired'
 
 
-class Bounded(nn.Module):
+class WithinBound(nn.Module):
     """
     Corrections that stay within a bound.
 
     Args:
-        bound: In units of the action's scale.
+        bound: Bound, in units of the action's scale.
     """
 
     def __init__(self, bound: float) -> None:

@@ -147,7 +147,7 @@ def widened(policy: NetworkPolicy, name: str, like: str) -> NetworkPolicy:
 
     Args:
         policy: Stays as it is.
-        name: Of the feature.
+        name: Name of the feature.
         like: Feature whose size and scale it has.
     """
     old = policy.architecture

@@ -35,7 +35,7 @@ class GatedMixerArchitecture(MixerArchitecture):
         return GatedMixer(self)
 
 
-class Gate:
+class RowGate:
     """
     What the adapters of one network are told during a call.
 
@@ -57,15 +57,13 @@ class GatedMixer(Mixer):
                 a.channel_width, a.blocks,
             )
         )  # fmt: skip
-        self._gate = Gate()
+        self._gate = RowGate()
         self._horizon = a.horizon
         scale = a.alpha / a.rank
-        self.embed = Adapted(self.embed, a.rank, scale, self._gate)
-        self.head = Adapted(self.head, a.rank, scale, self._gate)
-        for block in self.blocks:
-            for layers, gate in ((block.over_rows, None), (block.over_channels, self._gate)):
-                for place in (0, 2):
-                    layers[place] = Adapted(layers[place], a.rank, scale, gate)
+        for name, layer in list(self.named_modules()):
+            if isinstance(layer, nn.Linear) and 'time' not in name and 'modulation' not in name:
+                gate = None if 'over_rows' in name else self._gate
+                self.set_submodule(name, Adapted(layer, a.rank, scale, gate))
 
     def forward(self, actions: Tensor, flow_time: Tensor, features: Tensor) -> Tensor:
         """Return the velocity; `features` [B, O + 1] end with the committed rows."""
@@ -85,11 +83,11 @@ class Adapted(nn.Module):
     Args:
         base: The layer.
         rank: See `GatedMixerArchitecture`.
-        scale: Of the adapter's output.
+        scale: Factor of the adapter's output.
         gate: Tells the rows; None where the layer mixes over them.
     """
 
-    def __init__(self, base: nn.Linear, rank: int, scale: float, gate: Gate | None) -> None:
+    def __init__(self, base: nn.Linear, rank: int, scale: float, gate: RowGate | None) -> None:
         super().__init__()
         self.base = base
         self.down = nn.Linear(base.in_features, rank, bias=False)
