@@ -25,6 +25,11 @@ Commands = Mapping[str, tuple[str, str, str]]
 """Name -> module, function or Typer application in it, one line of help."""
 
 COMMANDS: Commands = {
+    'advise': (
+        'async_chunking.bench.advise_command',
+        'advise_command',
+        'Recommend a strategy for a latency.',
+    ),
     'arguments': ('async_chunking.bringup.arguments', 'arguments', 'Show what `up` takes.'),
     'bench': ('async_chunking.bench.cli', 'app', 'Measure strategies, in closed loop.'),
     'dataset': ('async_chunking.dataset.command', 'app', 'Make and check demonstrations.'),
