@@ -32,8 +32,8 @@ class ActConfig(TrainConfig):
         width: See `ActArchitecture`.
         latent: See `ActArchitecture`.
         kl_weight: Weight of the divergence.
-        mask_end: Rows past an episode's end add nothing, as in the paper's code; without it they
-            learn to hold the last action.
+        mask_end: Rows past an episode's end add nothing, as in the paper's code. Without it they
+            learn to hold the last action, which a robot that is late there needs.
     """
 
     learning_rate: float = Field(default=3e-4, gt=0.0)
@@ -43,7 +43,7 @@ class ActConfig(TrainConfig):
     width: int = Field(default=96, ge=4, multiple_of=4)
     latent: int = Field(default=8, ge=1)
     kl_weight: float = Field(default=10.0, ge=0.0)
-    mask_end: bool = True
+    mask_end: bool = False
 
     def debug(self) -> ActConfig:
         """Return a configuration that runs in seconds and learns nothing."""

@@ -39,8 +39,8 @@ class VlashConfig(TrainConfig):
     Attributes:
         max_delay: Largest offset to learn [steps], inclusive.
         keep_state: The policy reads the measured state too; its network gets inputs for it.
-        mask_end: Rows past an episode's end do not count, as in the paper's code; without it they
-            learn to hold the last action.
+        mask_end: Rows past an episode's end do not count, as in the paper's code. Without it they
+            learn to hold the last action, which a robot that is late there needs.
         shared: Train all offsets of a frame at once; the base must be a transformer. The batch
             then has `batch_size` frames, each with `max_delay` + 1 chunks.
     """
@@ -49,7 +49,7 @@ class VlashConfig(TrainConfig):
     learning_rate: float = Field(default=3e-4, gt=0.0)
     max_delay: int = Field(default=8, ge=0)
     keep_state: bool = True
-    mask_end: bool = True
+    mask_end: bool = False
     shared: bool = False
 
 
