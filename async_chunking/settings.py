@@ -14,6 +14,7 @@ import pydantic
 import yaml
 
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.storage import read_file
 
 _OLDEST = (2, 5)  # Of pydantic; Ubuntu 24.04 has 1.10.
 if tuple(map(int, pydantic.VERSION.split('.')[:2])) < _OLDEST:
@@ -39,14 +40,51 @@ class Settings(pydantic.BaseModel):
 Model = TypeVar('Model', bound=Settings)
 
 
+_LONGEST = 1 << 22  # File [bytes].
+_MOST = 100_000  # Values in it, those that aliases repeat counted each time.
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values, and merges no more keys than there may be."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST:
+            raise yaml.constructor.ConstructorError(None, None, 'too much is merged', None)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what YAML holds.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, is nested too deep, or its aliases make too much of it.
+    """
+    try:
+        content = _Loader(text).get_single_data()
+        left = [content]
+        for _ in range(_MOST):
+            if not left:
+                return content
+            value = left.pop()
+            if isinstance(value, dict):
+                left += value.values()
+            elif isinstance(value, list):
+                left += value
+    except RecursionError:
+        msg = 'nested too deep'
+        raise yaml.YAMLError(msg) from None
+    msg = f'more than {_MOST} values'
+    raise yaml.YAMLError(msg)
+
+
 def load_yaml(path: Path) -> Any:
     """Return what a YAML file holds.
 
     Raises:
-        SettingsError: The file is missing or not YAML; the message names the line.
+        SettingsError: The file is missing, too long or not YAML; the message names the line.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding='utf-8'))
+        return parse_yaml(read_file(path, _LONGEST).decode())
     except OSError as error:
         msg = f'{path}: {error.strerror}'
         raise SettingsError(msg) from None

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from async_chunking.errors import AsyncChunkingError
+
+TEXT = 1 << 24
+"""What a text that describes something may be long [bytes]."""
 
 
 class StorageError(AsyncChunkingError):
@@ -21,6 +26,46 @@ class StorageError(AsyncChunkingError):
 def sha256(content: bytes) -> str:
     """Return the SHA-256 of `content` as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def read_file(path: Path, most: int = TEXT) -> bytes:
+    """
+    Return what a file holds.
+
+    Args:
+        path: Of the file; nothing waits for what only looks like one, such as a pipe.
+        most: Bytes that are read.
+
+    Raises:
+        OSError: It cannot be read, is no file, or is longer; `strerror` says so.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, 'not a file', str(path))
+        if status.st_size > most:
+            reason = f'{status.st_size} bytes, at most {most} are read'
+            raise OSError(errno.EFBIG, reason, str(path))
+        with open(descriptor, 'rb', closefd=False) as file:
+            return file.read(status.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """
+    Return what a JSON file holds.
+
+    Raises:
+        OSError: As `read_file` does.
+        ValueError: It is no JSON, or nested too deep.
+    """
+    try:
+        return json.loads(read_file(path))
+    except RecursionError:
+        msg = 'nested too deep'
+        raise ValueError(msg) from None
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:

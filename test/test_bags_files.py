@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import struct
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 
@@ -295,3 +296,27 @@ def test_a_database_whose_recorder_was_killed_keeps_its_journal(tmp_path):
     database.close()
     (killed / 'metadata.yaml').unlink()
     assert read(killed)[0] == list(range(20))
+
+
+@pytest.mark.parametrize('name', ['lz4', 'zstd', ''])
+@pytest.mark.parametrize('told', [1 << 40, 1000])
+def test_a_chunk_that_unpacks_to_more_than_it_may_is_left_out(name: str, told: int) -> None:
+    """Some kilobytes may hold gigabytes, whatever they say that they hold."""
+    from async_chunking.bags.compression import zstd
+
+    inside = bytes(1 << 24)
+    pack = {'lz4': lz4.frame.compress, 'zstd': zstd.compress, '': lambda data: data}
+    data = pack[name](inside)
+    kind = name.encode()
+    chunk = struct.pack('<QQQI', 0, 0, told, 0) + struct.pack('<I', len(kind)) + kind
+    chunk += struct.pack('<Q', len(data)) + data
+    content = b'\x89MCAP0\r\n' + struct.pack('<BQ', 6, len(chunk)) + chunk
+    problems: list[str] = []
+    tracemalloc.start()
+    found = list(Scan(BytesIO(content), len(content), lambda _: True, problems.append).messages())
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == []
+    reason = 'at most 268435456 are read' if told > 1000 else 'its checksum does not fit'
+    assert reason in problems[0]
+    assert most < 4 * len(data) + (1 << 20)

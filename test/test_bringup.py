@@ -124,7 +124,11 @@ def test_words_that_are_no_arguments_are_refused(words: list[str], message: str)
         ('viperx', {'strategi': 'naive'}, "unknown key 'strategi'. Did you mean 'strategy'?"),
         ('viperx', {'strategy': 'naiv'}, "unknown strategy 'naiv'. Did you mean 'naive'?"),
         ('viperx', {'strategy': 'sync+ensemble'}, 'sets the merger twice: wait and ensemble'),
-        ('viperx', {'strategy': 'ensemble:decay=abc'}, "decay must be a number from 0, not 'abc'"),
+        (
+            'viperx',
+            {'strategy': 'ensemble:decay=abc'},
+            "decay must be a number from 0 to 10000, not 'abc'",
+        ),
         ('viperx', {'strategy': 'paint:grd=x'}, "has no constant 'grd'; it has "),
         ('viperx', {'strategy': 'rtc:schedule=cosine'}, 'cosine'),
         ('viperx', {'strategy': 'vlash:mode=delta'}, 'absolute positions here'),

@@ -17,6 +17,7 @@ from async_chunking.correctors import Corrector
 from async_chunking.executor import Behaviour, ExecutorConfig, Phase, Step
 from async_chunking.mergers.ensemble import Ensemble
 from async_chunking.mergers.switch import Switch
+from async_chunking.metrics.limit_use import limit_use
 from async_chunking.nodes.command_loop import CommandLoop
 from async_chunking.nodes.pacing import Due, Pace, SimPace, SteadyPace, prepare
 from async_chunking.safety import Limits
@@ -35,6 +36,7 @@ class HandPace(Pace):
         self.now = 0
         self.late = 0  # Of the next command [ns].
         self.jumped = False  # Before the next tick.
+        self.silent = 0  # Ticks that really passed then.
 
     def now_ns(self) -> int:
         return self.now
@@ -46,7 +48,7 @@ class HandPace(Pace):
             return None
         jumped, self.jumped = self.jumped, False
         self.now += PERIOD * (1 + missed)
-        return Due(self.now, missed, jumped)
+        return Due(self.now, missed, jumped, self.silent)
 
     def hold(self, deadline_ns: int) -> None:
         self.now, self.late = deadline_ns + self.late, 0
@@ -307,14 +309,29 @@ def test_what_was_computed_before_a_pause_is_not_sent_after_it(bench):
 
 
 def test_a_clock_that_jumps_drops_the_plan_and_asks_again(bench):
+    """The robot brakes as if nothing had been: a clock that is set is no pause."""
     move(bench)
-    asked, last = len(bench.requests), bench.commands[-1]
+    asked, sent = len(bench.requests), len(bench.commands)
     bench.pace.jumped = True
     bench.tick()
     assert bench.reports[-1][1].phase is Phase.WAITING_FIRST
     assert len(bench.requests) == asked + 1
-    np.testing.assert_array_equal(bench.commands[-1], last)
+    assert (bench.commands[-1] != bench.commands[sent - 1]).any()
+    bench.tick(40)
+    limits = bench.loop._config.limits
+    figures = limit_use(np.array(bench.commands), 0.02, limits).figures()
+    assert figures['exceeded'] == 0
+    assert figures['acceleration_use'] > 0.9
+    np.testing.assert_array_equal(bench.commands[-1], bench.commands[-2])
     assert bench.loop.counters['missed_ticks'] == 0
+
+
+def test_after_a_long_pause_the_robot_is_at_rest(bench):
+    move(bench)
+    last = bench.commands[-1]
+    bench.pace.jumped, bench.pace.silent = True, 100
+    bench.tick()
+    np.testing.assert_array_equal(bench.commands[-1], last)
 
 
 def test_a_clock_that_jumps_does_not_leave_a_safe_stop(bench):
@@ -427,6 +444,26 @@ def test_steady_deadlines_do_not_drift_and_a_late_one_skips_whole_periods():
     assert late.deadline_ns == last.deadline_ns + (late.missed + 1) * 2_000_000
 
 
+def test_after_a_jump_the_pace_says_how_long_it_really_was(monkeypatch):
+    monkeypatch.setattr('async_chunking.nodes.pacing._JUMP_NS', 10_000_000)
+    pace = SteadyPace(2_000_000)
+    pace.restart()
+    pace.wait(1.0)
+    time.sleep(0.05)
+    due = pace.wait(1.0)
+    assert due.jumped
+    assert due.missed == 0
+    assert due.silent >= 20
+    coming = iter((2_000_000, 4_000_000, 3_600_000_000_000))
+    pace = SimPace(2_000_000, lambda timeout: next(coming))
+    for _ in range(2):
+        pace.wait(1.0)
+    before = time.monotonic_ns()
+    due = pace.wait(1.0)
+    assert due.jumped
+    assert due.silent <= (time.monotonic_ns() - before) // 2_000_000 + 10  # No hour.
+
+
 def test_a_steady_pace_comes_back_before_a_deadline_that_is_far():
     pace = SteadyPace(10_000_000_000)
     pace.restart()
@@ -437,7 +474,8 @@ def sim_pace(*times: int, period: int = 20) -> tuple[SimPace, list[Due | None]]:
     """Return a pace after it saw these times, and what it said."""
     coming = iter((*times, None))
     pace = SimPace(period, lambda timeout: next(coming))
-    return pace, [pace.wait(1.0) for _ in times]
+    seen = [pace.wait(1.0) for _ in times]  # In no time, by the clock of the machine.
+    return pace, [due and due._replace(silent=0) for due in seen]
 
 
 def test_a_simulated_clock_sets_the_pace_and_may_be_set_back():

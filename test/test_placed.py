@@ -167,6 +167,25 @@ def test_a_rehearsal_between_two_requests_leaves_the_samplers_state_alone(monkey
     assert given == [None, None, 1, 1, 2, 2]  # In turns.
 
 
+def test_spelling_a_constant_anew_loads_no_policy_again() -> None:
+    source = CountedSource()
+    responder = Responder(source)
+    boundary = Boundary(np.zeros((4, 2)), 1, 1)
+
+    def ask(strategy: str) -> str:
+        return responder.answer(ChunkRequest(1, 1, 0, strategy, boundary), {}).refusal
+
+    for weight in ('.5', '0.5', '5e-1', *map(str, range(100))):
+        assert not ask(f'rtc:max_guidance_weight={weight}')
+    assert source.loads == 1
+    assert len(responder._services) == 16  # Nor does memory grow with what peers make up.
+    assert not ask('bid:samples=2')
+    assert source.loads == 2
+    steps = len(source.policy.batches)
+    assert not ask('rtc:num_steps=3')
+    assert len(source.policy.batches) - steps == 3  # The constant counts all the same.
+
+
 def test_the_policy_node_is_told_how_to_run_and_what_to_warm_up() -> None:
     given = {'strategy': 'paint', 'precision': 'bfloat16', 'compile': True, 'device': 'cuda:1'}
     nodes = {spec.name: spec.parameters for spec in describe('viperx', given).nodes}

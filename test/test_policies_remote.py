@@ -410,3 +410,57 @@ def test_the_table_says_what_a_server_offers():
         assert corrected.offers == offer.always | offer.may
         plain.close()
         corrected.close()
+
+
+# --- bounds -------------------------------------------------------------------------------------
+
+
+def long_answers(key: str) -> servers.Rule:
+    """Return the rule of a policy whose later answers are longer than what is read."""
+    still, asked = stand_still(7, key), []
+
+    def rule(observation: dict) -> np.ndarray:
+        asked.append(1)
+        return still(observation) if len(asked) == 1 else np.zeros((2000, 7))
+
+    return rule
+
+
+def test_a_frame_that_is_too_long_ends_the_connection_of_openpi(monkeypatch):
+    monkeypatch.setattr('async_chunking.policies.remote.openpi.LARGEST', 1 << 16)
+    with running(OpenpiPeer(long_answers('state'))) as server:
+        source = opened(server.url, policy_timeout_s=30.0)
+        with pytest.raises(RemoteError, match='message too big'):
+            source.ask(OBSERVED)
+        source.close()
+
+
+def test_a_frame_that_is_too_long_never_reaches_us_from_gr00t(monkeypatch):
+    monkeypatch.setattr('async_chunking.policies.remote.gr00t.LARGEST', 1 << 16)
+
+    def rule(question: dict) -> list:
+        if len(server.seen) == 1:
+            return groups(question)
+        return [{'arm': np.zeros((1, 2000, 6)), 'gripper': np.zeros((1, 2000, 1))}, {}]
+
+    with running(Gr00tPeer(rule, NESTED)) as server:
+        source = opened(server.url, GROOT)
+        with pytest.raises(RemoteError, match='no answer'):
+            source.ask(SEEN)
+        source.close()
+
+
+def test_a_chunk_of_too_many_rows_is_refused():
+    with (
+        running(OpenpiPeer(lambda observation: np.zeros((10_001, 7)))) as server,
+        pytest.raises(RemoteError, match='at most 10000 rows'),
+    ):
+        opened(server.url)
+
+
+@pytest.mark.parametrize(
+    'content', [b'\xdd\xff\xff\xff\xff', b'\x91' * 100_000, b'\xc6\xff\xff\xff\xff']
+)
+def test_what_claims_to_be_huge_is_not_believed(content):
+    with pytest.raises(WireError, match='not understood'):
+        unpack(content)

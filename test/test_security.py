@@ -71,3 +71,14 @@ def test_the_check_can_fail(source: str) -> None:
 )
 def test_what_only_looks_alike_passes(source: str) -> None:
     assert list(problems(source)) == []
+
+
+def test_every_subscription_looks_at_the_size_of_a_message_first() -> None:
+    """Or is raw, as the recorder's: it writes down bytes."""
+    found = {}
+    for path in sorted((ROOT / 'async_chunking').rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            call = ast.unparse(node) if isinstance(node, ast.Call) else ''
+            if call.partition('(')[0].endswith('.create_subscription'):
+                found[path.name] = 'raw=True' in call
+    assert found == {'bounded.py': True, 'recorder_node.py': True}

@@ -71,11 +71,11 @@ def test_each_constant_goes_where_it_is_known() -> None:
         ('bid:samples=4:samples=5', "not 'samples=5'"),
         ('paint:steps=3', "has no constant 'steps'; it has num_steps=0, grid=arrival"),
         ('bid:inner=rtc', "has no constant 'inner'"),
-        ('bid:samples=many', "samples must be a whole number from 0, not 'many'"),
-        ('bid:samples=2.5', "samples must be a whole number from 0, not '2.5'"),
-        ('paint:num_steps=-3', "num_steps must be a whole number from 0, not '-3'"),
-        ('rtc:max_guidance_weight=nan', "must be a number from 0, not 'nan'"),
-        ('rtc:max_guidance_weight=inf', "must be a number from 0, not 'inf'"),
+        ('bid:samples=many', "samples must be a whole number from 0 to 10000, not 'many'"),
+        ('bid:samples=2.5', "samples must be a whole number from 0 to 10000, not '2.5'"),
+        ('paint:num_steps=-3', "num_steps must be a whole number from 0 to 10000, not '-3'"),
+        ('rtc:max_guidance_weight=nan', "must be a number from 0 to 10000, not 'nan'"),
+        ('rtc:max_guidance_weight=inf', "must be a number from 0 to 10000, not 'inf'"),
         ('rtc:jacobian=no', "jacobian must be true or false, not 'no'"),
         ('bid:samples=0', 'bid samples is 0; it must be 1 or more'),
         ('bid_full:keep=0', 'bid keep is 0; it must be 1 or more'),
@@ -106,7 +106,7 @@ def test_the_constants_that_are_known_without_torch_are_those_of_the_samplers() 
 
 
 def test_a_merger_checks_its_own() -> None:
-    with pytest.raises(StrategyError, match='decay must be a number from 0'):
+    with pytest.raises(StrategyError, match='decay must be a number from 0 to 10000'):
         resolve('ensemble:decay=slow').load_merger()
 
 

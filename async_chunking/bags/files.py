@@ -17,6 +17,8 @@ import yaml
 from async_chunking.bags.compression import zstd
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.mcap import Message, Report, Scan, Topic
+from async_chunking.settings import parse_yaml
+from async_chunking.storage import read_file
 
 _STORAGES = ('.mcap', '.db3')
 _ROS1 = '; .bag is of ROS 1: convert it with rosbags-convert'
@@ -116,7 +118,7 @@ def _inside(folder: Path) -> Iterator[Bag]:
 def _listed(path: Path, problems: list[str]) -> set[str]:
     """Return the names of the files of a recording; what is wrong with them is added."""
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content: Any = parse_yaml(read_file(path).decode())
         information = content['rosbag2_bagfile_information']
         version = int(information['version'])
         listed = {Path(name).name for name in information['relative_file_paths']}

@@ -24,15 +24,16 @@ from async_chunking.bags.definitions import BagError
 _MAGIC = b'\x89MCAP0\r\n'
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 3, 4, 5, 6, 15
 _LARGEST = 1 << 30  # Of a record [bytes].
+_MOST = 1 << 28  # In a chunk; recorders write some million [bytes].
 _RECORD = struct.Struct('<BQ')
 _LENGTH = struct.Struct('<I')
 _MESSAGE_HEAD = struct.Struct('<HIQQ')
 _CHUNK_HEAD = struct.Struct('<QQQI')
 # Those that give what they can of data that is cut off.
 _COMPRESSION = {
-    '': lambda data: data,
-    'lz4': lambda data: lz4.frame.LZ4FrameDecompressor().decompress(data),
-    'zstd': lambda data: zstd.ZstdDecompressor().decompress(data),
+    '': lambda data, most: data[:most],
+    'lz4': lambda data, most: lz4.frame.LZ4FrameDecompressor().decompress(data, most),
+    'zstd': lambda data, most: zstd.ZstdDecompressor().decompress(data, most),
 }
 
 
@@ -179,7 +180,10 @@ def _chunk(data: bytes, whole: bool) -> bytes:
         msg = f'unknown compression {compression!r}; known: {", ".join(_COMPRESSION)}'
         raise BagError(msg)
     read.seek(8, 1)
-    inside = _COMPRESSION[compression](read.read())
+    if size > _MOST:
+        msg = f'{size} bytes are in it, at most {_MOST} are read'
+        raise BagError(msg)
+    inside = _COMPRESSION[compression](read.read(), size + 1)
     if whole and (len(inside) != size or (checksum and zlib.crc32(inside) != checksum)):
         msg = 'its checksum does not fit'
         raise BagError(msg)

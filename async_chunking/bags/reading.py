@@ -178,7 +178,7 @@ class RunReader:
                 trial = f'{content.get("seed", "")}/{content.get("episode", "")}'.strip('/')
                 episode = Episode(bool(content['success']), float(content['duration_s']), trial)
                 self.episodes[key].append(episode)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             self._problem(f'topic {topic.name}: a message cannot be understood: {error!r}')
 
     def _latest(self, robot: str) -> RunKey | None:

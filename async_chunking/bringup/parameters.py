@@ -36,7 +36,7 @@ class ExecutorParameters(NodeParameters):
     strategy: str = Field(
         'naive', description='Name, or names joined by +', json_schema_extra=RUNTIME
     )
-    horizon: int = Field(16, ge=1, description='Rows of a chunk [steps]')
+    horizon: int = Field(16, ge=1, le=10_000, description='Rows of a chunk [steps]')
     execution_horizon: int = Field(8, ge=1, description='Rows between two requests [steps]')
     policy_rate_hz: float = Field(50.0, gt=0.0, description='Rows of a chunk per second [Hz]')
     offers: str = Field('', description='What strategies may rely on, names separated by spaces')
@@ -87,6 +87,12 @@ class PolicyParameters(NodeParameters, InferenceOptions):
     )
     threads: int = Field(1, ge=1, description='CPU threads of the inference')
     max_observation_age_s: float = Field(0.5, gt=0.0, description='Older streams are refused [s]')
+    inference_deadline_s: float = Field(
+        30.0,
+        gt=0.0,
+        le=3600.0,
+        description='A longer inference ends the node, to start anew [s]',
+    )
 
 
 class DelayMonitorParameters(NodeParameters):

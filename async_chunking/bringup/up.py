@@ -72,9 +72,10 @@ def run(
         quiet: Keep what the nodes print off the terminal; it is shown if they fail.
 
     Returns:
-        The figures of everything that was recorded, by name, `latency_ms` as given, and `lost`,
-        which node ended too early though the robot went on; empty if it was stopped before the
-        first command, or is the policy's side of two hosts.
+        The figures of everything that was recorded, by name, `latency_ms` as given, `lost`,
+        which node ended too early though the robot went on, and `restarts`, how often each that
+        died was started again; empty if it was stopped before the first command, or is the
+        policy's side of two hosts.
 
     Raises:
         AsyncChunkingError: Something cannot work.
@@ -86,7 +87,7 @@ def run(
         with Path(folder, 'log').open('w+b') as log:
             try:
                 output = log.fileno() if quiet else None
-                ticks, lost = _watch(bringup, console, stopped, output)
+                ticks, lost, restarts = _watch(bringup, console, stopped, output)
             except RunError as error:
                 log.seek(0)
                 tail = log.read().decode(errors='replace')[-3000:]
@@ -99,15 +100,18 @@ def run(
         )
         if lost:
             console.print(f'{lost}; the robot went on')
+        for name, count in restarts.items():
+            console.print(f'{name} ended {count} times by itself and was started again')
         if 'ticks' not in figures:  # None, or none that was recorded before it was stopped.
             return {}
-        return {'latency_ms': bringup.arguments.latency_ms, 'lost': lost, **figures}
+        given = {'latency_ms': bringup.arguments.latency_ms, 'lost': lost, 'restarts': restarts}
+        return given | figures
 
 
 def _watch(
     bringup: Bringup, console: Console, stopped: Callable[[], bool], output: int | None
-) -> tuple[int, str]:
-    """Run until it is over; return how many ticks were seen, and which node ended too early."""
+) -> tuple[int, str, dict[str, int]]:
+    """Run until it is over; return ticks that were seen, which node ended, and restarts."""
     from async_chunking.nodes.watch import Watch
 
     arguments = bringup.arguments
@@ -144,7 +148,8 @@ def _watch(
                         break
             nodes.look_after()
             nodes.stop([node.name for node in bringup.nodes if node.name not in _LAST])
-        return watch.sight.ticks, nodes.lost
+        again = {name: count for name, count in nodes.restarts.items() if count}
+        return watch.sight.ticks, nodes.lost, again
     finally:
         watch.close()
 

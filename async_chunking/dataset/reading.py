@@ -16,7 +16,6 @@ LeRobotDataset v2.1, a parquet file for each episode, is read as well.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import pyarrow.parquet as pq
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.checkpoint.sidecar import DataSource
+from async_chunking.storage import read_json
 
 _REQUIRED = ('episode_index', 'frame_index', 'action', 'observation.state')
 
@@ -149,7 +149,7 @@ def check_robot(data: Demonstrations, robot: str, joint_names: Sequence[str]) ->
 def _read_info(path: Path) -> dict[str, Any]:
     file = path / 'meta' / 'info.json'
     try:
-        info = json.loads(file.read_text())
+        info = read_json(file)
         float(info['fps'])
         dict(info['features'])
     except OSError as error:

@@ -20,7 +20,6 @@ from async_chunking.executor.turns import moved, smooth
 from async_chunking.gate import Gate
 
 _NEIGHBOURS = np.array([-1.0, 0.0, 1.0])
-_ENDLESS = 1 << 30  # Ticks after which every robot rests.
 
 
 class Phase(enum.IntEnum):
@@ -280,9 +279,13 @@ class Executor:
         self._teleported |= step.teleported  # The next command is the first.
         return replace(step, command=self.gate.position, missed=True, teleported=False)
 
-    def lose_time(self) -> None:
-        """Account for a clock that was set, or a long silence: no plan holds, the robot rests."""
-        self.gate.silence(_ENDLESS)
+    def lose_time(self, silent: int) -> None:
+        """Account for a clock that was set, or a long silence: no plan holds, the robot brakes.
+
+        Args:
+            silent: Ticks that really passed meanwhile.
+        """
+        self.gate.silence(silent)
         if self.phase is not Phase.STOPPED:
             self.reset()
 

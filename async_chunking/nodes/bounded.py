@@ -17,6 +17,8 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
 _TAKES = 4  # Per `poll` at most; the middleware keeps one.
+_MOST = 1 << 20  # A thousand rows for a hundred joints, and texts [bytes].
+_SELDOM = 5.0  # Between two words about the same topic [s].
 
 
 class _Unwatched(CallbackGroup):
@@ -83,3 +85,14 @@ class Bounded:
             self._refuse(f'{self._topic}: {len(data)} bytes that are no {self._kind.__name__}')
             return
         self._callback(message)
+
+
+def listen(
+    node: Node, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile
+) -> Bounded:
+    """Subscribe with a limit that no message of ours reaches; the log names what is refused."""
+
+    def refuse(reason: str) -> None:
+        node.get_logger().warning(reason, throttle_duration_sec=_SELDOM)
+
+    return Bounded(node, kind, topic, _MOST, callback, refuse, profile)

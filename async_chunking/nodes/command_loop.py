@@ -161,7 +161,7 @@ class CommandLoop:
         skipped = [executor.skip() for _ in range(due.missed)]
         self._take_chunks(executor)
         if due.jumped:
-            executor.lose_time()
+            executor.lose_time(due.silent)
         executor.delay = self.known.delay
         executor.set_behaviour(self.behaviour)
         request = executor.poll()

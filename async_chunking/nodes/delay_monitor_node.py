@@ -13,6 +13,7 @@ from async_chunking.delay_ledger import DelayLedger, Measurement
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep, DelayEstimate
 from async_chunking.nodes import diagnostics
 from async_chunking.nodes.base import RobotNode
+from async_chunking.nodes.bounded import listen
 from async_chunking.nodes.process import run
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -40,9 +41,9 @@ class DelayMonitorNode(RobotNode):
         self._policy_rate_hz = 1.0
         self._estimates = self.create_publisher(DelayEstimate, 'delay_estimate', _LATCHED)
         depth = QoSProfile(depth=100)
-        self.create_subscription(ChunkRequest, 'chunk_request', self._on_request, depth)
-        self.create_subscription(ActionChunk, 'action_chunk', self._on_chunk, depth)
-        self.create_subscription(ControlStep, 'control_step', self._on_step, depth)
+        listen(self, ChunkRequest, 'chunk_request', self._on_request, depth)
+        listen(self, ActionChunk, 'action_chunk', self._on_chunk, depth)
+        listen(self, ControlStep, 'control_step', self._on_step, depth)
         self._diagnostics = diagnostics.Diagnostics(self, self.embodiment.name)
         self.create_timer(1.0, self._diagnose)
 

@@ -26,11 +26,13 @@ class Due(NamedTuple):
         missed: Ticks before it whose whole period passed unseen.
         jumped: Whether the clock was set, or much time passed unseen, since the tick before; the
             grid begins anew, and no tick is counted as missed.
+        silent: Periods that really passed then, whatever the clock says.
     """
 
     deadline_ns: int
     missed: int
     jumped: bool = False
+    silent: int = 0
 
 
 class Pace(ABC):
@@ -48,6 +50,7 @@ class Pace(ABC):
         self.lead_ns = lead_ns
         self._next = 0
         self._jumped = False
+        self._real_ns = time.monotonic_ns()  # When the last tick was given out.
 
     @abstractmethod
     def now_ns(self) -> int:
@@ -74,7 +77,9 @@ class Pace(ABC):
         deadline = self._next + missed * self.period_ns
         self._next = deadline + self.period_ns
         jumped, self._jumped = self._jumped, False
-        return Due(deadline, missed, jumped)
+        before, self._real_ns = self._real_ns, time.monotonic_ns()
+        silent = max((self._real_ns - before) // self.period_ns - 1, 0) if jumped else 0
+        return Due(deadline, missed, jumped, silent)
 
 
 class SteadyPace(Pace):

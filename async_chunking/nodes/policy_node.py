@@ -17,6 +17,8 @@ from async_chunking.latency import parse_latency
 from async_chunking.msg import ActionChunk, ChunkRequest
 from async_chunking.nodes import convert, diagnostics
 from async_chunking.nodes.base import RobotNode
+from async_chunking.nodes.bounded import listen
+from async_chunking.nodes.deadline import Deadline
 from async_chunking.nodes.observations.inputs import PolicyInputs, Samples
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.observations.sample import Sample
@@ -53,9 +55,8 @@ class PolicyNode(RobotNode):
         """Refuse an empty instruction if the policy reads it, and a latency that is too long."""
         check_instruction(self._streams, parameters.instruction)
         if self._source is not None:
-            self._ready.check(
-                self._preparation.wanted, parse_latency(parameters.latency_ms).typical
-            )
+            typical_s = parse_latency(parameters.latency_ms).typical
+            self._ready.check(self._preparation.wanted, typical_s)
 
     def configure(self) -> None:
         """Open the policy, see whether it fits, answer made-up requests, subscribe."""
@@ -64,6 +65,7 @@ class PolicyNode(RobotNode):
         self._rng = np.random.default_rng(self.parameters.seed)
         robot = self.embodiment
         self._worker = Worker('inference', self._serve)
+        self._deadline = Deadline('an inference', self.parameters.inference_deadline_s)
         self._source = open_policy(PolicySpec(robot, self.parameters, self._gives_up))
         try:
             self._ready = make_ready(
@@ -80,13 +82,13 @@ class PolicyNode(RobotNode):
         )  # fmt: skip
         self._instruct(self.parameters.instruction)
         self._chunks = self.create_publisher(ActionChunk, 'action_chunk', _QOS)
-        self.create_subscription(ChunkRequest, 'chunk_request', self._on_request, _QOS)
+        listen(self, ChunkRequest, 'chunk_request', self._on_request, _QOS)
         self._preparation = Preparation(
             self, self._worker, self.parameters.strategy, self._ready.rehearse,
             lambda name, seconds: self._ready.check(name, self._latency.typical, seconds),
         )  # fmt: skip
         self._diagnostics = diagnostics.Diagnostics(self, robot.name)
-        self._last_refusal = self._too_slow = ''
+        self._last_refusal = self._too_slow = self._late = ''
         self.create_timer(1.0, self._diagnose)
 
     def _gives_up(self) -> bool:
@@ -98,7 +100,7 @@ class PolicyNode(RobotNode):
 
     def deactivate(self) -> None:
         """Stop it; an inference in progress is finished, a wait for a server is not."""
-        self._worker.stop(_PATIENCE)
+        self._worker.stop(0.0 if self.failure else _PATIENCE)
 
     def cleanup(self) -> None:
         """Close the policy."""
@@ -113,9 +115,8 @@ class PolicyNode(RobotNode):
         self._instruct(parameters.instruction)
 
     def _instruct(self, instruction: str) -> None:
-        for name, stream in self._streams.items():
-            if stream.kind == 'text' and not stream.topic:
-                self._observations.put(name, Sample(self._now_ns(), instruction))
+        for name in [n for n, s in self._streams.items() if s.kind == 'text' and not s.topic]:
+            self._observations.put(name, Sample(self._now_ns(), instruction))
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds if self._simulated else time.monotonic_ns()
@@ -141,8 +142,11 @@ class PolicyNode(RobotNode):
     def _answer(self, request: ChunkRequest, received_ns: int) -> None:
         start_ns = self._now_ns()
         samples = self._observations.newest(received_ns)
-        answer = self._answer_to(convert.request_value(request), samples, received_ns, start_ns)
-        self._sleep_until(received_ns + round(self._latency.draw(self._rng) * 1e9))
+        asked = convert.request_value(request)
+        with self._deadline:
+            answer = self._answer_to(asked, samples, received_ns, start_ns)
+        look_s = 0.001 if self._simulated else 1.0
+        self._worker.sleep(self._now_ns, received_ns, self._latency.draw(self._rng), look_s)
         message = convert.answer_message(request, self.embodiment.joint_names)
         convert.fill(message, answer)
         ages, message.observation_age = self._inputs.ages(samples, start_ns)
@@ -173,11 +177,6 @@ class PolicyNode(RobotNode):
         measured = values.get(MEASURED, np.empty(0))
         return self._ready.responder.answer(request, observation, measured)
 
-    def _sleep_until(self, wake_ns: int) -> None:
-        """Sleep on this node's clock, which may run at another pace than the wall clock."""
-        while self._worker.active and (left := (wake_ns - self._now_ns()) * 1e-9) > 0.0:
-            time.sleep(min(left, 0.001) if self._simulated else left)
-
     # --- diagnostics ----------------------------------------------------------------------------
 
     def _diagnose(self) -> None:
@@ -187,6 +186,10 @@ class PolicyNode(RobotNode):
         level, message = diagnostics.OK, 'active' if self._worker.active else 'inactive'
         if self._last_refusal or self._too_slow:
             level, message = diagnostics.WARN, self._last_refusal or self._too_slow
+        if late := self._deadline.passed:
+            self.failure, level, message = self._late, diagnostics.ERROR, late  # Said twice.
+            self.get_logger().fatal(late)
+        self._late = late
         self._diagnostics.publish(level, message, values | faults)
 
 

@@ -58,7 +58,7 @@ class RunWatch:
         """Take a measurement [D] of a run; return whether joints just left where it began."""
         self.poses.anchor = None
         if phase != Phase.WAITING_FIRST or self._how == 'follow':
-            self._departure = None
+            self._departure = self._believed = None  # It may wait again, elsewhere.
             return False
         config = self._config
         if self._departure is None and self._believed is not None:

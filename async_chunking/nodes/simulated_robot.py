@@ -16,6 +16,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, MultiArrayLayout
 
 from async_chunking.nodes import convert
+from async_chunking.nodes.bounded import listen
 from async_chunking.nodes.clock import CLOCK_QOS
 from async_chunking.nodes.sinks import sink_class
 from async_chunking.robot.embodiment import Command, Embodiment, Source
@@ -55,7 +56,7 @@ class SimulatedRobot:
         for command in robot.commands:
             sink = sink_class(command.sink)
             callback = partial(self._receive, command, sink, command.affine)
-            node.create_subscription(sink.message_type, command.topic, callback, _DEPTH)
+            listen(node, sink.message_type, command.topic, callback, _DEPTH)
         self._joints = [
             (source, node.create_publisher(JointState, source.topic, _DEPTH))
             for source in robot.sources[::-1]  # The first sets the pace of measurements.

@@ -19,11 +19,13 @@ from rclpy.qos import qos_profile_parameter_events
 
 from async_chunking import __version__
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.nodes.bounded import listen
 from async_chunking.policies.checkpoint.shipped import policy_directory
 from async_chunking.policies.checkpoint.sidecar import read_sidecar
 from async_chunking.policies.options import OWN_KIND
 from async_chunking.robot.embodiment import Embodiment
 
+_MOST = 1 << 18  # Characters of a node's parameters that are recorded.
 _LIBRARIES = ('numpy', 'scipy', 'torch', 'mujoco', 'rosbags', 'ros-rclpy', 'rclpy')
 
 
@@ -43,9 +45,8 @@ class Snapshot:
         self._robot = robot
         self._publish = publish
         self._asked: set[str] = set()
-        node.create_subscription(
-            ParameterEvent, '/parameter_events', self._on_change, qos_profile_parameter_events
-        )
+        profile = qos_profile_parameter_events
+        listen(node, ParameterEvent, '/parameter_events', self._on_change, profile)
         self._content = {**description(robot), 'versions': versions(), 'parameters': {}}
         self._tell()
 
@@ -77,7 +78,8 @@ class Snapshot:
         def on_values(names: Iterable[str], future: Any) -> None:
             values = map(parameter_value_to_python, future.result().values)
             known = {key: _plain(value) for key, value in zip(names, values, strict=True)}
-            self._content['parameters'][name] = known
+            long = len(json.dumps(known)) > _MOST
+            self._content['parameters'][name] = {'too_long': True} if long else known
             self._destroy(listing, getting)
             self._tell()
 

@@ -16,6 +16,7 @@ from async_chunking.bringup.parameters import ViewParameters
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep
 from async_chunking.nodes.base import RobotNode
+from async_chunking.nodes.bounded import listen
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.process import run
 from async_chunking.sim import make_task
@@ -67,12 +68,10 @@ class ViewNode(RobotNode):
         self._text.publish(String(data=urdf(self._plant, robot.name)))
         self._markers = self.create_publisher(MarkerArray, 'seam', QoSProfile(depth=1))
         self._tf = self._tf_publisher()
-        self.create_subscription(ControlStep, 'control_step', self._on_step, QoSProfile(depth=100))
+        listen(self, ControlStep, 'control_step', self._on_step, QoSProfile(depth=100))
         self._asked = ChunkRequest()
-        self.create_subscription(
-            ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=2)
-        )
-        self.create_subscription(ActionChunk, 'action_chunk', self._on_chunk, QoSProfile(depth=2))
+        listen(self, ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=2))
+        listen(self, ActionChunk, 'action_chunk', self._on_chunk, QoSProfile(depth=2))
         self.create_timer(1.0 / self.parameters.rate_hz, self._show)
 
     def _tf_publisher(self) -> Any:

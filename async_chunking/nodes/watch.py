@@ -18,6 +18,7 @@ from std_msgs.msg import String
 
 from async_chunking.executor import Phase
 from async_chunking.msg import ControlStep
+from async_chunking.nodes.bounded import listen
 
 
 @dataclass
@@ -59,13 +60,10 @@ class Watch:
             start_parameter_services=False, enable_rosout=False,
         )  # fmt: skip
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._node.create_subscription(
-            ControlStep, 'control_step', self._on_step, qos_profile_sensor_data
-        )
-        self._node.create_subscription(String, 'episode', self._on_episode, latched)
-        self._node.create_subscription(
-            DiagnosticArray, '/diagnostics', self._on_diagnostics, QoSProfile(depth=10)
-        )
+        node, few = self._node, QoSProfile(depth=10)
+        listen(node, ControlStep, 'control_step', self._on_step, qos_profile_sensor_data)
+        listen(node, String, 'episode', self._on_episode, latched)
+        listen(node, DiagnosticArray, '/diagnostics', self._on_diagnostics, few)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
 
@@ -103,4 +101,9 @@ class Watch:
                 self.sight.troubles[name] = trouble or self.sight.troubles.get(name, '')
 
     def _on_episode(self, message: String) -> None:
-        self.sight.episodes.append(json.loads(message.data))
+        try:
+            content = json.loads(message.data)
+        except (ValueError, RecursionError):  # Of somebody else.
+            return
+        if isinstance(content, dict) and 'success' in content:
+            self.sight.episodes.append(content)

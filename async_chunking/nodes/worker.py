@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,20 @@ class Worker:
             thread = self._thread
         if thread is not None:
             thread.join(timeout=patience_s)
+
+    def sleep(
+        self, now_ns: Callable[[], int], since_ns: int, length_s: float, look_s: float
+    ) -> None:
+        """Sleep on a clock, which may run at any pace, until it is set back or this is stopped.
+
+        Args:
+            now_ns: Clock [ns].
+            since_ns: Time on it from which the length counts [ns].
+            length_s: [s].
+            look_s: How often to look at the clock at least [s].
+        """
+        while self.active and 0.0 <= (passed := (now_ns() - since_ns) * 1e-9) < length_s:
+            time.sleep(min(length_s - passed, look_s))
 
     def offer(self, thing: Any) -> bool:
         """Take a thing to serve; return whether another one was given up for it."""

@@ -36,6 +36,7 @@ class _Service:
 
 
 _ON_CPU = Placement()
+_SERVICES = 16  # Strategies, or spellings of their constants, that are kept ready.
 
 
 class Responder:
@@ -64,6 +65,7 @@ class Responder:
         self._modes = modes
         self._generator = torch.Generator().manual_seed(seed)
         self._services: dict[str, _Service] = {}
+        self._policies: dict[Strategy, Any] = {}  # By strategy, whatever its constants are.
         # Run and strategy, and what the sampler wants back at the next request of these.
         self._held: tuple[tuple[int, str], Any] = (0, ''), None
 
@@ -178,23 +180,29 @@ class Responder:
             strategy = resolve(name)
             check_strategy(strategy, facts_of(self._source), self._modes)
             self._services[name] = self._load(strategy)
+            for oldest in list(self._services)[:-_SERVICES]:
+                del self._services[oldest]
         return self._services[name]
 
     def _load(self, strategy: Strategy) -> _Service:
-        placement = self._placement
-        bare = self._source.policy_for(strategy, placement.device)
-        counted: tuple[CountingPolicy, ...] = ()
-        if isinstance(bare, FlowPolicy):
-            policy = CountingPolicy(place(bare, placement))
-            counted = (policy,)
-            if 'weak_policy' in strategy.needs:
-                weak = place(self._source.weak_policy(placement.device), placement)
-                weak = CountingPolicy(weak)
-                policy, counted = WithWeak(policy, weak), (policy, weak)
-        else:
-            policy = place(bare, placement)
-        digest = self._source.digest(strategy)
+        kind = replace(strategy, name='', summary='', paper='', constants=())
+        if kind not in self._policies:
+            self._policies[kind] = self._policy(strategy)
+        policy, counted, digest = self._policies[kind]
         return _Service(strategy.load_sampler(), policy, counted, digest)
+
+    def _policy(
+        self, strategy: Strategy
+    ) -> tuple[FlowPolicy | ChunkPolicy, tuple[CountingPolicy, ...], str]:
+        placement, digest = self._placement, self._source.digest(strategy)
+        bare = self._source.policy_for(strategy, placement.device)
+        if not isinstance(bare, FlowPolicy):
+            return place(bare, placement), (), digest
+        policy = CountingPolicy(place(bare, placement))
+        if 'weak_policy' not in strategy.needs:
+            return policy, (policy,), digest
+        weak = CountingPolicy(place(self._source.weak_policy(placement.device), placement))
+        return WithWeak(policy, weak), (policy, weak), digest
 
 
 def refused(request: ChunkRequest, columns: int, reason: str) -> ActionChunk:

@@ -43,3 +43,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 LEAST: dict[str, int] = {'samples': 1, 'keep': 1, 'quantization': 1}
 """Constant -> the least that it can be, where that is not 0."""
+
+MOST = 10_000
+"""The most that a constant can be that is a number: steps and samples cost time and memory."""

@@ -9,6 +9,8 @@ from async_chunking.errors import StrategyError
 from async_chunking.strategies.strategy import PLAIN, SamplerEntry, Strategy
 from async_chunking.strategies.table import COMBINATIONS, STRATEGIES
 
+_LONGEST = 500  # Name [characters].
+
 
 def resolve(name: str) -> Strategy:
     """
@@ -19,9 +21,12 @@ def resolve(name: str) -> Strategy:
     `rtc:schedule=linear:max_guidance_weight=10`.
 
     Raises:
-        StrategyError: A part is unknown, two parts set the same axis, or a constant is written
-            wrongly. Whether it exists is known when it is loaded.
+        StrategyError: A part is unknown, two parts set the same axis, the name is too long, or a
+            constant is written wrongly. Whether it exists is known when it is loaded.
     """
+    if len(name) > _LONGEST:
+        msg = f"strategy '{name[:20]}…' has {len(name)} characters, at most {_LONGEST} are read"
+        raise StrategyError(msg)
     samplers: dict[str, SamplerEntry] = {}
     axes: dict[str, list[str]] = {'merger': [], 'corrector': []}
     default = Strategy('')

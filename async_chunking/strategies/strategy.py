@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from async_chunking.errors import StrategyError
-from async_chunking.strategies.constants import CHOICES, CONSTANTS, LEAST
+from async_chunking.strategies.constants import CHOICES, CONSTANTS, LEAST, MOST
 
 if TYPE_CHECKING:
     from async_chunking.mergers import Merger
@@ -175,11 +174,12 @@ def _parsed(
         kind = type(known[name])
         try:
             changed[name] = {'true': True, 'false': False}[text] if kind is bool else kind(text)
-            allowed = kind is str or 0 <= changed[name] < math.inf
+            allowed = kind is str or 0 <= changed[name] <= MOST
         except (ValueError, KeyError):
             allowed = False
         if not allowed:
-            words = {bool: 'true or false', int: 'a whole number from 0', float: 'a number from 0'}
-            msg = f"strategy '{strategy.name}': {name} must be {words[kind]}, not '{text}'"
+            number = {int: 'a whole number', float: 'a number'}.get(kind)
+            wanted = f'{number} from 0 to {MOST}' if number else 'true or false'
+            msg = f"strategy '{strategy.name}': {name} must be {wanted}, not '{text}'"
             raise StrategyError(msg)
     return changed

@@ -454,3 +454,18 @@ def test_a_policy_that_is_too_slow_for_its_horizon_does_not_start(written: Path)
         r'the horizon of 16 rows is too short for execution_horizon 8 \+ delay \d+ = \d+ rows '
         r'\(the delay is \d+ ms at 50 Hz\)', done.stderr + done.stdout,
     )  # fmt: skip
+
+
+def test_a_clock_that_was_set_back_makes_nothing_of_before_the_newest() -> None:
+    from async_chunking.nodes.observations.streams import History
+
+    measured = History(Stream(kind='measured', size=1))
+    task = History(Stream(kind='text', topic='task'))
+    later, soon = 112_000_000_000, 1_000_000
+    measured.add(Sample(later, np.array([1.0])))
+    task.add(Sample(later, 'go'))
+    assert measured.newest(soon) is None
+    assert task.newest(soon).values == 'go'  # It was said once.
+    measured.add(Sample(soon, np.array([2.0])))
+    assert measured.newest(soon + 1).values == [2.0]
+    assert measured.newest(later).values == [2.0]

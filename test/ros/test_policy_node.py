@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from async_chunking.bringup.describe import describe
@@ -94,3 +95,60 @@ def test_a_policy_gets_as_much_of_the_past_as_it_reads(node, spin_until, tmp_pat
     # One policy step lies between them: 20 ms at no more than 3.14 rad/s, and what a late
     # message adds.
     assert max(moves()) < 0.3
+
+
+HANGING = """
+import time
+import torch
+from pathlib import Path
+
+class Hanging:
+    horizon, action_dim = 16, 7
+    expects = {'observation.state': (7,)}
+
+    def __init__(self, path):
+        self.hung, self.calls = Path(path), 0
+
+    def chunk(self, observation, generator):
+        self.calls += 1
+        if self.calls > 10 and not self.hung.exists():
+            self.hung.touch()
+            time.sleep(600.0)
+        return observation['observation.state'].reshape(1, 1, 7).repeat(1, 16, 1)
+"""
+
+
+def test_an_inference_that_hangs_is_named_and_the_policy_starts_again(
+    node, spin_until, tmp_path: Path
+) -> None:
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    from async_chunking.msg import ActionChunk
+
+    (tmp_path / 'entry.py').write_text(HANGING)
+    said: list[str] = []
+    chunks: list[float] = []
+    node.create_subscription(
+        DiagnosticArray, '/diagnostics', lambda m: said.extend(s.message for s in m.status), 10
+    )
+    given = {
+        'policy': 'torch', 'policy_entry': f'{tmp_path}/entry.py:Hanging',
+        'policy_path': str(tmp_path / 'hung'), 'strategy': 'naive', 'log_level': 'error',
+    }  # fmt: skip
+    changes = {'policy': {'inference_deadline_s': 1.0}, 'executor': {'hold_timeout_s': 600.0}}
+    specs = [
+        replace(spec, parameters=spec.parameters | changes.get(spec.name, {}))
+        for spec in describe('viperx', given).nodes
+    ]
+    with Processes(specs, '', 'error') as nodes:
+        node.create_subscription(ActionChunk, 'action_chunk', lambda _: chunks.append(1.0), 10)
+
+        def again() -> bool:
+            assert nodes.look_after() == ''
+            return nodes.restarts['policy'] == 1
+
+        spin_until(again, 'the policy is started again', 120.0)
+        assert 'an inference took longer than 1 s; the process ends' in said
+        answered = len(chunks)
+        spin_until(lambda: len(chunks) > answered, 'the policy answers again', 120.0)
+        assert nodes.look_after() == ''

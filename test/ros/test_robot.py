@@ -244,7 +244,7 @@ def test_a_strategy_is_changed_at_run_time_and_a_wrong_one_refused(robot: SeenRo
     assert "unknown strategy 'ensembel'. Did you mean 'ensemble'?" in refused.reason
     refused = robot.set_strategy('ensemble:decay=slow')
     assert not refused.successful
-    assert "decay must be a number from 0, not 'slow'" in refused.reason
+    assert "decay must be a number from 0 to 10000, not 'slow'" in refused.reason
     refused = robot.set_strategy('sync+ensemble')
     assert not refused.successful
     assert 'sets the merger twice' in refused.reason

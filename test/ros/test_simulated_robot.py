@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from rclpy.serialization import serialize_message
 from std_msgs.msg import Float64MultiArray
 
 from async_chunking.nodes.simulated_robot import SimulatedRobot
@@ -29,14 +30,14 @@ class Bus:
     def create_publisher(self, kind, topic, qos):
         return SimpleNamespace(publish=lambda message: self.sent.append((topic, message)))
 
-    def create_subscription(self, kind, topic, callback, qos):
+    def create_subscription(self, kind, topic, callback, qos, **options):
         self.heard[topic] = callback
 
     def get_clock(self):
         return self.clock
 
     def send(self, topic: str, values: list[float]) -> None:
-        self.heard[topic](Float64MultiArray(data=values))
+        self.heard[topic](serialize_message(Float64MultiArray(data=values)))
 
 
 @pytest.fixture

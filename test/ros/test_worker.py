@@ -93,3 +93,16 @@ def test_chores_wait_for_what_is_to_be_served_and_for_the_next_start(busy: Busy)
     assert done.empty()
     busy.let.release()
     assert done.get(timeout=PATIENCE) == 'second'
+
+
+@pytest.mark.parametrize(
+    'times', [(0, 40, 80, 120), (0, 40, -(10**12)), (0, 40, 10**15)], ids=['on', 'back', 'ahead']
+)
+def test_sleep_ends_when_the_time_has_come_or_the_clock_was_set(
+    busy: Busy, times: tuple[int, ...]
+) -> None:
+    """A simulation that begins anew must not leave its policy waiting for the time of before."""
+    busy.worker.start()
+    coming = iter(times)
+    busy.worker.sleep(lambda: next(coming) * 1_000_000, 0, 0.1, 0.0001)
+    assert next(coming, None) is None

@@ -104,6 +104,9 @@ def make_reader(stream: Stream, joint_names: tuple[str, ...]) -> Callable[[Any],
     return read_text if stream.kind == 'text' else read_array
 
 
+_SET_BACK_NS = 1_000_000_000  # No sample is of the future by so much otherwise [ns].
+
+
 class History:
     """The last samples of one stream, oldest first.
 
@@ -113,6 +116,7 @@ class History:
 
     def __init__(self, stream: Stream) -> None:
         self._size = stream.size
+        self._ages = stream.kind != 'text'
         length = _PICTURES if stream.is_image else _SAMPLES
         self._samples: deque[Sample] = deque(maxlen=length)
 
@@ -129,6 +133,9 @@ class History:
             if not np.isfinite(sample.values).all():
                 msg = 'NaN or infinity'
                 raise StreamError(msg)
+        newest = self.latest
+        if newest is not None and sample.received_ns < newest.received_ns:
+            self._samples.clear()  # A clock was set back: all of before would be of the future.
         self._samples.append(sample)
 
     @property
@@ -138,5 +145,9 @@ class History:
 
     def newest(self, until_ns: int) -> Sample | None:
         """Return the newest sample not newer than a time, None if there is none."""
-        samples = reversed(self._samples.copy())  # Another thread may append meanwhile.
-        return next((sample for sample in samples if sample.received_ns <= until_ns), None)
+        samples = self._samples.copy()  # Another thread may append meanwhile.
+        found = next((s for s in reversed(samples) if s.received_ns <= until_ns), None)
+        if found is None and samples and not self._ages:
+            # What was said once holds on when the clock was set back.
+            return samples[-1] if samples[-1].received_ns - until_ns > _SET_BACK_NS else None
+        return found

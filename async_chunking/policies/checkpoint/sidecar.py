@@ -9,7 +9,6 @@ so that a torn or exchanged file is noticed before it moves a robot.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +16,10 @@ from pydantic import Field, model_validator
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.settings import Settings, validated
-from async_chunking.storage import sha256
+from async_chunking.storage import read_file, read_json, sha256
 
 FORMAT = 1
+_WEIGHTS = 1 << 36  # [bytes].
 
 
 class CheckpointError(AsyncChunkingError):
@@ -129,7 +129,7 @@ def read_sidecar(path: Path | str) -> Sidecar:
     """
     file = weights_path(path).with_suffix('.json')
     try:
-        values = json.loads(file.read_bytes())
+        values = read_json(file)
     except OSError as error:
         near = ', '.join(sorted(p.stem for p in file.parent.glob('*.json'))) or 'none'
         msg = f'no checkpoint at {file} ({error.strerror}). Checkpoints there: {near}'
@@ -149,7 +149,7 @@ def read_weights(path: Path | str, sidecar: Sidecar) -> bytes:
     """
     file = weights_path(path)
     try:
-        content = file.read_bytes()
+        content = read_file(file, _WEIGHTS)
     except OSError as error:
         msg = f'{file}: {error.strerror}; it belongs to {file.with_suffix(".json").name}'
         raise CheckpointError(msg) from error

@@ -8,7 +8,6 @@ every adapter alike.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from async_chunking.policies.base import Encoding, FlowPolicy, WrappedPolicy
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
-from async_chunking.storage import json_bytes, write_files
+from async_chunking.storage import json_bytes, read_json, write_files
 
 WEIGHTS = 'adapter_model.safetensors'
 CONFIG = 'adapter_config.json'
@@ -185,7 +184,7 @@ def read_adapter(folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG
     try:
-        about = dict(json.loads(file.read_text(encoding='utf-8')))
+        about = dict(read_json(file))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f'{file}: not the description of an adapter ({error})') from error
     if about.get('peft_type') != 'LORA':

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
 from async_chunking.policies.lerobot.statistics import check_statistics
 from async_chunking.policies.lerobot.steps import check_steps
+from async_chunking.storage import read_json
 
 # Type of a flow policy -> its key for the number of solver steps.
 FLOWS = {'pi0': 'num_inference_steps', 'pi05': 'num_inference_steps', 'smolvla': 'num_steps'}
@@ -160,7 +160,7 @@ def _folder(path: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f'{path}: not a readable JSON file ({error})') from error
     if not isinstance(content, dict):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.storage import read_json
 
 # Mode of normalisation -> the statistics that it computes with.
 NEEDED = {
@@ -89,7 +90,7 @@ def steps_of(file: Path) -> list[Mapping[str, Any]]:
         CheckpointError: The file is missing, or describes none.
     """
     try:
-        return list(json.loads(file.read_text(encoding='utf-8'))['steps'])
+        return list(read_json(file)['steps'])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f'{file}: not the description of a processor ({error!r})') from error
 

@@ -15,7 +15,6 @@ Never imports torch; `policy_for` does.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from async_chunking.policies.checkpoint.sidecar import CheckpointError, DataSour
 from async_chunking.policies.lerobot.source import LeRobotSource
 from async_chunking.policies.source import PolicySource
 from async_chunking.settings import Settings, validated
-from async_chunking.storage import sha256, write_files
+from async_chunking.storage import read_json, sha256, write_files
 from async_chunking.strategies import RECIPES, Strategy
 
 if TYPE_CHECKING:
@@ -274,6 +273,6 @@ def _content(file: Path, digest: str) -> bytes:
 
 def _read(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding='utf-8'))
+        return read_json(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(f'{file}: not a readable JSON file ({error})') from error

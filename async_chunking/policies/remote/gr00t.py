@@ -21,7 +21,7 @@ from async_chunking.policies.remote.server import (
     last_line,
     matrix,
 )
-from async_chunking.policies.remote.wire import pack, unpack
+from async_chunking.policies.remote.wire import LARGEST, pack, unpack
 from async_chunking.robot.embodiment import Embodiment
 
 _CONNECT = 10.0  # For a server to tell what it is [s].
@@ -78,6 +78,7 @@ class Gr00tServer(PolicyServer):
     def _connect(self, observation: Mapping[str, Any], wait: AnswerWait) -> None:
         self._socket = self._context.socket(zmq.REQ)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
         self._socket.connect(self._address)
         try:
             reply = self._call({'endpoint': 'get_modality_config'}, wait.at_most(_CONNECT))

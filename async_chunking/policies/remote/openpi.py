@@ -22,7 +22,7 @@ from async_chunking.policies.remote.server import (
     last_line,
     matrix,
 )
-from async_chunking.policies.remote.wire import WireError, pack, unpack
+from async_chunking.policies.remote.wire import LARGEST, WireError, pack, unpack
 
 _CONNECT = 10.0  # For a connection to be made [s].
 
@@ -70,7 +70,7 @@ class OpenpiServer(PolicyServer):
     async def _greet(self) -> None:
         """Connect and hear the first message, which tells a server of openpi from others."""
         self._socket = await websockets.asyncio.client.connect(
-            self._url, compression=None, max_size=None, ping_interval=None, proxy=None,
+            self._url, compression=None, max_size=LARGEST, ping_interval=None, proxy=None,
             open_timeout=_CONNECT, close_timeout=1.0, additional_headers=self._headers,
         )  # fmt: skip
         try:

@@ -92,6 +92,9 @@ class PolicyServer(ABC):
         """End the connection, if there is one."""
 
 
+_MOST_ROWS = 10_000
+
+
 def matrix(name: str, values: Any) -> np.ndarray:
     """Return actions [H, D] as a server has them: with a batch of one, or a single column."""
     try:
@@ -102,8 +105,9 @@ def matrix(name: str, values: Any) -> np.ndarray:
         rows = rows[0]
     if rows.ndim == 1:
         rows = rows[:, None]
-    if rows.ndim != 2 or not rows.size:
-        raise ServerError(f'{name} have shape {list(rows.shape)}, expected [rows, columns]')
+    if rows.ndim != 2 or not rows.size or len(rows) > _MOST_ROWS:
+        msg = f'{name} have shape {list(rows.shape)}, expected [rows, columns], '
+        raise ServerError(msg + f'at most {_MOST_ROWS} rows')
     return rows
 
 

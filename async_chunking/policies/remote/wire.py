@@ -18,6 +18,9 @@ import numpy as np
 
 from async_chunking.errors import AsyncChunkingError
 
+LARGEST = 1 << 24
+"""Answer of a server that is read; a longer one ends the connection [bytes]."""
+
 
 class WireError(AsyncChunkingError):
     """A server sent what is no answer."""
@@ -75,7 +78,10 @@ def unpack(content: bytes) -> Any:
     """
     try:
         return msgpack.unpackb(content, object_hook=_array, strict_map_key=False)
-    except (ValueError, TypeError, KeyError, EOFError, msgpack.UnpackException) as error:
+    except (
+        ValueError, TypeError, KeyError, EOFError, MemoryError, RecursionError,
+        msgpack.UnpackException,
+    ) as error:  # fmt: skip
         msg = f'{len(content)} bytes that are not understood ({error!r})'
         raise WireError(msg) from error
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work that hangs ends its process, also where it holds the interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HANGING = """
+import ctypes, sys, time
+from async_chunking.nodes import deadline
+
+deadline._GRACE = 0.2
+guard = deadline.Deadline('an inference', 0.2)
+with guard:
+    assert not guard.passed
+for _ in range(3):  # What is in time does no harm, however much of it there is.
+    with guard:
+        time.sleep(0.1)
+assert not guard.passed
+with guard:
+    {}
+"""
+
+
+@pytest.mark.parametrize('how', ['time.sleep(60.0)', 'ctypes.PyDLL(None).sleep(60)'])
+def test_what_hangs_ends_its_process_and_shows_where_it_was(how: str) -> None:
+    """`PyDLL` keeps the interpreter, as a library with a fault does."""
+    pytest.importorskip('rclpy')
+    done = subprocess.run(
+        [sys.executable, '-c', HANGING.format(how)],
+        capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert 'Timeout' in done.stderr
+    assert 'line 14' in done.stderr
+
+
+def test_it_says_in_time_what_took_too_long() -> None:
+    import time
+
+    pytest.importorskip('rclpy')
+    from async_chunking.nodes.deadline import Deadline
+
+    guard = Deadline('an inference', 0.05)
+    with guard:
+        time.sleep(0.1)
+        assert guard.passed == 'an inference took longer than 0.05 s; the process ends'
+    assert not guard.passed
