@@ -34,6 +34,8 @@ from async_chunking.robot.embodiment import Stream
 
 _PATIENCE = 10.0  # An inference in progress is waited for at most so long [s].
 _COUNTERS = ('answered', 'refused', 'incomplete', 'overridden', 'failed', 'horizon_too_short')
+_LOOK = 0.001  # At a clock that may run at any pace [s].
+_NONE = np.empty(0)
 _QOS = QoSProfile(depth=2)
 
 
@@ -131,13 +133,12 @@ class PolicyNode(RobotNode):
         self._counters['overridden'] += self._worker.offer((request, self._now_ns()))
 
     def _serve(self, asked: tuple[ChunkRequest, int]) -> None:
-        request, received_ns = asked
         try:
-            self._answer(request, received_ns)
+            self._answer(*asked)
         except Exception as error:  # The next request may be answered all the same.
             self._counters['failed'] += 1
             self._last_refusal = f'{error!r}'
-            self.get_logger().error(f'request {request.request_id}: {error!r}')
+            self.get_logger().error(f'request {asked[0].request_id}: {error!r}')
 
     def _answer(self, request: ChunkRequest, received_ns: int) -> None:
         start_ns = self._now_ns()
@@ -145,8 +146,7 @@ class PolicyNode(RobotNode):
         asked = convert.request_value(request)
         with self._deadline:
             answer = self._answer_to(asked, samples, received_ns, start_ns)
-        look_s = 0.001 if self._simulated else 1.0
-        self._worker.sleep(self._now_ns, received_ns, self._latency.draw(self._rng), look_s)
+        self._worker.sleep(self._now_ns, received_ns, self._latency.draw(self._rng), _LOOK)
         message = convert.answer_message(request, self.embodiment.joint_names)
         convert.fill(message, answer)
         ages, message.observation_age = self._inputs.ages(samples, start_ns)
@@ -174,23 +174,21 @@ class PolicyNode(RobotNode):
         except AsyncChunkingError as error:
             self._counters['incomplete'] += 1
             return refused(request, len(self.embodiment.joints), str(error))
-        measured = values.get(MEASURED, np.empty(0))
-        return self._ready.responder.answer(request, observation, measured)
+        return self._ready.responder.answer(request, observation, values.get(MEASURED, _NONE))
 
     # --- diagnostics ----------------------------------------------------------------------------
 
     def _diagnose(self) -> None:
         values = {name: self._counters[name] for name in _COUNTERS}
         values |= self._source.counters() if self._source else {}
-        faults = {f'faults {name}': count for name, count in self._observations.faults.items()}
+        values |= {f'faults {name}': n for name, n in self._observations.faults.items()}
         level, message = diagnostics.OK, 'active' if self._worker.active else 'inactive'
-        if self._last_refusal or self._too_slow:
-            level, message = diagnostics.WARN, self._last_refusal or self._too_slow
+        if trouble := self._last_refusal or self._too_slow:
+            level, message = diagnostics.WARN, trouble
         if late := self._deadline.passed:
             self.failure, level, message = self._late, diagnostics.ERROR, late  # Said twice.
-            self.get_logger().fatal(late)
         self._late = late
-        self._diagnostics.publish(level, message, values | faults)
+        self._diagnostics.publish(level, message, values)
 
 
 def main() -> int:

@@ -68,6 +68,8 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
             executor.spin_once(timeout_sec=0.1)
         except Exception:  # Whatever a peer sent, the command stream goes on.
             node.get_logger().error(traceback.format_exc())
+    if node.failure:
+        node.get_logger().fatal(node.failure)
     node.end()
     executor.shutdown()
     rclpy.try_shutdown()
