@@ -20,15 +20,15 @@ from async_chunking.bags.reading import STEP
 from async_chunking.bags.wire import joint_values, of_command, read
 from async_chunking.bags.wire_limits import wire_use
 from async_chunking.robot.embodiment import load
-from tools.faults.log import Command, Log, paired
+from tools.faults.log import Log, SentCommand, paired
 
 
-def recorded_steps(bag: Bag) -> list[Command]:
+def recorded_steps(bag: Bag) -> list[SentCommand]:
     """Return what the executor says of each tick."""
     store, found = own_store(), []
     for message in bag.messages(lambda topic: topic.type == STEP):
         s = store.deserialize_cdr(message.data, message.topic.type)
-        found.append(Command(s.run_id, s.tick, s.phase, s.missed, s.deadline_ns, s.command))
+        found.append(SentCommand(s.run_id, s.tick, s.phase, s.missed, s.deadline_ns, s.command))
     return found
 
 
