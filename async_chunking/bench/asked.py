@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from async_chunking.bench.protocols import grids
 from async_chunking.bench.sweep import BATCH, Sweep
 from async_chunking.settings import validated
 from async_chunking.sim import TASKS
@@ -17,6 +18,11 @@ DELAYS = (0, 2, 4, 8)
 QUICK_ENV = ('sync', 'naive', 'ensemble', 'rtc', 'paint', 'bid')
 """Strategies that every flow policy can serve, one of each kind: five minutes are not enough for
 all of them in an environment that takes a millisecond or more a step."""
+
+
+def seconds(env: str) -> float:
+    """Return how long `quick` may take [s]."""
+    return QUICK_ENV_S if env else QUICK_S
 
 
 def quick(env: str, bench: Bench) -> Sweep:
@@ -50,6 +56,20 @@ def sweep_of(
     usual = execution_horizon or bench.execution_horizon(env)
     whole = -(-rollouts // BATCH) * BATCH
     return _sweep(whole, env, names, [_number(word) for word in _words(delays)], [_number(usual)])
+
+
+def by_protocol(protocol: str, env: str, strategies: str, rollouts: int, bench: Bench) -> Sweep:
+    """
+    Return the sweep of a protocol; see `protocols`.
+
+    Raises:
+        AsyncChunkingError: There is none such, or none of its delays is feasible.
+    """
+    names: Any = strategies if strategies == 'all' else _words(strategies)
+    horizon, usual = bench.horizon(env), bench.execution_horizon(env)
+    whole = -(-rollouts // BATCH) * BATCH
+    cells = grids(protocol, env, names, horizon, usual)
+    return validated(Sweep, {'rollouts': whole, 'grids': cells}, 'the command line')
 
 
 def _sweep(rollouts: int, task: str, strategies: Any, delays: list, horizons: list) -> Sweep:

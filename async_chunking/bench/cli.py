@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from async_chunking.bench import asked, report, sweep
+from async_chunking.bench import asked, protocols, report, sweep
 from async_chunking.bench.campaign import Campaign
 from async_chunking.bench.machine import machine
 from async_chunking.bench.rows import Shards, encode
@@ -19,6 +19,7 @@ from async_chunking.bench.workers import cores
 from async_chunking.environments.arena import shipped_name
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.storage import write_files, write_json
+from async_chunking.tables import show as show_table
 
 if TYPE_CHECKING:
     from async_chunking.bench.scene import Bench
@@ -63,6 +64,9 @@ def delay(
         str,
         typer.Option(help="With --env [steps]: a number, or 'delay'; empty for its usual one."),
     ] = '',
+    protocol: Annotated[
+        str, typer.Option(help='With --env, instead of delays: rtc, remac, review, robot.')
+    ] = '',
     rollouts: Annotated[int, typer.Option(min=1, help='With --env, for each cell.')] = 64,
     rows: Rows = None,
     policies: Folder = '',
@@ -83,16 +87,19 @@ def delay(
     """
     if (file is not None) == bool(env or quick):
         raise UsageError('give a sweep file, or --env, or --quick, or the last two')
+    if protocol and (quick or not env):
+        raise UsageError('--protocol goes with --env, and not with --quick')
     from async_chunking.bench.scene import Bench
 
     console, bench, begin = Console(), Bench(policies, policy), time.monotonic()
-    wanted = (
-        sweep.load(file)
-        if file
-        else asked.quick(env, bench)
-        if quick
-        else asked.sweep_of(env, strategies, delays, execution_horizon, rollouts, bench)
-    )
+    if file:
+        wanted = sweep.load(file)
+    elif quick:
+        wanted = asked.quick(env, bench)
+    elif protocol:
+        wanted = asked.by_protocol(protocol, env, strategies, rollouts, bench)
+    else:
+        wanted = asked.sweep_of(env, strategies, delays, execution_horizon, rollouts, bench)
     cells, skipped = sweep.expand(wanted, bench)
     _say_notes(console, bench, cells)
     rows = rows or _kept_in(file, env)
@@ -101,13 +108,14 @@ def delay(
             bench, Shards(rows or Path(scratch)), processes or cores(), ray, console
         )
         if quick:
-            budget = asked.QUICK_ENV_S if env else asked.QUICK_S
-            played, rows_played = campaign.run_for(cells, budget)
+            played, rows_played = campaign.run_for(cells, asked.seconds(env))
         else:
             played, rows_played = wanted.rollouts, campaign.run(cells, wanted.rollouts)
     seconds = time.monotonic() - begin
-    units = {cell.task: bench.unit(cell.task) for cell in cells}
-    report.show(console, rows_played, skipped, against, markdown, units)
+    report.show(console, rows_played, skipped, against, markdown, _units(bench, cells))
+    if protocol:
+        summary = protocols.table(protocol, rows_played, bench.execution_horizon(env))
+        show_table(summary, markdown, console)
     console.print(
         f'{played} rollouts per cell, {len(rows_played)} in all, {seconds:.0f} s; '
         f'rows: {rows or "not kept (--rows)"}'
@@ -124,6 +132,10 @@ def _kept_in(file: Path | None, env: str) -> Path | None:
     if file is not None:
         return Path('runs') / 'bench' / file.stem
     return Path('runs') / 'bench' / shipped_name(Path(env).name) if env else None
+
+
+def _units(bench: Bench, cells: list[sweep.Cell]) -> dict[str, str]:
+    return {cell.task: bench.unit(cell.task) for cell in cells}
 
 
 def _say_notes(console: Console, bench: Bench, cells: list[sweep.Cell]) -> None:
