@@ -33,7 +33,7 @@ def read_file(path: Path, most: int = TEXT) -> bytes:
     Return what a file holds.
 
     Args:
-        path: Of the file; nothing waits for what only looks like one, such as a pipe.
+        path: Place of the file; nothing waits for what only looks like one, such as a pipe.
         most: Bytes that are read.
 
     Raises:

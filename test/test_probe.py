@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from analytic import Analytic, Gaussian, Linear
+from test_environments import HERE, described_in
 from torch import Tensor
+from typer.testing import CliRunner
 
 from async_chunking.bench.probe import Influence, influence
-from async_chunking.bench.probe_command import drawing, figure, summary
+from async_chunking.bench.probe_command import drawing, figure, probe, summary
+from async_chunking.errors import AsyncChunkingError
+from async_chunking.policies.base import FlowPolicy
 
 OBSERVATION = {'observation.state': torch.zeros(4, 2)}
 
@@ -67,3 +72,47 @@ def test_drawing_and_words(tmp_path: Path) -> None:
     assert [int(line.split()[0]) for line in long[1:3]] == [0, 2]
     figure(found, 'a policy', tmp_path / 'probe.png')
     assert (tmp_path / 'probe.png').read_bytes().startswith(b'\x89PNG')
+
+
+# --- any policy, any environment ----------------------------------------------------------------
+
+
+def probed(*words: str) -> str:
+    app = typer.Typer()
+    app.command()(probe)
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return ' '.join(result.output.split())
+
+
+class Still(FlowPolicy):
+    """Its chunk is its noise, so that no row moves another."""
+
+    horizon, action_dim, num_steps = 4, 2, 1
+
+    def encode(self, observation: dict) -> Tensor:
+        assert observation['observation.state'].dtype == torch.float32
+        return observation['observation.state']
+
+    def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Tensor) -> Tensor:
+        return torch.zeros_like(actions)
+
+
+def still(path: str) -> Still:
+    return Still()
+
+
+def test_a_policy_of_any_kind_is_probed_in_an_environment(tmp_path: Path) -> None:
+    words = (f'torch:{Path(__file__)}:still', '--observations', '4', '--env')
+    plain = probed(*words, described_in(tmp_path))
+    assert 'the beginnings of 32 episodes of' in plain
+    assert '100% of what moves an action row is noise within ±0 rows' in plain
+    expert = probed(*words, described_in(tmp_path, expert='toy_environments:expert'))
+    assert 'demonstrations of' in expert
+
+
+def test_what_has_no_noise_or_no_environment_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AsyncChunkingError, match='no velocity: there is no noise to probe'):
+        probed(f'{HERE}:push', '--env', described_in(tmp_path))
+    with pytest.raises(AsyncChunkingError, match='does not know its environment'):
+        probed(f'{HERE}:push')

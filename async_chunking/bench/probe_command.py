@@ -10,20 +10,25 @@ import numpy as np
 import typer
 
 from async_chunking.bench.probe import Influence
-from async_chunking.errors import AsyncChunkingError
 
 SHADES = ' ░▒▓█'
-EPISODES = 4
 LARGEST = 32  # Rows of the drawing, narrower than most terminals.
 
 
 def probe(
-    checkpoint: Annotated[
-        str, typer.Argument(help='A checkpoint, DIR/flow; a folder; or a shipped name.')
+    policy: Annotated[
+        str,
+        typer.Argument(
+            help='DIR/flow; a folder; a shipped name; lerobot:DIR; torch:module:factory.'
+        ),
     ],
+    env: Annotated[
+        str,
+        typer.Option(help='Task or environment to observe.', show_default='that of its training'),
+    ] = '',
     data: Annotated[
         Path | None,
-        typer.Option(help='Demonstrations to take observations from; for a simulated task, none.'),
+        typer.Option(help='Demonstrations to take observations from; without, they are made.'),
     ] = None,
     out: Annotated[Path | None, typer.Option(help='Draw the matrix into this PNG.')] = None,
     steps: Annotated[int, typer.Option(min=0, help="Solver steps; 0: the policy's own.")] = 0,
@@ -34,66 +39,22 @@ def probe(
     import torch
 
     from async_chunking.bench.probe import influence
-    from async_chunking.policies.checkpoint.sidecar import read_sidecar
-    from async_chunking.policies.checkpoint.weights import load_policy
+    from async_chunking.bench.probed import chosen, observed, opened
+    from async_chunking.dataset.reading import read_demonstrations
 
-    path = _checkpoint(checkpoint)
-    policy = load_policy(path)
+    title, flow, task = opened(policy, env)
     if data:
-        from async_chunking.dataset.reading import read_demonstrations
-
         recorded, source = read_demonstrations(data).observations, str(data)
     else:
-        task = read_sidecar(path).task
-        recorded, source = _simulated(task, seed), f'demonstrations of {task} made for this'
+        recorded, source = observed(env or task, seed)
     generator = torch.Generator().manual_seed(seed)
-    count = len(next(iter(recorded.values())))
-    frames = torch.randint(count, (observations,), generator=generator)
-    chosen = {name: torch.from_numpy(values)[frames] for name, values in recorded.items()}
-    matrix = influence(policy, chosen, generator, steps)
+    matrix = influence(flow, chosen(recorded, observations, generator), generator, steps)
     typer.echo(drawing(matrix))
-    typer.echo(f'{path}, {observations} observations from {source}:')
+    typer.echo(f'{title}, {observations} observations from {source}:')
     typer.echo('\n'.join(summary(matrix)))
     if out:
-        figure(matrix, str(path), out)
+        figure(matrix, title, out)
         typer.echo(f'drawn in {out}')
-
-
-def _checkpoint(name: str) -> Path:
-    """Return the path of a checkpoint given as such, as a folder or as a shipped name."""
-    from async_chunking.policies.checkpoint.directory import PolicyDirectory
-    from async_chunking.policies.checkpoint.shipped import policy_directory
-    from async_chunking.policies.checkpoint.sidecar import weights_path
-
-    if weights_path(name).is_file():
-        return Path(name)
-    directory = PolicyDirectory(policy_directory(name))
-    return directory.path / directory.base
-
-
-def _simulated(name: str, seed: int) -> dict[str, np.ndarray]:
-    """
-    Return what a task's expert observes in a few episodes.
-
-    Real observations matter: on made-up ones, far from the training data, a policy's noise acts
-    much more locally than it does in use.
-
-    Raises:
-        AsyncChunkingError: The task is not simulated here, or its expert failed.
-    """
-    from async_chunking.sim import TASKS, make_task
-    from async_chunking.sim.episodes import record
-
-    if name not in TASKS:
-        msg = f"the checkpoint's task '{name}' is not simulated here: give its --data"
-        raise AsyncChunkingError(msg)
-    task = make_task(name)
-    episodes = [record(task, seed, attempt, action_noise=0.01) for attempt in range(EPISODES)]
-    solved = [episode.observations for episode in episodes if episode]
-    if not solved:
-        msg = f"the expert solved none of {EPISODES} episodes of '{name}': give --data"
-        raise AsyncChunkingError(msg)
-    return {key: np.concatenate([seen[key] for seen in solved]) for key in solved[0]}
 
 
 def summary(influence: Influence) -> list[str]:
