@@ -7,6 +7,7 @@ need, ASYNC_CHUNKING_PYTHON names another one, such as a virtual environment's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ from async_chunking.errors import COULD_NOT_START, AsyncChunkingError
 VARIABLE = 'ASYNC_CHUNKING_PYTHON'
 # Environment variable: nodes end when the process that it names, their parent, does.
 PARENT_VARIABLE = 'ASYNC_CHUNKING_END_WITH_PARENT'
+# Environment variable: the file in which a node that fails leaves the reason for its parent.
+REASON_VARIABLE = 'ASYNC_CHUNKING_REASON'
 
 
 def start(module: str) -> NoReturn:
@@ -45,6 +48,15 @@ def start(module: str) -> NoReturn:
     sys.exit(status)
 
 
+def leave_reason(sentence: str) -> None:
+    """Tell whoever started this process why it ends, if they want to know."""
+    path = os.environ.get(REASON_VARIABLE, '')
+    if path:
+        with contextlib.suppress(OSError), open(path, 'w', encoding='utf-8') as file:
+            file.write(sentence)
+
+
 def _refuse(sentence: str) -> NoReturn:
+    leave_reason(sentence)
     print(f'error: {sentence}', file=sys.stderr, flush=True)
     sys.exit(COULD_NOT_START)

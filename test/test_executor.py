@@ -487,6 +487,16 @@ def test_only_the_first_answer_of_two_to_a_robot_at_rest_is_executed(merger: str
     assert core.push(answer(second)) is Outcome.UNREQUESTED
 
 
+def test_rows_beyond_those_of_the_strategy_are_rejected() -> None:
+    """Only a sampler that puts the committed rows in front may answer with more than a chunk."""
+    for most, outcome in ((CONFIG.horizon, Outcome.WRONG_SIZE), (0, Outcome.ACCEPTED)):
+        behaviour = Behaviour('x', MERGERS['switch'](), Corrector(), most)
+        core = Executor(CONFIG, behaviour, RUN, np.zeros(2))
+        request = core.poll()
+        rows = np.zeros((CONFIG.horizon + 1, 2))
+        assert core.push(ActionChunk(RUN, request.request_id, request.tick, rows)) is outcome
+
+
 def test_a_corrector_that_fails_corrects_nothing() -> None:
     class FailingCorrector(Corrector):
         def correct(self, *_: object) -> np.ndarray:

@@ -9,7 +9,6 @@ from analytic import Gaussian, Modes
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
-from async_chunking.errors import StrategyError
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import Context, Sampler, normal, sample_chunk
@@ -125,10 +124,3 @@ def test_early_draws_from_the_noise_of_the_best_rough_chunk() -> None:
         full = draw(WithWeak(strong, weak), BidFull(samples=16), previous)[0]
         torch.testing.assert_close(drawn, full)
         assert any(torch.allclose(drawn, chunk) for chunk in chunks)
-
-
-def test_full_needs_a_weak_policy() -> None:
-    policy = Gaussian()
-    policy.offers = frozenset({'velocity'})
-    with pytest.raises(StrategyError, match=r'BidFull needs a weaker checkpoint .* Gaussian has'):
-        draw(policy, BidFull(), torch.zeros(1, 6, 2, dtype=torch.float64))

@@ -13,7 +13,9 @@ from torch import Tensor
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
 from async_chunking.policies.base import CountingPolicy, FlowPolicy
+from async_chunking.policies.fit import Facts
 from async_chunking.policies.reversed import Reversed
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.policies.weak import WithWeak
 from async_chunking.samplers.base import (
     Context,
@@ -24,7 +26,7 @@ from async_chunking.samplers.base import (
     sample_chunk,
 )
 from async_chunking.samplers.plain import Plain
-from async_chunking.strategies import NAMES, NEEDS, SAMPLERS, resolve
+from async_chunking.strategies import NAMES, NEEDS, SAMPLERS, Strategy, resolve
 
 BATCH, HORIZON, DIM = 3, 8, 2
 FIRST_CALLS = {'paint_slide': '3·n'}  # More than `calls` for the first chunk of a stream.
@@ -227,12 +229,10 @@ def test_not_finite_is_refused(name: str) -> None:
 
 def test_needs_are_known_and_unmet_ones_are_refused(name: str) -> None:
     assert SAMPLERS[name].needs <= set(NEEDS)
-    needed = SAMPLERS[name].needs & {'gradients', 'per_token_time', 'weak_policy'}
-    policy = Gaussian()
-    for need in needed:
-        policy.offers = Gaussian.offers - {need}
+    for need in SAMPLERS[name].needs:
+        policy = Facts('policy', 16, 2, frozenset(NEEDS) - {need})
         with pytest.raises(StrategyError, match='needs'):
-            draw(policy, SAMPLERS[name].load(), plan())
+            check_strategy(Strategy(name, sampler=SAMPLERS[name]), policy)
 
 
 def test_constants_are_options(name: str) -> None:

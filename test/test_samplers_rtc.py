@@ -9,7 +9,6 @@ from analytic import Constant, Gaussian, Linear
 
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
-from async_chunking.policies.base import FlowPolicy
 from async_chunking.samplers.base import sample_chunk
 from async_chunking.samplers.plain import Plain
 from async_chunking.samplers.prefix import prefix_weights
@@ -46,8 +45,9 @@ def test_prefix_weights(start: int, end: int, schedule: str, expected: list[floa
 
 
 def test_unknown_schedule_is_refused_by_name() -> None:
-    with pytest.raises(StrategyError, match="'cosine' is unknown; choose one of exp, linear"):
-        prefix_weights(8, 1, 4, 'cosine')
+    problem = "Rtc: schedule must be exp, linear, ones, zeros, not 'cosine'"
+    with pytest.raises(StrategyError, match=problem):
+        Rtc(schedule='cosine')
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,3 @@ def test_variants_agree_where_the_jacobian_is_the_identity() -> None:
         for j in (True, False)
     ]
     torch.testing.assert_close(*draws)
-
-
-def test_policy_without_gradients_is_refused() -> None:
-    policy: FlowPolicy = Constant()
-    policy.offers = frozenset({'velocity'})
-    boundary = Boundary(torch.ones(1, 5, 2, dtype=torch.float64), delay=2, execution_horizon=3)
-    with pytest.raises(StrategyError, match='Rtc needs gradients through the policy'):
-        sample_chunk(policy, Rtc(), observation(), boundary, seeded())
-    sample_chunk(policy, Rtc(jacobian=False), observation(), boundary, seeded())

@@ -60,7 +60,9 @@ def test_what_is_missing_is_named_in_one_line(
     tmp_path: Path, before: str, variables: dict[str, str], message: str
 ) -> None:
     program = before + _PROGRAM.replace('async_chunking.cli', 'async_chunking.policies.options')
-    done = run(tmp_path, program, **variables)
+    reason = tmp_path / 'reason'  # Where a parent wants to know it.
+    done = run(tmp_path, program, **variables, ASYNC_CHUNKING_REASON=str(reason))
+    assert message in reason.read_text()
     assert done.returncode == COULD_NOT_START
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

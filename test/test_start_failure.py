@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
+from async_chunking.bringup.nodes import NodeSpec
+from async_chunking.bringup.processes import Processes
 from async_chunking.bringup.start_failure import start_failure
 
 LOCAL = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
@@ -42,3 +47,23 @@ def test_a_robot_without_trouble_may_need_more_time():
     assert sentence == (
         'no chunk was executed within 30 s; a large policy takes longer: set start_timeout_s'
     )
+
+
+@pytest.mark.parametrize(
+    ('status', 'left', 'sentence'),
+    [
+        (2, 'printf "too slow" > "$ASYNC_CHUNKING_REASON"', 'policy could not start: too slow'),
+        (2, ':', 'policy could not start'),
+        (1, 'printf "the disk is full" > "$ASYNC_CHUNKING_REASON"',
+         'policy ended with status 1: the disk is full'),
+    ],
+)  # fmt: skip
+def test_a_node_that_ends_says_why(tmp_path: Path, status: int, left: str, sentence: str) -> None:
+    program = tmp_path / 'python'
+    program.write_text(f'#!/bin/sh\n{left}\nexit {status}\n')
+    program.chmod(0o755)
+    with Processes([NodeSpec('policy_node', 'policy', python=str(program))], '', 'info') as nodes:
+        deadline = time.monotonic() + 60.0
+        while not (ended := nodes.look_after()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert ended == sentence

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,18 +17,19 @@ from async_chunking.mergers.ensemble import Ensemble
 from async_chunking.mergers.switch import Switch
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.shipped import SHIPPED
+from async_chunking.policies.fit import Facts
 from async_chunking.policies.responder import Responder
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.samplers.bid import Bid, BidFull
 from async_chunking.samplers.combinations import remac_bid
-from async_chunking.samplers.inversion import GRIDS
 from async_chunking.samplers.paint import Paint, PaintOptim
 from async_chunking.samplers.plain import Plain
-from async_chunking.samplers.prefix import SCHEDULES
-from async_chunking.samplers.remac import STARTS, Remac
+from async_chunking.samplers.prefix import Schedule
+from async_chunking.samplers.remac import Remac
 from async_chunking.samplers.rtc import Rtc
-from async_chunking.samplers.vlash import MODES, Vlash
-from async_chunking.strategies import NAMES, SAMPLERS, STRATEGIES, constants, resolve
-from async_chunking.strategies.constants import CHOICES, CONSTANTS
+from async_chunking.samplers.vlash import Vlash
+from async_chunking.strategies import NEEDS, SAMPLERS, STRATEGIES, constants, resolve
+from async_chunking.strategies.constants import declared
 
 
 def test_names_of_the_table_have_the_defaults_of_the_papers() -> None:
@@ -71,38 +73,55 @@ def test_each_constant_goes_where_it_is_known() -> None:
         ('bid:samples=4:samples=5', "not 'samples=5'"),
         ('paint:steps=3', "has no constant 'steps'; it has num_steps=0, grid=arrival"),
         ('bid:inner=rtc', "has no constant 'inner'"),
-        ('bid:samples=many', "samples must be a whole number from 0 to 10000, not 'many'"),
-        ('bid:samples=2.5', "samples must be a whole number from 0 to 10000, not '2.5'"),
+        ('bid:samples=many', "samples must be a whole number from 1 to 10000, not 'many'"),
+        ('bid:samples=2.5', "samples must be a whole number from 1 to 10000, not '2.5'"),
         ('paint:num_steps=-3', "num_steps must be a whole number from 0 to 10000, not '-3'"),
         ('rtc:max_guidance_weight=nan', "must be a number from 0 to 10000, not 'nan'"),
         ('rtc:max_guidance_weight=inf', "must be a number from 0 to 10000, not 'inf'"),
         ('rtc:jacobian=no', "jacobian must be true or false, not 'no'"),
-        ('bid:samples=0', 'bid samples is 0; it must be 1 or more'),
-        ('bid_full:keep=0', 'bid keep is 0; it must be 1 or more'),
-        ('vlash:mode=relative', "vlash mode 'relative' is unknown"),
-        ('rtc:schedule=cosine', "prefix schedule 'cosine' is unknown; choose one of exp, linear"),
-        ('paint:grid=midway', "inversion grid 'midway' is unknown; choose one of arrival, dep"),
-        ('remac:start=zero', "remac start 'zero' is unknown; choose one of plan"),
+        ('bid:samples=0', "samples must be a whole number from 1 to 10000, not '0'"),
+        ('bid_full:keep=0', "keep must be a whole number from 1 to 10000, not '0'"),
+        ('vlash:mode=relative', "mode must be absolute, delta, not 'relative'"),
+        ('vlash:quantization=0', "quantization must be a whole number from 1 to 10000, not '0'"),
+        ('rtc:schedule=cosine', "schedule must be exp, linear, ones, zeros, not 'cosine'"),
+        ('paint:grid=midway', "grid must be arrival, departure, not 'midway'"),
+        (
+            'remac:start=zero',
+            'start must be plan, plan_always, plan_then_noise, gaussian, not',
+        ),
+        ('remac+bid:samples=0', "samples must be a whole number from 1 to 10000, not '0'"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(name: str, problem: str) -> None:
     with pytest.raises(StrategyError, match=problem):
         resolve(name).load_sampler()
-    with pytest.raises(StrategyError):  # Also where torch is not.
-        resolve(name).check_constants()
+    facts = Facts('policy', 16, 7, frozenset(NEEDS))
+    with pytest.raises(StrategyError, match=problem):  # Also where torch is not.
+        check_strategy(resolve(name), facts)
 
 
-def test_the_constants_that_are_known_without_torch_are_those_of_the_samplers() -> None:
-    entries = {entry.entry: entry for entry in SAMPLERS.values()}
-    assert entries.keys() == CONSTANTS.keys()
-    for name, entry in entries.items():
-        assert CONSTANTS[name] == constants(replace(entry, options={}).load()), name
-    words = {'grid': GRIDS, 'schedule': SCHEDULES, 'start': STARTS, 'mode': MODES}
-    assert words == CHOICES
-    for name in NAMES:
-        resolve(name).check_constants()
-    resolve('vlash:mode=delta:quantization=2').check_constants()
-    resolve('paint:num_steps=10+ensemble:decay=0.5').check_constants()
+@pytest.mark.parametrize('name', SAMPLERS)
+def test_the_constants_that_are_read_from_the_source_are_those_of_the_sampler(name: str) -> None:
+    sampler = replace(SAMPLERS[name], options={}).load()
+    read = declared(SAMPLERS[name].entry)
+    assert {key: constant.default for key, constant in read.items()} == constants(sampler)
+    for key, constant in read.items():  # What the source allows is what the sampler takes.
+        others = (*constant.choices, 'no such word') if constant.choices else (0, 1, -1)
+        for value in others:
+            if constant.allows(value):
+                replace(sampler, **{key: value})
+            else:
+                with pytest.raises(StrategyError, match=key):
+                    replace(sampler, **{key: value})
+
+
+def test_words_and_least_numbers_are_read_from_types() -> None:
+    assert declared('rtc:Rtc')['schedule'] == ('exp', get_args(Schedule), 0)
+    assert declared('early:BidEarly')['samples'] == (8, (), 1)
+    assert declared('combinations:remac_bid')['samples'] == (16, (), 1)
+    assert declared('vlash:Vlash')['mode'] == ('absolute', ('absolute', 'delta'), 0)
+    resolve('vlash:mode=delta:quantization=2').load_sampler()
+    resolve('paint:num_steps=10+ensemble:decay=0.5').load_sampler()
 
 
 def test_a_merger_checks_its_own() -> None:

@@ -191,6 +191,7 @@ class Scene:
             corrector = Corrector()
             if strategy.corrector != 'none':
                 corrector = load_corrector(self._correctors, strategy.corrector)
-            behaviour = Behaviour(name, strategy.load_merger(), corrector)
+            rows = strategy.rows(policy.horizon, committed=policy.horizon)
+            behaviour = Behaviour(name, strategy.load_merger(), corrector, rows)
             self._servers[name] = server, behaviour
         return self._servers[name]

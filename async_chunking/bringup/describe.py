@@ -151,7 +151,6 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
         arguments = arguments.model_copy(update={'strategy': strategy.name})
     else:
         strategy = resolve(arguments.strategy)
-        strategy.check_constants()
         check_strategy(strategy, policy, description.action_modes, timing)
     nodes = _nodes(robot, arguments, description, policy, execution_horizon)
     nodes = overridden(nodes, arguments.namespace, arguments.params_file)

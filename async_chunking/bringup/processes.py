@@ -18,7 +18,7 @@ import yaml
 from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.errors import COULD_NOT_START
 from async_chunking.ros_environment import environment
-from async_chunking.start import PARENT_VARIABLE
+from async_chunking.start import PARENT_VARIABLE, REASON_VARIABLE
 
 _PATIENCE = (8.0, 3.0)  # Seconds from SIGINT to SIGTERM, and from there to SIGKILL.
 _RECORDER_PATIENCE = 30.0  # [s].
@@ -89,9 +89,9 @@ class Processes:
             if process.poll() is None:
                 continue
             if process.returncode == COULD_NOT_START and not self.restarts[name]:
-                return f'{name} could not start'
+                return f'{name} could not start{self._reason(name)}'
             if not self._nodes[name].respawn:
-                ended = f'{name} ended with status {process.returncode}'
+                ended = f'{name} ended with status {process.returncode}{self._reason(name)}'
                 if self._nodes[name].essential:
                     return ended
                 self.lost = self.lost or ended
@@ -103,6 +103,16 @@ class Processes:
                 self.restarts[name] += 1
                 self._start(name)
         return ''
+
+    def _reason(self, name: str) -> str:
+        """Return the reason that a node left, after a colon; empty if it left none."""
+        with contextlib.suppress(OSError):
+            reason = self._reason_file(name).read_text(encoding='utf-8').strip()
+            return f': {reason}' if reason else ''
+        return ''
+
+    def _reason_file(self, name: str) -> Path:
+        return Path(self._folder.name, f'{name}.reason')
 
     def pid(self, name: str) -> int:
         """Return the process id of a node, 0 while it is not running."""
@@ -137,11 +147,17 @@ class Processes:
             command += ['-r', f'{topic}:={other}']
         if self._namespace:
             command += ['-r', f'__ns:=/{self._namespace.strip("/")}']
+        self._reason_file(name).unlink(missing_ok=True)  # Of the process before.
         # A session of its own: Ctrl-C in the terminal reaches only the parent, which stops the
         # nodes in order; and if the parent dies, the nodes end by themselves.
         self._running[name] = subprocess.Popen(
             command,
-            env=environment() | self._variables | {PARENT_VARIABLE: str(os.getpid())},
+            env=environment()
+            | self._variables
+            | {
+                PARENT_VARIABLE: str(os.getpid()),
+                REASON_VARIABLE: str(self._reason_file(name)),
+            },
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,

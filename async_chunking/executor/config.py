@@ -11,6 +11,7 @@ import numpy as np
 from async_chunking.correctors import Corrector
 from async_chunking.mergers import Merger
 from async_chunking.safety import Limits
+from async_chunking.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class ExecutorConfig:
 
     @property
     def most_rows(self) -> int:
-        """Rows of a chunk at most: some samplers put the committed prefix in front (VLASH)."""
-        return 2 * self.horizon
+        """Rows of a chunk at most, whatever strategy it is asked with."""
+        return max(s.rows(self.horizon, committed=self.horizon) for s in STRATEGIES.values())
 
     @property
     def endless(self) -> np.ndarray:
@@ -106,8 +107,17 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """The two axes of a strategy that the executor runs; the sampler's name is only passed on."""
+    """
+    The two axes of a strategy that the executor runs; the sampler's name is only passed on.
+
+    Attributes:
+        name: Of the strategy.
+        merger: How a chunk joins the stream.
+        corrector: What is added to each action.
+        most_rows: Rows of an answer at most, from the strategy; 0 for those of any strategy.
+    """
 
     name: str
     merger: Merger
     corrector: Corrector
+    most_rows: int = 0

@@ -48,13 +48,20 @@ class ContentCheck:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
+        self._most_rows = config.most_rows
         slack = config.limit_tolerance * (config.limits.upper - config.limits.lower)
         self._lowest = config.limits.lower - slack
         self._highest = config.limits.upper + slack
 
-    def judge(self, chunk: ActionChunk) -> tuple[Outcome, str]:
-        """Return what becomes of a chunk, and joint, row, value and limits if it is rejected."""
-        names, most = self._config.joint_names, self._config.most_rows
+    def judge(self, chunk: ActionChunk, most_rows: int = 0) -> tuple[Outcome, str]:
+        """
+        Return what becomes of a chunk, and joint, row, value and limits if it is rejected.
+
+        Args:
+            chunk: As it came.
+            most_rows: Of the strategy that it was asked with; 0 for those of any strategy.
+        """
+        names, most = self._config.joint_names, most_rows or self._most_rows
         values = chunk.actions
         rows, columns = values.shape
         if chunk.refusal:

@@ -55,7 +55,7 @@ class Admission:
 
     def admit(self, chunk: ActionChunk, behaviour: Behaviour | None) -> Admitted:
         """Return a chunk with what is to be executed of it; `behaviour` asked for it."""
-        outcome, reason = self._content.judge(chunk)
+        outcome, reason = self._content.judge(chunk, behaviour.most_rows if behaviour else 0)
         rows = chunk.actions
         if outcome is Outcome.ACCEPTED and behaviour is not None:
             rows = behaviour.merger.prepare(rows)

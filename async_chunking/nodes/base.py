@@ -44,6 +44,7 @@ class RobotNode(EntityNode):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.failure, self.status = '', 1
+        self._error = 'it could not start'  # Of the last transition that failed.
         self.interrupted: Callable[[], bool] = lambda: False
         self.activated: Callable[[], None] = lambda: None
         self._configured = False
@@ -111,9 +112,11 @@ class RobotNode(EntityNode):
         try:
             action()
         except AsyncChunkingError as error:
-            self.get_logger().error(str(error))
+            self._error = str(error)
+            self.get_logger().error(self._error)
             return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy would fail the transition without a word.
+        except Exception as error:  # rclpy would fail the transition without a word.
+            self._error = repr(error)
             self.get_logger().error(traceback.format_exc())
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
@@ -163,7 +166,7 @@ class RobotNode(EntityNode):
             wanted.append(self.trigger_activate)
         for transition in wanted:
             if transition() is not TransitionCallbackReturn.SUCCESS:
-                self.failure = self.failure or 'it could not start'
+                self.failure = self.failure or self._error
                 self.status = COULD_NOT_START
                 return
 

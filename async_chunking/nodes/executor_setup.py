@@ -21,12 +21,13 @@ from async_chunking.strategies import resolve
 
 
 def behaviour(parameters: ExecutorParameters) -> Behaviour:
-    """Return merger and corrector of a strategy; only a trained corrector reads the policy."""
+    """Return what a strategy does here; only a trained corrector reads the policy."""
     point = resolve(parameters.strategy)
     corrector = Corrector()
     if point.corrector != 'none':
         corrector = load_corrector(parameters.policy_path, point.corrector)
-    return Behaviour(point.name, point.load_merger(), corrector)
+    rows = point.rows(parameters.horizon, committed=parameters.horizon)
+    return Behaviour(point.name, point.load_merger(), corrector, rows)
 
 
 def make_config(parameters: ExecutorParameters, robot: Embodiment) -> ExecutorConfig:
@@ -96,7 +97,6 @@ def check_strategy(parameters: ExecutorParameters, robot: Embodiment, where: str
         msg = f'{where}: if_displaced is teleport, which only a simulation can'
         raise AsyncChunkingError(msg)
     strategy = resolve(parameters.strategy)
-    strategy.check_constants()
     offers = frozenset(parameters.offers.split())
     policy = Facts(parameters.policy_path, parameters.horizon, len(robot.joints), offers)
     strategy_fit.check_strategy(strategy, policy, robot.action_modes)

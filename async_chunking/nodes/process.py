@@ -21,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from async_chunking import ros_environment
 from async_chunking.errors import COULD_NOT_START
 from async_chunking.nodes.base import RobotNode
-from async_chunking.start import PARENT_VARIABLE
+from async_chunking.start import PARENT_VARIABLE, leave_reason
 
 _PR_SET_PDEATHSIG = 1
 
@@ -55,6 +55,7 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
     try:
         node = make()
     except InvalidParameterValueException as error:  # Its range is rclpy's to check.
+        leave_reason(str(error))
         get_logger('rclpy').fatal(str(error))
         os._exit(COULD_NOT_START)
     node.interrupted = lambda: bool(stopped)
@@ -69,7 +70,9 @@ def run(make: Callable[[], RobotNode]) -> NoReturn:
         except Exception:  # Whatever a peer sent, the command stream goes on.
             node.get_logger().error(traceback.format_exc())
     if node.failure:
-        node.get_logger().fatal(node.failure)
+        leave_reason(node.failure)
+        if node.status != COULD_NOT_START:  # Else it was logged where it was raised.
+            node.get_logger().fatal(node.failure)
     node.end()
     executor.shutdown()
     rclpy.try_shutdown()

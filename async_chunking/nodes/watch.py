@@ -30,6 +30,7 @@ class Sight:
         phase: Phase of the newest one, None before the first.
         executed: Whether a chunk was ever executed.
         episodes: Outcomes, in the words of the simulated robot.
+        reports: Node -> its newest status in /diagnostics, what it says first.
         troubles: Node -> the last trouble that it told; '' of one that told of none.
     """
 
@@ -37,6 +38,7 @@ class Sight:
     phase: Phase | None = None
     executed: bool = False
     episodes: list[dict[str, Any]] = field(default_factory=list)
+    reports: dict[str, dict[str, str]] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,6 +74,10 @@ class Watch:
         self._executor.spin_once(timeout_sec=seconds)
         return self.sight
 
+    def client(self, kind: Any, name: str) -> Any:
+        """Return a client of a service; `look` takes its answers."""
+        return self._node.create_client(kind, name)
+
     def parameter(self, name: str, default: float) -> float:
         """Declare a parameter and return its value."""
         described = ParameterDescriptor(dynamic_typing=True)
@@ -97,6 +103,8 @@ class Watch:
         for status in message.status:
             parent, _, name = status.name.rpartition('/')
             if parent == space:
+                values = {value.key: value.value for value in status.values}
+                self.sight.reports[name] = {'says': status.message, **values}
                 trouble = status.message if status.level != DiagnosticStatus.OK else ''
                 self.sight.troubles[name] = trouble or self.sight.troubles.get(name, '')
 

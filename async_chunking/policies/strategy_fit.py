@@ -54,14 +54,15 @@ def check_strategy(
         timing: Where it is known.
 
     Raises:
-        StrategyError: The policy lacks what the strategy needs, the actions mean something else
-            than it reads in them, or a constant is wrong. Names what can run instead.
+        StrategyError: A constant is wrong, the policy lacks what the strategy needs, or the
+            actions mean something else than it reads in them. Names what can run instead.
         FitError: Chunks are too short for the timing, or the checkpoint was not trained for it.
     """
+    strategy.load_merger()  # Refuses constants that it cannot have, and below the sampler's.
+    rows = strategy.rows(policy.horizon, committed=0)
     _check_needs(strategy, policy)
     if modes is not None and strategy.sampler.reads_states:
         _check_states(strategy, modes)
-    rows = strategy.rows(policy.horizon, committed=0)
     if timing is not None:
         _check_horizon(strategy, policy, timing)
         _check_training(strategy, policy, timing.delay)

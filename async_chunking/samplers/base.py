@@ -7,15 +7,19 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Encoding, FlowPolicy, Observation
-from async_chunking.strategies.needs import NEEDS
+from async_chunking.strategies.constants import declared_by
+
+Count = Annotated[int, Field(ge=1)]
+"""A constant that is 1 or more."""
 
 Guide = Callable[[Tensor, float], Tensor]
 """(x [B, H, D], flow time) -> velocity [B, H, D]."""
@@ -74,9 +78,19 @@ class Sampler(ABC):
 
     Attributes:
         num_steps: Solver steps n; 0 takes the policy's own.
+
+    Raises:
+        StrategyError: A constant cannot have its value; see `strategies.constants`.
     """
 
     num_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name, constant in declared_by(type(self)).items():
+            value = getattr(self, name)
+            if not constant.allows(value):
+                msg = f"{type(self).__name__}: {name} must be {constant.allowed}, not '{value}'"
+                raise StrategyError(msg)
 
     def condition(self, observation: Observation, boundary: Boundary) -> Observation:
         """Return the observation to encode; `boundary.previous` is in robot units here."""
@@ -177,7 +191,8 @@ def sample_chunk(
     """
     Answer one request, or a batch of them that share delay, rows and execution horizon.
 
-    The one path from observation to chunk: nodes, bench and tests use it.
+    The one path from observation to chunk: nodes, bench and tests use it. Whether the policy
+    offers what the sampler needs was asked before: `policies.strategy_fit.check_strategy`.
 
     Args:
         policy: The flow policy.
@@ -191,8 +206,7 @@ def sample_chunk(
         Actions [B, rows, D] in robot units [rad, m], and the sampler's state.
 
     Raises:
-        StrategyError: The boundary does not fit the policy, or the policy lacks what the sampler
-            needs.
+        StrategyError: The boundary does not fit the policy.
         PolicyError: The policy returned NaN or infinity.
     """
     boundary = _fitted(boundary, policy)
@@ -211,18 +225,6 @@ def sample_chunk(
         msg = f'{type(policy).__name__} returned actions that are not finite'
         raise PolicyError(msg)
     return Draw(actions, state)
-
-
-def require(policy: FlowPolicy, need: str, sampler: Sampler) -> None:
-    """
-    Refuse a policy that cannot serve a sampler.
-
-    Raises:
-        StrategyError: `need`, a name of `strategies.NEEDS`, is not offered.
-    """
-    if need not in policy.offers:
-        msg = f'{type(sampler).__name__} needs {NEEDS[need]}; {type(policy).__name__} has not'
-        raise StrategyError(msg)
 
 
 def _fitted(boundary: Boundary, policy: FlowPolicy) -> Boundary:

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
-from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Observation, repeat_each
 from async_chunking.policies.weak import WithWeak
-from async_chunking.samplers.base import Context, Draw, Sampler, normal, require
+from async_chunking.samplers.base import Context, Count, Draw, Sampler, normal
 from async_chunking.samplers.plain import Plain
-from async_chunking.samplers.prefix import prefix_weights, require_schedule
+from async_chunking.samplers.prefix import Schedule, prefix_weights
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,9 @@ class Bid(Sampler):
         inner: How each sample is drawn from its noise, which must be all that is random in it.
     """
 
-    samples: int = 16
-    schedule: str = 'exp'
+    samples: Count = 16
+    schedule: Schedule = 'exp'
     inner: Sampler = field(default_factory=Plain)
-
-    def __post_init__(self) -> None:
-        require_schedule(self.schedule)
-        _require_some('samples', self.samples)
 
     def condition(self, observation: Observation, boundary: Boundary) -> Observation:
         """Return what the samples are drawn from."""
@@ -105,17 +100,12 @@ class BidFull(Bid):
         keep: K; 3 in the paper of RTC's comparison.
     """
 
-    keep: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_some('keep', self.keep)
+    keep: Count = 3
 
     def _cost(self, context: Context, noises: Tensor, chunks: Tensor) -> Tensor:
         """Return the sum [B, N] of both criteria."""
         policy, boundary = context.policy, context.boundary
         if not isinstance(policy, WithWeak):
-            require(policy, 'weak_policy', self)
             msg = f'the weak checkpoint of {type(policy).__name__} must be joined by WithWeak'
             raise TypeError(msg)
         weaker = replace(context, policy=policy.weak, encoding=context.encoding[1])
@@ -135,9 +125,3 @@ class BidFull(Bid):
 def _distances(chunks: Tensor, others: Tensor) -> Tensor:
     """Return the summed distance [B, N] of each of chunks [B, N, H, D] to others [B, K, H, D]."""
     return (chunks[:, :, None] - others[:, None]).norm(dim=-1).sum((2, 3))
-
-
-def _require_some(name: str, count: int) -> None:
-    if count < 1:
-        msg = f'bid {name} is {count}; it must be 1 or more'
-        raise StrategyError(msg)

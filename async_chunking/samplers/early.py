@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from async_chunking.samplers.base import Context, Draw
+from async_chunking.samplers.base import Context, Count, Draw
 from async_chunking.samplers.bid import BidFull
 
 
@@ -32,7 +32,7 @@ class BidEarly(BidFull):
         early_steps: m. One is too few: from flow time 0 a policy hardly tells its noises apart.
     """
 
-    samples: int = 8
+    samples: Count = 8
     early_steps: int = 2
 
     def draw(self, context: Context) -> Draw:

@@ -15,16 +15,17 @@ which undoes the steps taken rather than the flow, and at few steps lands nearer
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from async_chunking.errors import StrategyError
 from async_chunking.samplers.base import Guide, integrate
 
-GRIDS = ('arrival', 'departure')
+Grid = Literal['arrival', 'departure']
 
 
-def euler(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival') -> Tensor:
+def euler(velocity: Guide, actions: Tensor, num_steps: int, grid: Grid = 'arrival') -> Tensor:
     """
     Return the noise by explicit Euler steps backwards; n calls, order 1.
 
@@ -32,7 +33,7 @@ def euler(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival
         velocity: Velocity of the flow.
         actions: [B, H, D] at flow time 1.
         num_steps: n.
-        grid: Where each step evaluates; one of `GRIDS`.
+        grid: Where each step evaluates; see above.
     """
     x = actions
     for step in range(num_steps, 0, -1):
@@ -40,7 +41,7 @@ def euler(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival
     return x
 
 
-def dpm2(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival') -> Tensor:
+def dpm2(velocity: Guide, actions: Tensor, num_steps: int, grid: Grid = 'arrival') -> Tensor:
     """
     Return the noise by midpoint steps backwards; 2n calls.
 
@@ -51,7 +52,7 @@ def dpm2(velocity: Guide, actions: Tensor, num_steps: int, grid: str = 'arrival'
         velocity: Velocity of the flow.
         actions: [B, H, D] at flow time 1.
         num_steps: n.
-        grid: Where each step starts; one of `GRIDS`.
+        grid: Where each step starts; see above.
     """
     x, half = actions, 0.5 / num_steps
     for step in range(num_steps, 0, -1):
@@ -95,13 +96,6 @@ def optim(
     return noise
 
 
-def require_grid(grid: str) -> None:
-    """Refuse a grid that is not one of `GRIDS` with a StrategyError."""
-    if grid not in GRIDS:
-        msg = f"inversion grid '{grid}' is unknown; choose one of {', '.join(GRIDS)}"
-        raise StrategyError(msg)
-
-
-def _time(step: int, num_steps: int, grid: str) -> float:
+def _time(step: int, num_steps: int, grid: Grid) -> float:
     """Return the flow time at which the step from `step` to `step - 1` is evaluated."""
     return (step if grid == 'departure' else step - 1) / num_steps

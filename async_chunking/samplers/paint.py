@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from async_chunking.samplers import inversion
-from async_chunking.samplers.base import Context, Draw, Sampler, integrate, put_first, require
+from async_chunking.samplers.base import Context, Draw, Sampler, integrate, put_first
+from async_chunking.samplers.inversion import Grid
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,9 @@ class Paint(Sampler):
             what the observation wants.
     """
 
-    grid: str = 'arrival'
+    grid: Grid = 'arrival'
     naive_steps: int = 0
     inversion_steps: int = 0
-
-    def __post_init__(self) -> None:
-        inversion.require_grid(self.grid)
 
     def draw(self, context: Context) -> Draw:
         """Choose the noise and integrate from it; see `Sampler.draw`."""
@@ -108,7 +106,6 @@ class PaintOptim(Paint):
 
     def invert(self, context: Context, actions: Tensor) -> Tensor:
         """Return the noise by gradient descent from zero."""
-        require(context.policy, 'gradients', self)
         return inversion.optim(
             context.velocity,
             actions,

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from async_chunking.errors import StrategyError
-
-SCHEDULES = ('exp', 'linear', 'ones', 'zeros')
+Schedule = Literal['exp', 'linear', 'ones', 'zeros']
 
 
 @functools.lru_cache(maxsize=256)
@@ -30,7 +29,7 @@ def prefix_weights(
     horizon: int,
     start: int,
     end: int,
-    schedule: str = 'exp',
+    schedule: Schedule = 'exp',
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = 'cpu',
 ) -> Tensor:
@@ -43,14 +42,10 @@ def prefix_weights(
         horizon: Rows of the chunk.
         start: Rows that will be executed from the old plan, weight 1.
         end: First row of weight 0.
-        schedule: How the weight falls between `start` and `end`; one of `SCHEDULES`.
+        schedule: How the weight falls between `start` and `end`; see above.
         dtype: Type of the answer.
         device: Device of the answer.
-
-    Raises:
-        StrategyError: The schedule is unknown.
     """
-    require_schedule(schedule)
     start = min(start, end)
     row = torch.arange(horizon, dtype=torch.float64)
     if schedule == 'ones':
@@ -62,10 +57,3 @@ def prefix_weights(
         if schedule == 'exp':
             weights = weights * weights.expm1() / math.expm1(1)
     return (weights * (row < end)).to(device, dtype)
-
-
-def require_schedule(schedule: str) -> None:
-    """Refuse a schedule that is not one of `SCHEDULES` with a StrategyError."""
-    if schedule not in SCHEDULES:
-        msg = f"prefix schedule '{schedule}' is unknown; choose one of {', '.join(SCHEDULES)}"
-        raise StrategyError(msg)

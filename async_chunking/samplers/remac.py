@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from async_chunking.chunk import Boundary
-from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Observation
 from async_chunking.policies.source import COMMITTED
 from async_chunking.samplers.base import Context, Draw, Sampler, integrate, put_first
 from async_chunking.samplers.rtc import Rtc
-
-STARTS = ('plan', 'plan_always', 'plan_then_noise', 'gaussian')
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,8 @@ class Remac(Sampler):
         guidance: RTC on top, which the paper combines it with.
     """
 
-    start: str = 'plan'
+    start: Literal['plan', 'plan_always', 'plan_then_noise', 'gaussian'] = 'plan'
     guidance: Rtc | None = None
-
-    def __post_init__(self) -> None:
-        if self.start not in STARTS:
-            msg = f"remac start '{self.start}' is unknown; choose one of {', '.join(STARTS)}"
-            raise StrategyError(msg)
 
     def condition(self, observation: Observation, boundary: Boundary) -> Observation:
         """Return the observation with the number of committed rows [B, 1]."""

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from async_chunking.chunk import Boundary
 from async_chunking.policies.base import FlowPolicy
-from async_chunking.samplers.base import Context, Draw, Guide, Sampler, integrate, require
-from async_chunking.samplers.prefix import prefix_weights, require_schedule
+from async_chunking.samplers.base import Context, Draw, Guide, Sampler, integrate
+from async_chunking.samplers.prefix import Schedule, prefix_weights
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,9 @@ class Rtc(Sampler):
     """
 
     max_guidance_weight: float = 5.0
-    schedule: str = 'exp'
+    schedule: Schedule = 'exp'
     jacobian: bool = True
     jacobian_until: float = 1.0
-
-    def __post_init__(self) -> None:
-        require_schedule(self.schedule)
 
     def draw(self, context: Context) -> Draw:
         """Integrate the guided velocity from the noise; see `Sampler.draw`."""
@@ -68,8 +65,6 @@ class Rtc(Sampler):
             boundary: Rows of `previous` up to the overlap are the target.
             held: The first rows, as many, are there already and need no guidance.
         """
-        if self.jacobian:
-            require(policy, 'gradients', self)
         end = boundary.overlap(policy.horizon)
         if end == 0:
             return velocity

@@ -16,7 +16,6 @@ from async_chunking.samplers.base import (
     Sampler,
     integrate,
     put_first,
-    require,
 )
 
 
@@ -39,7 +38,6 @@ class TtRtc(Sampler):
         num_steps, boundary = self.steps(context.policy), context.boundary
         if boundary.committed == 0:
             return Draw(integrate(context.velocity, context.noise, num_steps))
-        require(context.policy, 'per_token_time', self)
         start = put_first(boundary.previous[:, : boundary.committed], context.noise)
         return Draw(integrate(_behind_prefix(context), start, num_steps, boundary.committed))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,9 +13,7 @@ from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
 from async_chunking.policies.base import Observation
 from async_chunking.policies.source import SEEN_STATE
-from async_chunking.samplers.base import Context, Draw, Sampler, integrate
-
-MODES = ('absolute', 'delta')
+from async_chunking.samplers.base import Context, Count, Draw, Sampler, integrate
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,9 @@ class Vlash(Sampler):
         state_key: Name of the state [B, action_dim] in the observation.
     """
 
-    mode: str = 'absolute'
-    quantization: int = 1
+    mode: Literal['absolute', 'delta'] = 'absolute'
+    quantization: Count = 1
     state_key: str = 'observation.state'
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            msg = f"vlash mode '{self.mode}' is unknown; choose one of {', '.join(MODES)}"
-            raise StrategyError(msg)
-        if self.quantization < 1:
-            msg = f'vlash quantization is {self.quantization}; it must be 1 or more rows'
-            raise StrategyError(msg)
 
     def condition(self, observation: Observation, boundary: Boundary) -> Observation:
         """

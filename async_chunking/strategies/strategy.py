@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from async_chunking.errors import StrategyError
-from async_chunking.strategies.constants import CHOICES, CONSTANTS, LEAST, MOST
+from async_chunking.strategies.constants import Constant, Value, declared
 
 if TYPE_CHECKING:
     from async_chunking.mergers import Merger
@@ -83,7 +83,7 @@ class Strategy:
     @property
     def adds_rows(self) -> bool:
         """Whether it takes the rows of the old plan for changes of the state."""
-        return self.sampler.reads_states and dict(self.constants).get('mode') == 'delta'
+        return self.sampler.reads_states and self.sampler_constants['mode'] == 'delta'
 
     def rows(self, horizon: int, committed: int) -> int:
         """
@@ -94,13 +94,9 @@ class Strategy:
             committed: Rows of the old plan that are executed meanwhile.
 
         Raises:
-            StrategyError: The constant `quantization`, rows that become one, is no such number.
+            StrategyError: A constant cannot have its value.
         """
-        text = dict(self.constants).get('quantization', '1')
-        quantization = int(text) if text.isdecimal() else 0
-        if quantization < 1:
-            msg = f"strategy '{self.name}': quantization must be 1 or more rows, not '{text}'"
-            raise StrategyError(msg)
+        quantization = int(self.sampler_constants.get('quantization', 1))
         return horizon // quantization + (committed if self.sampler.keeps_committed else 0)
 
     @property
@@ -108,31 +104,29 @@ class Strategy:
         """Whether the robot rests while it waits for a chunk."""
         return self._merger().waits
 
-    def check_constants(self) -> None:
-        """Refuse what a sampler or merger does not have; imports no torch.
+    @property
+    def sampler_constants(self) -> Mapping[str, Value]:
+        """Every constant of the sampler: as set, else this variant's, else its default.
 
         Raises:
-            StrategyError: There is no such constant, or it cannot have such a value.
+            StrategyError: A constant cannot have its value, or sampler and merger have none such.
         """
-        of_merger = constants(self.load_merger())
+        known = {
+            name: constant._replace(default=self.sampler.options.get(name, constant.default))
+            for name, constant in declared(self.sampler.entry).items()
+        }
+        of_merger = constants(self._merger())
         mine = {name: text for name, text in self.constants if name not in of_merger}
-        known = {**CONSTANTS[self.sampler.entry], **self.sampler.options}
-        for name, value in _parsed(known, mine, self).items():
-            choices, least = CHOICES.get(name, (value,)), LEAST.get(name, value)
-            if value not in choices or value < least:
-                allowed = ', '.join(map(str, choices)) if name in CHOICES else f'{least} or more'
-                msg = f"strategy '{self.name}': {name} must be {allowed}, not '{value}'"
-                raise StrategyError(msg)
+        values = {name: constant.default for name, constant in known.items()}
+        return values | self._read(known, mine)
 
     def load_sampler(self) -> Sampler:
         """Build the sampler with the constants that the merger does not have; imports torch.
 
         Raises:
-            StrategyError: It has no such constant, or not such a value.
+            StrategyError: See `sampler_constants`.
         """
-        of_merger = constants(self._merger())
-        mine = {name: text for name, text in self.constants if name not in of_merger}
-        return _with(self.sampler.load(), mine, self)
+        return self.sampler.load(**self.sampler_constants)
 
     def load_merger(self) -> Merger:
         """Build the merger with its constants.
@@ -141,8 +135,24 @@ class Strategy:
             StrategyError: A value is not of its kind.
         """
         merger = self._merger()
-        mine = {name: text for name, text in self.constants if name in constants(merger)}
-        return _with(merger, mine, self)
+        known = {name: Constant(value) for name, value in constants(merger).items()}
+        mine = {name: text for name, text in self.constants if name in known}
+        return replace(merger, **self._read(known, mine))
+
+    def _read(self, known: Mapping[str, Constant], texts: Mapping[str, str]) -> dict[str, Value]:
+        """Return constants given as text as what they are."""
+        values: dict[str, Value] = {}
+        for name, text in texts.items():
+            if name not in known:
+                listed = ', '.join(f'{key}={c.default}' for key, c in known.items()) or 'none'
+                msg = f"strategy '{self.name}' has no constant '{name}'; it has {listed}"
+                raise StrategyError(msg)
+            try:
+                values[name] = known[name].read(text)
+            except ValueError as error:
+                msg = f"strategy '{self.name}': {name} must be {error}, not '{text}'"
+                raise StrategyError(msg) from None
+        return values
 
     def _merger(self) -> Merger:
         from async_chunking.mergers import MERGERS
@@ -150,36 +160,7 @@ class Strategy:
         return MERGERS[self.merger]()
 
 
-def constants(value: Any) -> dict[str, bool | int | float | str]:
+def constants(value: Any) -> dict[str, Value]:
     """Return the constants of a sampler or merger that a strategy's name can set."""
     values = {f.name: getattr(value, f.name) for f in fields(value)}
-    return {name: v for name, v in values.items() if isinstance(v, bool | int | float | str)}
-
-
-def _with(value: Any, texts: Mapping[str, str], strategy: Strategy) -> Any:
-    """Return a sampler or merger with constants given as text."""
-    return replace(value, **_parsed(constants(value), texts, strategy))
-
-
-def _parsed(
-    known: Mapping[str, Any], texts: Mapping[str, str], strategy: Strategy
-) -> dict[str, Any]:
-    """Return constants given as text as what they are, by their defaults."""
-    changed: dict[str, Any] = {}
-    for name, text in texts.items():
-        if name not in known:
-            listed = ', '.join(f'{key}={default}' for key, default in known.items()) or 'none'
-            msg = f"strategy '{strategy.name}' has no constant '{name}'; it has {listed}"
-            raise StrategyError(msg)
-        kind = type(known[name])
-        try:
-            changed[name] = {'true': True, 'false': False}[text] if kind is bool else kind(text)
-            allowed = kind is str or 0 <= changed[name] <= MOST
-        except (ValueError, KeyError):
-            allowed = False
-        if not allowed:
-            number = {int: 'a whole number', float: 'a number'}.get(kind)
-            wanted = f'{number} from 0 to {MOST}' if number else 'true or false'
-            msg = f"strategy '{strategy.name}': {name} must be {wanted}, not '{text}'"
-            raise StrategyError(msg)
-    return changed
+    return {name: v for name, v in values.items() if isinstance(v, Value)}

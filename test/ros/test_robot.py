@@ -360,3 +360,16 @@ def test_stop_on_request_lasts_until_a_reset(robot: SeenRobot) -> None:
     )
     assert robot.call(robot.reset, Trigger.Request()).success
     robot.until(lambda: robot.executing() and robot.steps[-1].run_id != run, 'a new run')
+
+
+def test_a_running_robot_is_asked_and_changed_without_ros2(robot: SeenRobot) -> None:
+    from async_chunking.nodes.control import Control, ControlError
+
+    with Control('', patience_s=PATIENCE) as control:
+        reports = control.sight(['executor', 'policy']).reports
+        assert reports['executor']['phase'] in Phase.__members__
+        with pytest.raises(ControlError, match="executor: unknown strategy 'foo'"):
+            control.set('executor', 'strategy', 'foo')
+        control.set('executor', 'strategy', 'naive')
+    with pytest.raises(ControlError, match='no robot was found in namespace /elsewhere'):
+        Control('elsewhere', patience_s=0.5).trigger('executor', 'stop')
