@@ -73,9 +73,9 @@ def run(
 
     Returns:
         The figures of everything that was recorded, by name, `latency_ms` as given, `lost`,
-        which node ended too early though the robot went on, and `restarts`, how often each that
-        died was started again; empty if it was stopped before the first command, or is the
-        policy's side of two hosts.
+        which node ended too early though the robot went on, `restarts`, how often each that died
+        was started again, and `unrecorded_ticks` at the ends of runs; empty if it was stopped
+        before the first command, or is the policy's side of two hosts.
 
     Raises:
         AsyncChunkingError: Something cannot work.
@@ -87,7 +87,7 @@ def run(
         with Path(folder, 'log').open('w+b') as log:
             try:
                 output = log.fileno() if quiet else None
-                ticks, lost, restarts = _watch(bringup, console, stopped, output)
+                sight, lost, restarts = _watch(bringup, console, stopped, output)
             except RunError as error:
                 log.seek(0)
                 tail = log.read().decode(errors='replace')[-3000:]
@@ -95,7 +95,7 @@ def run(
                 raise RunError(msg) from None
         figures = (
             overview(bag, bringup.robot, bringup.arguments.namespace)
-            if ticks and bag.exists()
+            if sight.ticks and bag.exists()
             else {}
         )
         if lost:
@@ -104,14 +104,33 @@ def run(
             console.print(f'{name} ended {count} times by itself and was started again')
         if 'ticks' not in figures:  # None, or none that was recorded before it was stopped.
             return {}
+        unrecorded = unrecorded_ticks(sight.spans, figures['recorded'])
+        if unrecorded:
+            console.print(f'{unrecorded} ticks at the ends of runs are not in the recording')
         given = {'latency_ms': bringup.arguments.latency_ms, 'lost': lost, 'restarts': restarts}
-        return given | figures
+        return {**given, 'unrecorded_ticks': unrecorded, **figures}
+
+
+def unrecorded_ticks(
+    seen: Mapping[int, tuple[int, int]], recorded: Mapping[int, tuple[int, int]]
+) -> int:
+    """Return how many ticks, from the first chunk on, a recording lacks at the ends of its runs.
+
+    Args:
+        seen: Run -> first and last tick that was seen.
+        recorded: Run -> first and last tick that was recorded.
+    """
+    count = 0
+    for run, (first, last) in seen.items():
+        begin, end = recorded.get(run, (last + 1, last))
+        count += min(max(0, begin - first), last + 1 - first) + max(0, last - end)
+    return count
 
 
 def _watch(
     bringup: Bringup, console: Console, stopped: Callable[[], bool], output: int | None
-) -> tuple[int, str, dict[str, int]]:
-    """Run until it is over; return ticks that were seen, which node ended, and restarts."""
+) -> tuple[Sight, str, dict[str, int]]:
+    """Run until it is over; return what was seen, which node ended, and restarts."""
     from async_chunking.nodes.watch import Watch
 
     arguments = bringup.arguments
@@ -149,7 +168,7 @@ def _watch(
             nodes.look_after()
             nodes.stop([node.name for node in bringup.nodes if node.name not in _LAST])
         again = {name: count for name, count in nodes.restarts.items() if count}
-        return watch.sight.ticks, nodes.lost, again
+        return watch.sight, nodes.lost, again
     finally:
         watch.close()
 

@@ -80,10 +80,22 @@ class RecorderNode(RobotNode):
         super().end()
 
     def _close(self) -> None:
+        self._drain()
         recording, self._recording = self._recording, None
         if recording is not None:
             recording.close()
             self._tell(recording)
+
+    def _drain(self) -> None:
+        """Write what has arrived, but waits since this process had no turn."""
+        for subscription in self.subscriptions if self._recording is not None else ():
+            topic = subscription.topic_name
+            for _ in range(_DEPTH if topic in self._heard else 0):
+                with subscription.handle:
+                    taken = subscription.handle.take_message(subscription.msg_type, True)
+                if taken is None:
+                    break
+                self._receive(topic, taken[0])
 
     def _tell(self, recording: Recording) -> None:
         if recording.failure:

@@ -29,6 +29,7 @@ class Sight:
         ticks: ControlSteps that were seen; not all of them need to be.
         phase: Phase of the newest one, None before the first.
         executed: Whether a chunk was ever executed.
+        spans: Run -> first and last tick that was seen from its first chunk on.
         episodes: Outcomes, in the words of the simulated robot.
         reports: Node -> its newest status in /diagnostics, what it says first.
         troubles: Node -> the last trouble that it told; '' of one that told of none.
@@ -37,6 +38,7 @@ class Sight:
     ticks: int = 0
     phase: Phase | None = None
     executed: bool = False
+    spans: dict[int, tuple[int, int]] = field(default_factory=dict)
     episodes: list[dict[str, Any]] = field(default_factory=list)
     reports: dict[str, dict[str, str]] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
@@ -96,7 +98,11 @@ class Watch:
     def _on_step(self, step: ControlStep) -> None:
         self.sight.ticks += 1
         self.sight.phase = Phase(step.phase)
-        self.sight.executed |= self.sight.phase is Phase.EXECUTING
+        executing = self.sight.phase is Phase.EXECUTING
+        self.sight.executed |= executing
+        if executing or step.run_id in self.sight.spans:
+            first, _ = self.sight.spans.get(step.run_id, (step.tick, 0))
+            self.sight.spans[step.run_id] = first, step.tick
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         space = self._node.get_namespace().strip('/')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies that speak of offsets or velocities drive rigs as one that speaks of positions does."""
+"""Policies that speak of offsets or velocities drive rigs where they mean to."""
 
 from __future__ import annotations
 
@@ -47,37 +47,37 @@ def driven(robot: str, mode: str, folder: Path) -> tuple[np.ndarray, np.ndarray]
         bag = folder / f'{robot}_{mode}_{attempt}'
         words = [
             f'embodiment:={path}', 'policy:=torch', f'policy_entry:={POLICY}:approach',
-            f'policy_path:={asked}', 'latency_ms:=60', 'duration:=3', f'record:={bag}',
-            'log_level:=error',
+            f'policy_path:={asked}', 'latency_ms:=60', f'duration:={3 * (attempt + 1)}',
+            f'record:={bag}', 'log_level:=error',
         ]  # fmt: skip
         command = [sys.executable, '-m', 'async_chunking.cli', 'up', robot, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         run = first_run(bag)
-        if run[0].phase == Phase.WAITING_FIRST:
-            begin = [step.phase for step in run].index(Phase.EXECUTING)
+        phases = [step.phase for step in run]
+        if Phase.EXECUTING in phases and phases[0] == Phase.WAITING_FIRST:
+            begin = phases.index(Phase.EXECUTING)
             return np.array([step.command for step in run[begin:]], dtype=np.float64), goal
     pytest.fail('the recorder always came too late for the first tick')
 
 
 def first_run(bag: Path) -> list:
-    """Return the recorded ticks of the run that executed a chunk first."""
+    """Return the recorded ticks of the first run."""
     store, (found,) = own_store(), find([bag])
     steps = [
         store.deserialize_cdr(message.data, message.topic.type)
         for message in found.messages(lambda topic: topic.name.endswith('control_step'))
     ]
-    run_id = next(step.run_id for step in steps if step.phase == Phase.EXECUTING)
-    return [step for step in steps if step.run_id == run_id]
+    return [step for step in steps if step.run_id == steps[0].run_id]
 
 
 @pytest.mark.parametrize(('robot', 'mode'), [('humanoid', 'delta'), ('franka', 'velocity')])
-def test_a_rig_moves_as_with_positions(robot: str, mode: str, tmp_path: Path) -> None:
-    expected, goal = driven(robot, 'absolute', tmp_path)
-    found, _ = driven(robot, mode, tmp_path)
-    ticks = min(len(expected), len(found), 100)
-    assert ticks > 50
-    # The chunks of two live runs do not come at the very same ticks, the less so under load.
-    np.testing.assert_allclose(found[:ticks], expected[:ticks], atol=0.25 * TURN)
-    assert abs(found[0, 0] - goal[0]) > 0.9 * TURN
-    assert np.abs(found[ticks - 1] - goal).max() < 0.7 * TURN
+def test_a_rig_goes_where_its_policy_means(robot: str, mode: str, tmp_path: Path) -> None:
+    """The first joint turns to the goal, straight; the others are there and stay."""
+    commands, goal = driven(robot, mode, tmp_path)
+    assert len(commands) > 50
+    off = commands - goal
+    assert off[0, 0] == pytest.approx(-TURN, rel=0.1)
+    assert np.diff(off[:, 0]).min() > -0.01 * TURN
+    assert -0.5 * TURN < off[-1, 0] < 0.1 * TURN
+    assert np.abs(off[:, 1:]).max() < 0.25 * TURN
