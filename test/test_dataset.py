@@ -126,10 +126,6 @@ def _gap(table: dict) -> None:
         del values[10]
 
 
-def _narrow(table: dict) -> None:
-    table['action'] = [row[:1] for row in table['action']]
-
-
 def _slow(table: dict) -> None:
     table['timestamp'] = [value * 50.0 / 15.0 for value in table['timestamp']]
 
@@ -145,7 +141,6 @@ def _no_state(table: dict) -> None:
         (_ragged, r'action has 1 numbers in episode 1, frame 10, 2 before'),
         (_nan, r'environment_state is .*nan.* in episode 1, frame 3; 1 frames are not finite'),
         (_gap, r'frame_index of episode 0 does not count from 0 to 28'),
-        (_narrow, r'observation.state has 2 numbers, action 1'),
         (_slow, r'says 50 frames per second, the time stamps have 15'),
         (_no_state, r"no column 'observation.state'. Columns: observation.environment_state"),
     ],

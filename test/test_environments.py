@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import toy_environments
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -31,6 +32,8 @@ from async_chunking.policies.fit import FitError
 from async_chunking.policies.named import policy_options
 from async_chunking.settings import SettingsError
 from async_chunking.strategies import resolve
+from async_chunking.training.command import train
+from async_chunking.training.recipe import TrainingError
 
 SLIDE: dict[str, Any] = {
     'entry': 'toy_environments:slide',
@@ -274,6 +277,12 @@ def test_one_that_raised_is_made_anew(tmp_path: Path) -> None:
     assert environment.failure == ''
 
 
+def test_rows_of_another_description_are_others(tmp_path: Path) -> None:
+    one = open_arena(described_in(tmp_path)).digest
+    assert one == open_arena(described_in(tmp_path)).digest
+    assert one != open_arena(described_in(tmp_path, max_s=1.0)).digest
+
+
 # --- demonstrations ------------------------------------------------------------------------------
 
 
@@ -290,6 +299,24 @@ def test_an_expert_makes_a_data_set(tmp_path: Path) -> None:
         assert action == pytest.approx(want(row), abs=1e-5)
     with pytest.raises(AsyncChunkingError, match='has no expert'):
         collect(Collection(described_in(tmp_path)), tmp_path / 'other')
+
+
+def test_a_policy_is_trained_where_actions_are_not_of_the_state(tmp_path: Path) -> None:
+    """Three numbers of state, two of action: learned as they are; what needs positions refuses."""
+    seen = {'observation.state': {'columns': '1:4'}}
+    name = described_in(tmp_path, expert='toy_environments:expert', observations=seen)
+    words = ['flow', '--task', name, '--out', str(tmp_path / 'runs'), '--debug', '--threads', '1']
+    train_app = typer.Typer()
+    train_app.command()(train)
+    result = CliRunner().invoke(train_app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert Bench(policy=str(tmp_path / 'runs')).horizon(name) == 16
+    with pytest.raises(TrainingError, match=r'state has 3 numbers, action 2; set act'):
+        CliRunner().invoke(
+            train_app, [*words, '--set', 'actions=relative'], catch_exceptions=False
+        )
+    with pytest.raises(TrainingError, match='vlash takes future actions for states'):
+        CliRunner().invoke(train_app, ['vlash', *words[1:]], catch_exceptions=False)
 
 
 def test_an_expert_that_cannot_do_it_is_named(tmp_path: Path) -> None:

@@ -10,8 +10,15 @@ from async_chunking.policies.source import PolicySource
 from async_chunking.strategies import Strategy
 
 
-def digest_of(source: PolicySource, strategy: Strategy) -> str:
-    """Return the digest of what serves a strategy: checkpoints with all settings, else a name."""
+def digest_of(source: PolicySource, strategy: Strategy, environment: str = '') -> str:
+    """
+    Return the digest of what serves a strategy: checkpoints with all settings, else a name.
+
+    Args:
+        source: The policy.
+        strategy: Whose checkpoints are meant.
+        environment: Digest of its description, as rows of another description are others.
+    """
     if isinstance(source, PolicyDirectory):
         needed = [source.recipe_for(strategy)]
         needed += ['weak'] if 'weak_policy' in strategy.needs else []
@@ -19,4 +26,4 @@ def digest_of(source: PolicySource, strategy: Strategy) -> str:
         parts = b''.join(source.sidecars[name].dump() for name in needed)
     else:  # Servers have no digest: their rows are told apart by address alone.
         parts = f'{source.title} {source.digest(strategy)}'.encode()
-    return hashlib.sha256(parts).hexdigest()[:16]
+    return hashlib.sha256(parts + environment.encode()).hexdigest()[:16]

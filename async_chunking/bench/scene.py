@@ -139,7 +139,7 @@ class Scene:
 
     def digest(self, strategy: Strategy) -> str:
         """Return the digest of what serves a strategy, with all its settings."""
-        return digest_of(self.source, strategy)
+        return digest_of(self.source, strategy, self.arena.digest)
 
     def play(self, unit: Unit) -> list[Row]:
         """Play a unit: its rows.

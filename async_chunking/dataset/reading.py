@@ -89,7 +89,7 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
 
     Raises:
         DataError: No data, files or frames that are missing, ragged rows, a missing column, NaN,
-            time stamps of another rate, or actions and state that differ in size.
+            or time stamps of another rate.
     """
     path = Path(path)
     info = _read_info(path)
@@ -104,14 +104,7 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
     described = [*info['features'], *table.column_names]
     observed = [name for name in dict.fromkeys(described) if name.startswith('observation.')]
     actions = columns.pop('action')
-    state = columns['observation.state']
     _check_finite({'action': actions, **columns}, episode, path)
-    if state.shape != actions.shape:
-        msg = (
-            f'{path}: observation.state has {state.shape[1]} numbers, action {actions.shape[1]}; '
-            f'this package commands joint positions, so they must be the same joints'
-        )
-        raise DataError(msg)
     action = info['features'].get('action', {})
     return Demonstrations(
         source=path,

@@ -27,6 +27,7 @@ from async_chunking.robot.embodiment import Embodiment, Group, Joint, PolicyDefa
 from async_chunking.robot.wiring import Command, Stream
 from async_chunking.settings import SettingsError, unknown
 from async_chunking.sim import TASKS, make_task
+from async_chunking.storage import sha256
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Arena:
             are positions.
         note: What a user should know of the limits; empty if there is nothing to say.
         unit: Unit of the actions.
+        digest: What tells this description from another of the same name; empty for tasks of the
+            package.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Arena:
     rest: np.ndarray | None = None
     note: str = ''
     unit: str = 'rad'
+    digest: str = ''
 
     @property
     def modes(self) -> ActionModes:
@@ -97,6 +101,7 @@ def open_arena(name: str) -> Arena:
         description.rest,
         description.note,
         'of the action',
+        sha256(description.model_dump_json().encode())[:16],
     )
 
 

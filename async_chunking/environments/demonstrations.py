@@ -22,10 +22,10 @@ from async_chunking.dataset.writing import (
     Description,
     require_empty,
     write,
-    write_json,
 )
 from async_chunking.environments.description import EnvironmentFile, read_description, split
 from async_chunking.environments.gym import GymEnvironment, GymError, imported
+from async_chunking.storage import write_json
 
 TAIL_S = 0.25  # Recorded beyond the success, so that the last chunks are demonstrated in full.
 NOISE_S = 0.1  # Correlation time of the disturbance [s].
@@ -79,7 +79,7 @@ def collect(how: Collection, out: Path) -> Path:
     environment = GymEnvironment(how.environment, description, split(how.environment)[1])
     episodes = list(_episodes(environment, how))
     write(out, describe(how.environment, description, episodes[0]), episodes)
-    write_json(out / 'meta/generation.json', dataclasses.asdict(how))
+    write_json(dataclasses.asdict(how), out / 'meta/generation.json')
     return out
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,7 @@ def imported(entry: str) -> Callable[..., Any]:
             msg = f"entry '{entry}': there is no file {file}"
             raise GymError(msg)
         module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module  # As its own classes look for it there.
         spec.loader.exec_module(module)
     else:
         module = importlib.import_module(place)

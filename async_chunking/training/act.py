@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from async_chunking.policies.networks.act import ActArchitecture, ActPolicy
 from async_chunking.training.flow import statistics_of
-from async_chunking.training.flow_recipe import FlowRecipe
+from async_chunking.training.flow_recipe import FlowRecipe, check_positions
 from async_chunking.training.recipe import Draws, TrainConfig
 from async_chunking.training.windows import Windows
 
@@ -59,6 +59,8 @@ class ActRecipe(FlowRecipe):
     def prepare(self) -> None:
         """Measure the data and build policy and network."""
         c = self.config
+        if c.actions == 'relative':
+            check_positions(self.inputs.data, 'set actions=absolute, as they are no positions')
         sizes, statistics = statistics_of(self.train, c.horizon, c.actions, c.normalization)
         architecture = ActArchitecture(
             c.horizon, self.inputs.data.action_dim, sizes, width=c.width, latent=c.latent

@@ -87,6 +87,7 @@ def train(
     """
     import torch
 
+    from async_chunking.training.flow_recipe import check_positions
     from async_chunking.training.loop import fit
 
     if threads:
@@ -97,6 +98,8 @@ def train(
     entry = entries[recipe]
     config = make_config(recipe, [*_meaning(task, entry), *(settings or [])], debug, entries)
     demonstrations = read_demonstrations(data or _made(task, out, debug))
+    if foreign:
+        check_positions(demonstrations, 'a checkpoint of LeRobot commands positions of its state')
     robot, joints = _robot(task, demonstrations)
     start = foreign or ((base or out / entry.base) if entry.base else None)
     inputs = TrainingInputs(demonstrations, task, robot, joints, start)

@@ -19,7 +19,7 @@ from async_chunking.policies.networks.mixer import MixerArchitecture
 from async_chunking.policies.networks.network import NetworkPolicy
 from async_chunking.policies.networks.normalizer import STATE, measure
 from async_chunking.policies.networks.transformer import TransformerArchitecture
-from async_chunking.training.flow_recipe import FlowRecipe, interpolate
+from async_chunking.training.flow_recipe import FlowRecipe, check_positions, interpolate
 from async_chunking.training.recipe import Draws, TrainConfig
 from async_chunking.training.windows import Windows
 
@@ -64,6 +64,8 @@ class Flow(FlowRecipe):
     def prepare(self) -> None:
         """Measure the data and build policy and network."""
         c = self.config
+        if c.actions == 'relative':
+            check_positions(self.inputs.data, 'set actions=absolute, as they are no positions')
         sizes, statistics = statistics_of(self.train, c.horizon, c.actions, c.normalization)
         architecture = self._architecture(sizes)
         network = architecture.build().to(self.device)

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from async_chunking.dataset.reading import Demonstrations
 from async_chunking.policies.base import Encoding
 from async_chunking.policies.checkpoint.sidecar import read_sidecar
 from async_chunking.policies.checkpoint.weights import load_policy, save_policy
 from async_chunking.policies.networks.network import NetworkPolicy
+from async_chunking.policies.networks.normalizer import STATE
 from async_chunking.samplers.base import field, integrate
 from async_chunking.training.recipe import Draws, Recipe, TrainingError, TrainingInputs
 from async_chunking.training.windows import Windows
@@ -136,6 +138,8 @@ def load_base(inputs: TrainingInputs, device: torch.device) -> NetworkPolicy:
     if policy.action_dim != data.action_dim:
         msg = f'{inputs.base} has {policy.action_dim} joints, {data.source} {data.action_dim}'
         raise TrainingError(msg)
+    if policy.normalizer.relative:
+        check_positions(data, f'{inputs.base} has actions relative to the state')
     for name, size in policy.architecture.observation:
         column = data.observations.get(name)
         if column is None or column.shape[1] != size:
@@ -143,6 +147,19 @@ def load_base(inputs: TrainingInputs, device: torch.device) -> NetworkPolicy:
             msg = f'{inputs.base} reads {name} [{size}], {data.source} has {there}'
             raise TrainingError(msg)
     return policy
+
+
+def check_positions(data: Demonstrations, reason: str) -> None:
+    """
+    Refuse data whose actions cannot be positions of what is measured.
+
+    Raises:
+        TrainingError: State and action differ in size; gives the reason why they must not.
+    """
+    state = data.observations[STATE].shape[1]
+    if state != data.action_dim:
+        msg = f'{data.source}: {STATE} has {state} numbers, action {data.action_dim}; {reason}'
+        raise TrainingError(msg)
 
 
 def check_delay(name: str, delay: int, horizon: int) -> None:

@@ -27,7 +27,12 @@ from async_chunking.policies.networks.network import NetworkPolicy
 from async_chunking.policies.networks.normalizer import STATE
 from async_chunking.policies.networks.transformer import TransformerArchitecture
 from async_chunking.policies.source import SEEN_STATE
-from async_chunking.training.flow_recipe import FlowRecipe, check_delay, interpolate
+from async_chunking.training.flow_recipe import (
+    FlowRecipe,
+    check_delay,
+    check_positions,
+    interpolate,
+)
 from async_chunking.training.recipe import Draws, TrainConfig, TrainingError
 from async_chunking.training.windows import Windows
 
@@ -62,6 +67,7 @@ class VlashRecipe(FlowRecipe):
     def prepare(self) -> None:
         """Load the base."""
         self.start_from_base()
+        check_positions(self.inputs.data, 'vlash takes future actions for states')
         check_delay('max_delay', self.config.max_delay, self.policy.horizon)
         if self.config.keep_state:
             self.policy = widened(self.policy, SEEN_STATE, like=STATE)
