@@ -24,6 +24,7 @@ from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.settings import SettingsError
 from async_chunking.strategies import resolve
 from async_chunking.training.command import RECIPES, make_config, train
+from async_chunking.training.curriculum import share
 from async_chunking.training.recipe import TrainingError
 
 app = typer.Typer()
@@ -73,6 +74,27 @@ def test_the_papers_begin_the_base_at_noise_and_the_variants_near_the_demonstrat
         'a2c2': 0.0,
         'a2c2_paired': 0.5,
     }
+
+
+@pytest.mark.parametrize(
+    ('row', 'masked', 'own', 'residual'),
+    [
+        ('masked=false schedule=demonstrations residual_weight=0', False, 0.0, False),
+        ('schedule=demonstrations residual_weight=0', True, 0.0, False),
+        ('residual_weight=0', True, 1.0, False),
+        ('', True, 1.0, True),
+    ],
+)
+def test_the_rows_of_remacs_ablation_are_settings(
+    row: str, masked: bool, own: float, residual: bool
+):
+    """As docs/training.md prints them: adapters, mask, curriculum, all."""
+    config = make_config('remac', row.split(), debug=False)
+    assert (config.masked, config.residual_weight > 0.0) == (masked, residual)
+    assert share(config, 1.0) == pytest.approx(1.0 - own)
+    page = Path(__file__).parents[1] / 'docs/training.md'
+    text = ' '.join(page.read_text(encoding='utf-8').split())
+    assert f'`{row}`' in text or not row
 
 
 def test_a_mistake_is_answered_with_the_choices(folder: Path, tmp_path: Path):
