@@ -111,7 +111,7 @@ class Behaviour:
     The two axes of a strategy that the executor runs; the sampler's name is only passed on.
 
     Attributes:
-        name: Of the strategy.
+        name: Name of the strategy.
         merger: How a chunk joins the stream.
         corrector: What is added to each action.
         most_rows: Rows of an answer at most, from the strategy; 0 for those of any strategy.

@@ -59,7 +59,7 @@ class ContentCheck:
 
         Args:
             chunk: As it came.
-            most_rows: Of the strategy that it was asked with; 0 for those of any strategy.
+            most_rows: `most_rows` of the strategy that it was asked with; 0 for any strategy.
         """
         names, most = self._config.joint_names, most_rows or self._most_rows
         values = chunk.actions

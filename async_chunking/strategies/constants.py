@@ -31,7 +31,7 @@ class Constant(NamedTuple):
     What a strategy's name can set.
 
     Attributes:
-        default: Its value otherwise; a new one has the same type.
+        default: Value if none is set; any other has the same type.
         choices: The words that it can be; empty for any.
         least: The least number that it can be.
     """
