@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from async_chunking.bringup.describe import Bringup, describe
 from async_chunking.bringup.processes import Processes
 from async_chunking.bringup.up import Interrupts, RunError
 from async_chunking.realtime import may_use_fifo
+from async_chunking.ros_environment import environment
 from async_chunking.storage import write_json
 from async_chunking.tables import Table, show
 
@@ -83,6 +85,9 @@ def soak(
     minutes: Annotated[float, typer.Option(help='How long.', min=0.05)] = 30.0,
     robot: Annotated[str, typer.Option(help='Which robot.')] = 'viperx',
     strategy: Annotated[str, typer.Option(help='How chunks are drawn and joined.')] = 'naive',
+    attacker: Annotated[
+        bool, typer.Option('--attacker', help='Let a peer that means harm run beside it.')
+    ] = False,
     markdown: Annotated[bool, typer.Option('--markdown', help='Print it for documents.')] = False,
     json_path: Annotated[Path | None, typer.Option('--json', help='Write the figures.')] = None,
 ) -> None:
@@ -94,7 +99,8 @@ def soak(
     with Interrupts() as stopped, tempfile.TemporaryDirectory(prefix='async_chunking_') as folder:
         bag = Path(folder, 'bag')
         bringup = describe(robot, {**given, 'record': str(bag)})
-        samples, restarts = _watch(bringup, 60.0 * minutes, console, stopped)
+        with _attacked(bringup.arguments.namespace) if attacker else nullcontext():
+            samples, restarts = _watch(bringup, 60.0 * minutes, console, stopped)
         run = overview(bag, bringup.robot, bringup.arguments.namespace)
     nodes = {
         name: figures.figures() | {'restarts': restarts[name]} for name, figures in samples.items()
@@ -139,6 +145,21 @@ def _watch(
         nodes.stop([name for name in names if name != 'recorder'])
         nodes.stop(['recorder'])
     return samples, nodes.restarts
+
+
+@contextmanager
+def _attacked(namespace: str) -> Iterator[None]:
+    """Let an attacker live meanwhile."""
+    command = [sys.executable, '-m', 'tools.attacker', namespace, '1']
+    process = subprocess.Popen(command, env=environment())
+    try:
+        yield
+        if process.poll() is not None:
+            msg = f'the attacker ended with status {process.returncode}'
+            raise RunError(msg)
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from async_chunking.nodes.executor_setup import (
 from async_chunking.nodes.executor_state import ExecutorState, Situation
 from async_chunking.nodes.intake import MEASURED, Intake
 from async_chunking.nodes.process import run
-from async_chunking.nodes.rivals import rivals
+from async_chunking.nodes.rivals import rivals, wait_for_rivals
 from async_chunking.nodes.run_services import RunServices
 from async_chunking.nodes.run_watch import RunWatch
 from async_chunking.nodes.sender.handle import SenderHandle
@@ -31,6 +31,7 @@ from async_chunking.nodes.sinks import sink_class
 from async_chunking.nodes.succession import Succession
 
 _POLLS = 100.0  # Looks a second at what is measured, at most [Hz].
+_NEWCOMER = 3.0  # Who finds others so soon after it began came after them [s].
 _ASKING = 0.05  # How often a sink that waits for answers looks at the command [s].
 
 
@@ -92,8 +93,7 @@ class ExecutorNode(RobotNode):
 
     def activate(self) -> None:
         """Let the sender begin to send when the joints were measured, if no one else does."""
-        others = rivals(self, self._topics)
-        if others:
+        if others := wait_for_rivals(self, self._topics):
             msg = f'node {self.get_name()}: {others}; end the others first'
             raise AsyncChunkingError(msg)
         self._succession.hurry()  # Nothing moves, so nothing is lost by a slow first answer.
@@ -103,7 +103,7 @@ class ExecutorNode(RobotNode):
         if not self._sender.start(behaviour(self.parameters), self.parameters.if_displaced):
             msg = f'node {self.get_name()}: the sender does not answer'
             raise AsyncChunkingError(msg)
-        self._active = True
+        self._active, self._since = True, time.monotonic()
         self._runs.activate()
         for sentence in self._sender.status.denied:
             self.get_logger().warning(sentence)
@@ -171,9 +171,11 @@ class ExecutorNode(RobotNode):
             self._runs.stopped_at, self._succession.refusals.last, clock, trouble
         )
         level, message = self._state.judge(status, self._intake, situation)
-        wrong = rivals(self, self._topics) or self._watch.left
-        if wrong:
-            level, message = diagnostics.ERROR, wrong
+        others = rivals(self, self._topics)
+        if others or self._watch.left:
+            level, message = diagnostics.ERROR, others or self._watch.left
+        if others and time.monotonic() - self._since < _NEWCOMER:
+            self.failure = f'{others}; end the others first'  # They were there before.
         values = self._state.values(status, self._intake) | self._succession.values()
         self._diagnostics.publish(level, message, values)
         if level != diagnostics.OK:

@@ -3,10 +3,22 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rclpy.node import Node
+
+_DISCOVERY = 1.0  # In which others are found, on a machine that is not too busy [s].
+_LOOK = 0.05  # [s].
+
+
+def wait_for_rivals(node: Node, topics: Collection[str]) -> str:
+    """Look for as long as discovery takes; returns as `rivals`."""
+    end = time.monotonic() + _DISCOVERY
+    while not (found := rivals(node, topics)) and time.monotonic() < end:
+        time.sleep(_LOOK)
+    return found
 
 
 def rivals(node: Node, topics: Iterable[str]) -> str:

@@ -179,10 +179,15 @@ def test_a_second_publisher_of_commands_is_refused_and_later_an_error(node: Exec
     until(lambda: len(node.get_publishers_info_by_topic(topic)) > 1)
     told = []
     node._diagnostics.publish = lambda *words: told.append(words)
+    node._since -= 60.0  # It has run for long, so the others are new.
     node._diagnose()
-    other.destroy_node()
     assert told[-1][0] == diagnostics.ERROR
     assert f'{topic} has 2 publishers' in told[-1][1]
+    assert not node.failure
+    node._since = time.monotonic()  # It is new itself, and discovery was slow.
+    node._diagnose()
+    other.destroy_node()
+    assert node.failure.endswith('end the others first')
 
 
 def test_joints_that_leave_where_a_run_began_stop_it(node: ExecutorNode) -> None:

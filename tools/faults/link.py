@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -13,10 +14,12 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.callback_groups import CallbackGroup
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
@@ -29,6 +32,8 @@ from tools.faults.log import Arrival, Log, SeenTakeover, SentCommand
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _ALL = QoSProfile(depth=2000)
+_AT_ONCE = 100  # Messages of a topic.
+_LOOK = 0.001  # [s].
 _BEFORE = 'before_the_link'  # Topics of this namespace have not gone through the link yet.
 
 # Topic -> type, QoS, and the node that sends.
@@ -39,6 +44,14 @@ RELAYED: dict[str, tuple[type, QoSProfile, str]] = {
 }
 
 Filter = Callable[[Any], Iterable[Any]]
+
+
+class _Unwatched(CallbackGroup):
+    """What is in it is never executed by whoever spins the node."""
+
+    def can_execute(self, entity: Any) -> bool:
+        del entity  # Unused.
+        return False
 
 
 def linked(node: NodeSpec) -> dict[str, str]:
@@ -74,27 +87,52 @@ class LossyLink:
         )  # fmt: skip
         self._status = f'{namespace.strip("/")}/'
         self._relays = {}
+        self._others: dict[str, Any] = {}
+        self._heard: list[tuple[Any, type, Callable[[Any], None]]] = []
         for topic, (kind, qos, _) in RELAYED.items():
             self._relays[topic] = self._node.create_publisher(kind, topic, qos)
-            heard = partial(self._relay, topic)
-            self._node.create_subscription(kind, f'{_BEFORE}/{topic}', heard, qos)
+            self._hear(kind, f'{_BEFORE}/{topic}', partial(self._relay, topic), qos)
         self._peer = self._node.create_publisher(ActionChunk, 'action_chunk', QoSProfile(depth=10))
         (command,) = robot.commands
-        listen = self._node.create_subscription
-        listen(Float64MultiArray, command.topic, self._on_command, _ALL)
-        listen(ControlStep, 'control_step', self._on_step, _ALL)
-        listen(ChunkRequest, 'chunk_request', self._on_request, QoSProfile(depth=100))
-        listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, QoSProfile(depth=100))
+        few = QoSProfile(depth=100)
+        self._hear(Float64MultiArray, command.topic, self._on_command, _ALL)
+        self._hear(ControlStep, 'control_step', self._on_step, _ALL)
+        self._hear(ChunkRequest, 'chunk_request', self._on_request, few)
+        self._hear(DiagnosticArray, '/diagnostics', self._on_diagnostics, few)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
 
+    def _hear(
+        self, kind: type, topic: str, take: Callable[[Any], None], profile: QoSProfile
+    ) -> None:
+        made = self._node.create_subscription(
+            kind, topic, take, profile, callback_group=_Unwatched()
+        )
+        self._heard.append((made.handle, kind, take))
+
     def spin(self, seconds: float) -> None:
-        """Relay for some time, at least one message if there is one."""
+        """Relay for some time, all that there is at least once.
+
+        All messages of a topic are taken at once: to wait for each costs more than there is time
+        for on a busy machine, and whoever comes last is never heard.
+        """
         end = time.monotonic() + seconds
         while True:
-            self._executor.spin_once(timeout_sec=max(end - time.monotonic(), 0.0))
+            taken = sum(self._drain(*heard) for heard in self._heard)
+            self._executor.spin_once(timeout_sec=0.0)  # For answers of services.
             if time.monotonic() >= end:
                 return
+            if not taken:
+                time.sleep(_LOOK)
+
+    @staticmethod
+    def _drain(handle: Any, kind: type, take: Callable[[Any], None]) -> int:
+        count = 0
+        with handle:
+            while count < _AT_ONCE and (taken := handle.take_message(kind, False)) is not None:
+                take(taken[0])
+                count += 1
+        return count
 
     def close(self) -> None:
         """Leave the graph."""
@@ -160,20 +198,53 @@ class LossyLink:
         """Return a chunk as it goes over the wire."""
         return serialize_message(chunk)
 
-    def set_parameter(self, node: str, name: str, text: str) -> Callable[[], str | None]:
-        """Set a text parameter of a node.
+    def chunk(self, names: int = 0, floats: int = 0) -> bytes:
+        """Return a chunk of so many names and floats, as it goes over the wire."""
+        message = ActionChunk(joint_names=[''] * names, actions=array('f', bytes(4 * floats)))
+        return serialize_message(message)
+
+    def _to(self, kind: type, topic: str) -> Any:
+        if topic not in self._others:
+            self._others[topic] = self._node.create_publisher(kind, topic, QoSProfile(depth=10))
+        return self._others[topic]
+
+    def publish_numbers(self, topic: str, values: np.ndarray) -> None:
+        """Publish numbers as another peer than the robot."""
+        self._to(Float64MultiArray, topic).publish(Float64MultiArray(data=values.tolist()))
+
+    def publish_joints(self, count: int) -> None:
+        """Publish joint states of no joint that there is, as fast as it goes."""
+        data = serialize_message(JointState(name=['nobody'], position=[0.0]))
+        for _ in range(count):
+            self._relays['joint_states'].publish(data)
+
+    def publish_clock(self, ahead_s: float) -> None:
+        """Publish a simulation's time that is so much ahead of the newest deadline [s]."""
+        now_ns = self.log.steps[-1].deadline_ns + round(ahead_s * 1e9)
+        message = Clock()
+        convert.set_time(message.clock, now_ns)
+        self._to(Clock, '/clock').publish(message)
+
+    def set_parameter(self, node: str, name: str, new: Any) -> Callable[[], str | None]:
+        """Set a parameter of a node: a text, several, or a truth.
 
         Returns:
             What tells why it was refused, '' if it was not; None while there is no answer.
         """
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
+        if isinstance(new, bool):
+            value = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=new)
+        elif isinstance(new, str):
+            value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=new)
+        else:
+            kind = ParameterType.PARAMETER_STRING_ARRAY
+            value = ParameterValue(type=kind, string_array_value=new)
         request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
         future = self._call(SetParameters, f'{node}/set_parameters', request)
         return lambda: future.result().results[0].reason if future.done() else None
 
-    def reset(self) -> Callable[[], str | None]:
-        """Ask the executor for a new run; returns as `set_parameter`."""
-        future = self._call(Trigger, 'executor/reset', Trigger.Request())
+    def order(self, name: str) -> Callable[[], str | None]:
+        """Call a service of the executor, `reset` or `stop`; returns as `set_parameter`."""
+        future = self._call(Trigger, f'executor/{name}', Trigger.Request())
 
         def reason() -> str | None:
             if not future.done():

@@ -20,6 +20,7 @@ from tools.faults.scene import PATIENCE, FaultError, FaultScene
 MUTATIONS = 100_000
 _LIFE = 2.0  # A policy lives this long before it is killed again [s].
 _HOUR = 3600
+_FAR = 20 * 365 * 24 * _HOUR  # Beyond 2038 [s].
 _EXTRA = 200_000  # What the disk still takes [bytes].
 
 
@@ -149,11 +150,11 @@ def mutated(scene: FaultScene, seconds: float) -> Done:
 
 
 def clock_set(scene: FaultScene, seconds: float) -> Done:
-    """The wall clock of all nodes is set an hour ahead, back, an hour behind, and back."""
+    """The wall clock is set an hour ahead, back, an hour behind, beyond 2038, and back."""
     done = Done()
     if scene.clock is None:
         raise FaultError('this robot was started with the clock of the machine')
-    for offset in (_HOUR, 0, -_HOUR, 0):
+    for offset in (_HOUR, 0, -_HOUR, _FAR, 0):
         scene.clock.set(offset)
         done.count += 1
         sentences = scene.link.log.sentences['executor']

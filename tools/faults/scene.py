@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tools.faults.link import LossyLink
 
 NAMESPACE = '/faults'  # Broken messages must not reach a robot that happens to run as well.
-PATIENCE = 120.0  # For a robot to start, or to go on after a fault, on a busy machine [s].
+PATIENCE = 240.0  # For a robot to start, or to go on after a fault, on a busy machine [s].
 _LATENCY_MS = '60'
 _BELOW = 2  # The priority of the link is below that of the executor's threads by this.
 # A fault may last longer than the default; a safe stop would wait for an operator then.
@@ -44,6 +44,8 @@ class FaultScene:
         priority: SCHED_FIFO priority of the command thread, 0 for none.
         clock: The nodes' wall clock, where it shall be set.
         seed: Of everything random in the faults.
+        kind: '' as simulations run; 'kept', where a reset keeps every command, as robots do;
+            'clock', where the simulation sets the clock.
 
     Attributes:
         robot: Its description.
@@ -64,6 +66,7 @@ class FaultScene:
         priority: int = 0,
         clock: WallClock | None = None,
         seed: int = 0,
+        kind: str = '',
     ) -> None:
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory('_faults')))
@@ -72,18 +75,18 @@ class FaultScene:
         bringup = describe(robot, {
             'namespace': NAMESPACE, 'record': str(self.bag), 'latency_ms': _LATENCY_MS,
             'log_level': 'error', 'seed': seed, 'realtime_priority': priority,
+            'use_sim_time': kind == 'clock',
         })  # fmt: skip
+        self._changes = {'executor': dict(_OVERRIDES['executor'])}
+        if kind == 'kept':
+            self._changes['executor']['if_displaced'] = 'keep'
         self._priority = priority
         self.robot = bringup.robot
         self._nodes = bringup.nodes
         self.rng = np.random.default_rng(seed)
 
     def __enter__(self) -> FaultScene:
-        from tools.faults.link import LossyLink, linked
-
-        def changed(node: NodeSpec) -> NodeSpec:
-            parameters = {**node.parameters, **_OVERRIDES.get(node.name, {})}
-            return replace(node, parameters=parameters, remappings=linked(node))
+        from tools.faults.link import LossyLink
 
         with self._stack:
             self.log_path = self.folder / 'log'
@@ -92,7 +95,7 @@ class FaultScene:
             self._stack.callback(self.link.close)
             self.processes = self._stack.enter_context(
                 Processes(
-                    [changed(node) for node in self._nodes], NAMESPACE, 'error', output.fileno(),
+                    [self.spec(n.name) for n in self._nodes], NAMESPACE, 'error', output.fileno(),
                     self.clock.variables if self.clock else {},
                 )
             )  # fmt: skip
@@ -102,6 +105,14 @@ class FaultScene:
             self._watch_closely()
             self._stack = self._stack.pop_all()
         return self
+
+    def spec(self, name: str) -> NodeSpec:
+        """Return how a node is started."""
+        from tools.faults.link import linked
+
+        (node,) = (node for node in self._nodes if node.name == name)
+        parameters = {**node.parameters, **self._changes.get(name, {})}
+        return replace(node, parameters=parameters, remappings=linked(node))
 
     def _watch_closely(self) -> None:
         """Let the link come before everything but the executor: it must see in time, too."""
@@ -168,13 +179,17 @@ class FaultScene:
         finally:
             del self.link.filters[topic]
 
-    def set_parameter(self, node: str, name: str, text: str) -> str:
-        """Set a text parameter; return why it was refused, '' if it was not."""
-        return self._answer(self.link.set_parameter(node, name, text), f'{node} about {name}')
+    def set_parameter(self, node: str, name: str, new: Any) -> str:
+        """Set a parameter; return why it was refused, '' if it was not."""
+        return self._answer(self.link.set_parameter(node, name, new), f'{node} about {name}')
 
     def new_run(self) -> str:
         """Let the executor begin a new run; returns as `set_parameter`."""
-        return self._answer(self.link.reset(), 'the executor about a new run')
+        return self.order('reset')
+
+    def order(self, name: str) -> str:
+        """Call a service of the executor; returns as `set_parameter`."""
+        return self._answer(self.link.order(name), f'the executor about {name}')
 
     def _answer(self, ask: Callable[[], str | None], what: str) -> str:
         if not self.until(lambda: ask() is not None, PATIENCE):

@@ -50,11 +50,13 @@ def play(
             continue
         with TemporaryDirectory() as folder, ExitStack() as stack:
             clock = WallClock(Path(folder)) if fault.clock else None
-            scene = stack.enter_context(FaultScene(priority=priority, clock=clock))
+            scene = stack.enter_context(
+                FaultScene(priority=priority, clock=clock, kind=fault.kind)
+            )
             windows: list[FaultWindow] = []
             while left:
-                fault = FAULTS[left[0]]
-                if windows and fault.alone:
+                kind, fault = fault.kind, FAULTS[left[0]]
+                if windows and (fault.alone or fault.kind != kind):
                     break
                 tell(left[0])
                 windows.append(one(scene, left.pop(0), fault, seconds))
@@ -75,6 +77,9 @@ def one(scene: FaultScene, name: str, fault: Fault, seconds: float) -> FaultWind
     window = FaultWindow(name, start=len(log.steps))
     window.done = fault.inject(scene, seconds * fault.longer)
     window.end, window.arrived = len(log.steps), len(log.arrivals)
+    if fault.ends:
+        window.end = window.stop = len(log.steps)
+        return window
     request = scene.link.request
     window.asked = (request.run_id, request.request_id) if request is not None else (0, 0)
     gone_on = scene.until(
@@ -93,7 +98,7 @@ def _diagnosed(scene: FaultScene) -> bool:
     """Wait for a word of the executor about everything that happened until now."""
     sentences = scene.link.log.sentences.setdefault('executor', [])
     count = len(sentences)
-    return scene.until(lambda: len(sentences) >= count + 2, 10.0)
+    return scene.until(lambda: len(sentences) >= count + 2, PATIENCE)
 
 
 def _counters(scene: FaultScene) -> Mapping[str, int]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tools.faults import chunks, nodes, sensors
+from tools.faults import attacks, chunks, nodes, offline, sensors
 from tools.faults.done import Done
 from tools.faults.scene import FaultScene
 
@@ -24,6 +24,9 @@ class Fault:
         cut: The recording may end with it.
         clock: It needs a clock that can be set.
         longer: It lasts as many times as long as the others.
+        kind: Of the scene; see `FaultScene`.
+        paused: Ticks are missed by it, and deadlines may begin on another grid.
+        ends: The robot ends with it.
     """
 
     inject: Callable[[FaultScene, float], Done]
@@ -33,6 +36,9 @@ class Fault:
     cut: bool = False
     clock: bool = False
     longer: float = 1.0
+    kind: str = ''
+    paused: bool = False
+    ends: bool = False
 
     @property
     def what(self) -> str:
@@ -66,6 +72,17 @@ FAULTS: dict[str, Fault] = {
     'parameters changed': Fault(nodes.parameters_changed),
     'mutated chunks on the wire': Fault(chunks.flood, ('unreadable',)),
     'mutated messages': Fault(nodes.mutated),
+    'huge numbers': Fault(attacks.huge_numbers),
+    'huge messages': Fault(attacks.huge_messages, ('unreadable',), at_least=0.5),
+    'second executor': Fault(attacks.second_executor),
+    'sender paused': Fault(attacks.paused, paused=True),
+    'use_sim_time set': Fault(attacks.clock_taken),
+    'bad streams, judged': Fault(offline.bad_streams),
+    'plans that use the jerk': Fault(offline.jerk_used),
+    'false poses': Fault(attacks.false_poses, kind='kept'),
+    'reset in contact': Fault(attacks.contact, kind='kept'),
+    '/clock jumps': Fault(attacks.clock_jumps, kind='clock', paused=True),
+    'terminal closed': Fault(attacks.terminal_closed, alone=True, ends=True),
     'disk full': Fault(nodes.disk_full, alone=True, cut=True),
     'clock set by an hour': Fault(nodes.clock_set, alone=True, clock=True),
 }

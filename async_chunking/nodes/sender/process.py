@@ -127,9 +127,9 @@ class Sender:
             context.shutdown()
             raise
         self._opened = Opened(setup, context, node, pace, output, KnownLayout(setup))
+        if setup.priority > 1:  # Those of the middleware come next to this thread, not before it.
+            raise_all_threads(setup.priority - 1)
         denied = prepare(setup.priority, setup.lock_memory)
-        if setup.priority > 1:
-            raise_all_threads(setup.priority)
         self._status = self._status._replace(denied=tuple(denied))
 
     def _close(self) -> None:
