@@ -210,9 +210,7 @@ class Executor:
             then = advance
         plan = self._timeline.newest
         row = plan.row_at(self.tick)
-        chunk = min(self.config.horizon, len(plan.rows))  # Committed rows may stand before it.
-        at = max(row - (len(plan.rows) - chunk), 0.0)
-        target = self._corrected(planned, at, chunk, observation)
+        target = self._corrected(planned, plan, observation)
         command = self.gate.follow(target, advance, then)
         self.phase = Phase.EXECUTING
         self._idle = 0
@@ -220,13 +218,11 @@ class Executor:
         return self._emit(command, planned, plan.request_id, row, limited)
 
     def _corrected(
-        self,
-        planned: np.ndarray,
-        row: float,
-        horizon: int,
-        observation: Mapping[str, np.ndarray] | None,
+        self, planned: np.ndarray, plan: Plan, observation: Mapping[str, np.ndarray] | None
     ) -> np.ndarray:
         """Return the corrected action, as planned if the corrector fails."""
+        horizon = min(self.config.horizon, len(plan.rows))  # Committed rows may stand before.
+        row = max(plan.row_at(self.tick) - (len(plan.rows) - horizon), 0.0)
         try:
             target = self.behaviour.corrector.correct(planned, row, horizon, observation)
         except Exception:  # Whatever it is, the robot must be commanded.
