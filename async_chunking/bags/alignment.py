@@ -103,7 +103,7 @@ def aligned(
         none = np.zeros(len(stamps), dtype=bool)
         return Aligned(stamps, positions, _silence(stamps, period), none, ~none)
     # What the recorder lost: steps between two commands that something was sent on.
-    lost = np.arange(step[known[0]], step[known[-1]] + 1)
+    lost = np.arange(int(step[known[0]]), int(step[known[-1]]) + 1)
     lost = np.setdiff1d(lost[~steps.missed[lost]], step[known])
     place = known[np.searchsorted(step[known], lost)]  # In front of the next that is there.
     recorded = np.insert(np.ones(len(stamps), dtype=bool), place, False)

@@ -109,7 +109,7 @@ def _check(environment: GymEnvironment) -> dict[str, Any]:
     """Play a step of it; return what was observed at the beginning."""
     description = environment.description
     seen = environment.reset(np.random.default_rng(0))
-    state = seen.get('observation.state')
+    state = seen['observation.state']
     if description.positions and len(state) != len(description.actions):
         msg = f'{environment.name}: observation.state has {len(state)} numbers; it must have the '
         raise GymError(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import faulthandler
-import sys
 import time
 
 _GRACE = 5.0  # For the process to end by itself, and to say why [s].
@@ -27,7 +26,7 @@ class Deadline:
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
-        faulthandler.dump_traceback_later(self._seconds + _GRACE, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(self._seconds + _GRACE, exit=True, file=2)
 
     def __exit__(self, *_: object) -> None:
         faulthandler.cancel_dump_traceback_later()
