@@ -83,7 +83,11 @@ def application(
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, help=line)
         else:
-            app.command(name, help=command.__doc__ if name == chosen else line)(command)
+            app.command(
+                name,
+                help=command.__doc__ if name == chosen else line,
+                context_settings=getattr(command, 'context_settings', None),
+            )(command)
     return app
 
 

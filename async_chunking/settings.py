@@ -133,8 +133,13 @@ def config_file(folder: str, name: str) -> Path:
     for place in places:
         if (place / f'{name}.yaml').is_file():
             return place / f'{name}.yaml'
-    names = sorted({path.stem for place in places for path in place.glob('*.yaml')})
-    raise SettingsError(unknown('robot', name, names))
+    raise SettingsError(unknown('robot', name, config_names(folder)))
+
+
+def config_names(folder: str = 'config') -> list[str]:
+    """Return the names of the files in `config/`, without ending."""
+    places = (place / folder for place in _shares())
+    return sorted({path.stem for place in places for path in place.glob('*.yaml')})
 
 
 def _shares() -> list[Path]:

@@ -107,6 +107,8 @@ def test_words_become_arguments() -> None:
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
+        (['--strategy', 'paint'], "'--strategy' is no option: write strategy:=VALUE"),
+        (['--latency-ms=120'], "'--latency-ms=120' is no option: write latency_ms:=VALUE"),
         (['strategy=naive'], "'strategy=naive' is not name:=value. Names: policy, policy_path"),
         (['seed:=1', 'seed:=2'], "argument 'seed' is given twice: 1 and 2"),
     ],

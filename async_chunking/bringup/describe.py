@@ -110,6 +110,9 @@ def parse(words: Sequence[str]) -> dict[str, str]:
     given: dict[str, str] = {}
     for word in words:
         name, separator, value = word.partition(':=')
+        option = word.removeprefix('--').partition('=')[0].replace('-', '_')
+        if word.startswith('--') and option in Arguments.model_fields:
+            raise AsyncChunkingError(f"'{word}' is no option: write {option}:=VALUE")
         if not (name and separator):
             msg = f"'{word}' is not name:=value. Names: {', '.join(Arguments.model_fields)}"
             raise AsyncChunkingError(msg)

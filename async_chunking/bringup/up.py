@@ -23,6 +23,7 @@ from async_chunking.bringup.describe import Bringup, describe, parse
 from async_chunking.bringup.processes import Processes
 from async_chunking.bringup.start_failure import start_failure
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.settings import config_names
 from async_chunking.storage import write_json
 from async_chunking.tables import Table
 from async_chunking.tables import show as show_table
@@ -38,8 +39,17 @@ class RunError(AsyncChunkingError):
 
 
 def up(
-    robot: Annotated[str, typer.Argument(help='Name of a file in config/, or the path of one.')],
-    words: Annotated[list[str] | None, typer.Argument(metavar='NAME:=VALUE...')] = None,
+    robot: Annotated[
+        str,
+        typer.Argument(help=f'One of {", ".join(config_names())}, or the path of a YAML file.'),
+    ],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar='NAME:=VALUE...',
+            help=f'{", ".join(Arguments.model_fields)}; see `async-chunking arguments`.',
+        ),
+    ] = None,
     json_path: Annotated[
         Path | None, typer.Option('--json', help='Write the figures here.')
     ] = None,
@@ -52,6 +62,9 @@ def up(
     if figures.get('lost'):
         msg = f'{figures["lost"]}: the figures tell of what was recorded before'
         raise RunError(msg)
+
+
+up.context_settings = {'ignore_unknown_options': True}  # Refused with how they are written here.
 
 
 def run(

@@ -136,8 +136,14 @@ class ExecutorState:
             )
         delay, execution_horizon = intake.delay, self._config.execution_horizon
         if not delay <= execution_horizon <= self._config.horizon - delay:
+            most = self._config.horizon - delay
+            remedy = (
+                f'set execution_horizon between {delay} and {most}'
+                if delay <= most
+                else 'make the policy quicker, or rest meanwhile: strategy sync'
+            )
             return diagnostics.WARN, (
                 f'infeasible: delay {delay} <= execution_horizon {execution_horizon} <= horizon '
-                f'{self._config.horizon} - delay does not hold'
+                f'{self._config.horizon} - delay does not hold; {remedy}'
             )
         return None
