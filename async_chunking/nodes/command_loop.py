@@ -18,7 +18,8 @@ from async_chunking.chunk import ActionChunk
 from async_chunking.executor import Admitted, Behaviour, Executor, ExecutorConfig, Outcome, Step
 from async_chunking.gate import Gate
 from async_chunking.nodes.braking import Output, come_to_rest
-from async_chunking.nodes.pacing import Due, Garbage, Pace
+from async_chunking.nodes.garbage import Garbage
+from async_chunking.nodes.pacing import Due, Pace
 from async_chunking.nodes.sender.values import Known
 from async_chunking.pose import go_on
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import time
 from abc import ABC, abstractmethod
@@ -175,30 +174,3 @@ def raise_all_threads(priority: int) -> None:
     for thread in os.listdir('/proc/self/task'):
         with suppress(OSError):  # It ended, or must not; the command thread will tell.
             os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
-
-
-class Garbage:
-    """Collects garbage between ticks instead of whenever Python likes.
-
-    What lives when the thread starts is set aside; what is left to look at is little.
-    """
-
-    def __init__(self, every: int) -> None:
-        self._every = every
-        self._ticks = 0
-
-    def __enter__(self) -> Garbage:
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        gc.enable()
-        gc.unfreeze()
-
-    def tick(self) -> None:
-        """Collect the youngest generation now and then; call it when a tick's work is done."""
-        self._ticks += 1
-        if self._ticks % self._every == 0:
-            gc.collect(1 if self._ticks % (20 * self._every) == 0 else 0)

@@ -26,3 +26,21 @@ def test_what_is_wrong_in_a_chunk_comes_before_what_followed_of_it() -> None:
 
     assert told(unrequested=2, over_limits=30) == f'over_limits (30): {reason}'
     assert told(unrequested=2).startswith('unrequested (2): No request')
+
+
+def test_a_delay_that_does_not_fit_is_told_with_its_remedy() -> None:
+    status, situation = SimpleNamespace(trouble=''), SimpleNamespace(refusal='', trouble='')
+
+    def told(delay: int) -> str:
+        state = SimpleNamespace(_config=SimpleNamespace(execution_horizon=8, horizon=16))
+        intake = SimpleNamespace(reasons={}, delay=delay)
+        trouble = ExecutorState._trouble(state, Counter(), status, intake, situation)
+        return trouble[1] if trouble else ''
+
+    assert told(8) == ''
+    assert told(9).endswith('rest meanwhile: strategy sync')
+    state = SimpleNamespace(_config=SimpleNamespace(execution_horizon=12, horizon=16))
+    intake = SimpleNamespace(reasons={}, delay=5)
+    trouble = ExecutorState._trouble(state, Counter(), status, intake, situation)
+    assert trouble is not None
+    assert trouble[1].endswith('set execution_horizon between 5 and 11')
