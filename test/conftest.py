@@ -8,6 +8,9 @@ import socket
 
 import pytest
 
+# Networks here are small: more threads cost more than they bring, above all on a busy machine.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 
 @pytest.fixture(scope='session', autouse=True)
 def ros_domain_id() -> int:

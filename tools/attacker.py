@@ -16,7 +16,7 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -49,8 +49,10 @@ class Attacker:
             'action_chunk': ActionChunk, 'joint_states': JointState,
             'delay_estimate': DelayEstimate, 'environment_state': Float64MultiArray,
         }  # fmt: skip
+        # A latched publisher reaches both kinds of subscription.
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.to = {
-            name: self.node.create_publisher(kind, name, few) for name, kind in kinds.items()
+            name: self.node.create_publisher(kind, name, latched) for name, kind in kinds.items()
         }
         self.reset = self.node.create_client(Trigger, 'executor/reset')
         self.parameters = self.node.create_client(SetParameters, 'executor/set_parameters')
