@@ -94,6 +94,7 @@ def test_the_memory_of_a_run_does_not_grow_with_its_length(tmp_path, monkeypatch
     for piece in reader.pieces():
         assert len(piece.run.tick) <= 50 + reading._LAG
         assert len(piece.run.exchanges) <= 30
+        assert len(reader.exchanges) <= 60
 
 
 def test_two_runs_in_one_recording_are_told_apart(tmp_path):

@@ -110,6 +110,11 @@ class Exchanges:
         taken = ticks['request_id'][ticks['took_over'].astype(bool)].tolist()
         return {n: _played(answered[n], n, ticks) for n in taken if n in answered}
 
+    def __len__(self) -> int:
+        """Return how many requests and answers are kept."""
+        kept = (*self._requests.values(), *self._answered.values())
+        return sum(map(len, kept))
+
     def forget(self, run_id: int, newest: int) -> None:
         """Drop requests and chunks up to the one that took over last."""
         for known in (self._requests[run_id], self._answered[run_id]):
