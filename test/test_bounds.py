@@ -12,6 +12,8 @@ import pytest
 from async_chunking import settings, storage
 from async_chunking.errors import StrategyError
 from async_chunking.policies.checkpoint.sidecar import CheckpointError, read_sidecar, read_weights
+from async_chunking.policies.fit import Facts
+from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.settings import SettingsError, load_yaml
 from async_chunking.strategies import resolve
 
@@ -83,16 +85,20 @@ def test_json_may_be_nested_no_deeper_than_it_can_be_read(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ('name', 'reason'),
     [
-        ('bid:samples=10001', "samples must be a whole number from 0 to 10000, not '10001'"),
+        ('bid:samples=10001', "samples must be a whole number from 1 to 10000, not '10001'"),
         ('paint:num_steps=1' + '0' * 400, 'num_steps must be a whole number from 0 to 10000'),
         ('rtc:max_guidance_weight=1e9', 'must be a number from 0 to 10000'),
         ('ensemble:decay=1e5', 'must be a number from 0 to 10000'),
     ],
 )
 def test_constants_of_strategies_have_bounds(name: str, reason: str) -> None:
+    def check(name: str) -> None:
+        strategy = resolve(name)
+        check_strategy(strategy, Facts('policy', 16, 7, strategy.needs))
+
     with pytest.raises(StrategyError, match=reason):
-        resolve(name).check_constants()
-    resolve('bid:samples=10000').check_constants()
+        check(name)
+    check('bid:samples=10000')
 
 
 def test_a_strategy_has_no_endless_name() -> None:

@@ -69,6 +69,7 @@ class LoopBench:
         self.thread = threading.Thread(target=self.loop.run, daemon=True)
         self.commands: list[np.ndarray] = []
         self.reports: list[tuple[int, Step, int]] = []
+        self.emitted: list[int] = []
         self.requests: list[ChunkRequest] = []
         self.broken: Exception | None = None
 
@@ -96,6 +97,7 @@ class LoopBench:
         self.commands.append(step.command)
 
     def report(self, step, deadline_ns, emitted_ns, loop) -> None:
+        self.emitted.append(emitted_ns)
         self.reports.append((loop.executor.run_id, step, deadline_ns))
 
     def ask(self, request: ChunkRequest) -> None:
@@ -306,6 +308,20 @@ def test_what_was_computed_before_a_pause_is_not_sent_after_it(bench):
     np.testing.assert_array_equal(bench.reports[-1][1].command, last)
     bench.tick(missed=29)
     assert (np.abs(bench.commands[-1] - last) <= 10.0 * 0.02**2 + 1e-12).all()
+
+
+def test_a_first_tick_that_is_not_sent_is_told_at_the_time_of_the_run():
+    """Time 0 would read as a clock that was set."""
+    bench = LoopBench()
+    bench.pace.now, bench.pace.late = 7 * PERIOD, 30 * PERIOD
+    bench.know(pose=HOME)
+    bench.thread.start()
+    bench.tick()
+    assert bench.reports[-1][1].missed
+    assert not bench.commands
+    assert 7 * PERIOD <= bench.emitted[0] <= 8 * PERIOD
+    bench.loop._halted = True
+    bench.thread.join(timeout=10.0)
 
 
 def test_a_clock_that_jumps_drops_the_plan_and_asks_again(bench):

@@ -152,10 +152,12 @@ def does_not_jump_where_it_says_so(merger: Merger) -> None:
 
 
 def forgets_what_has_ended(merger: Merger) -> None:
-    """No plan is kept that has no row left, nor more of them than a run has at a time."""
+    """No plan is kept that has no row left, nor more than 16 unless all are averaged."""
     plans = chain(1.0, 3, count=200)
     active = joined(merger, plans)
     assert all(plan.end > plans[-1].takeover for plan in active)
+    if getattr(merger, 'max_chunks', None) == 0:
+        return
     long = np.zeros((500, 2))  # None of these ends while the others are asked for.
     assert len(joined(merger, [replace(plan, rows=long) for plan in plans[:100]])) <= 16
 

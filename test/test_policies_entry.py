@@ -296,8 +296,9 @@ def test_a_policy_that_fits():
     expects = {'front': (224, 224, 3), 'task': (), 'observation.state': (7,)}
     check_fit(Facts('policy', 16, 7, expects=expects), CAMERA)
     for folder in sorted(SHIPPED.iterdir()):
-        found = facts_of(PolicyDirectory(folder))
-        check_fit(found, load(PolicyDirectory(folder).sidecars['flow'].robot))
+        robot = PolicyDirectory(folder).sidecars['flow'].robot
+        if ':' not in robot:  # Else it is an environment.
+            check_fit(facts_of(PolicyDirectory(folder)), load(robot))
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class CommandLoop:
         # Longer than a tick, so that only a clock that stands still makes the loop look up.
         self._patience = max(_WAIT, 2.0 * config.control_period)
         self._past: Counter[str] = Counter()
-        self._sent_ns = 0  # When the last command was.
+        self._sent_ns = 0  # When the last command was; before the first, when the run began.
         self._halted = False
         self._resting = False
 
@@ -105,6 +105,7 @@ class CommandLoop:
         """
         pose, gate, home, teleported = self.known.pose, self.gate, None, False
         assert pose is not None  # Whoever begins has seen it.
+        self._sent_ns = self._sent_ns or self._pace.now_ns()
         if self.executor is not None:
             self._past += self.executor.counters
         if gate is not None:
