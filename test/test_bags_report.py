@@ -199,6 +199,25 @@ def test_the_picture_shows_the_same_scene_and_ticks_of_both(strategies):
                 assert boundary.old[0] == pytest.approx(shown.run.planned[index], abs=1e-6)
 
 
+def test_runs_of_a_scene_that_ended_at_other_times_are_both_shown(tmp_path):
+    write_run(scripted_run('naive', 1, ticks=300, delay=4), tmp_path / 'long')
+    write_run(scripted_run('paint', 1, ticks=300, delay=4), tmp_path / 'short')
+    runs = [found.runs[0] for _, found in read_all(find([tmp_path / 'long', tmp_path / 'short']))]
+    early = runs[1].seam('tick') < 40
+    runs = [
+        replace(runs[0], seams=runs[0].seams[~early]),
+        replace(runs[1], seams=runs[1].seams[early]),
+    ]
+    for run, (first, last) in zip(runs, window.typical_ticks(runs), strict=True):
+        assert ((run.seam('tick') >= first) & (run.seam('tick') <= last)).any()
+
+
+def test_ticks_without_a_boundary_can_be_cut(tmp_path):
+    write_run(scripted_run(), tmp_path / 'bag')
+    ((_, found),) = read_all(find([tmp_path / 'bag']))
+    assert window.cut(found.runs[0], 0, 2).boundaries == []
+
+
 @pytest.mark.parametrize('name', ['=1+1', '+1', '-1', '@A1', '\t=1', '\r=1'])
 def test_no_cell_of_the_csv_is_a_formula(name: str, tmp_path: Path) -> None:
     """A name from a foreign recording would be run by the spreadsheet that opens the file."""

@@ -86,16 +86,19 @@ def typical_ticks(runs: Sequence[RunReport]) -> list[tuple[int, int]]:
     """
     Return for each run the ticks [first, last] whose boundaries are typical of it.
 
-    Runs of the same scene get the same ticks, those that are most typical of all of them.
+    Runs of the same scene get the same ticks, those that are most typical of all of them, unless
+    one of them has no boundary there.
 
     Args:
         runs: With at least one boundary that has a jump each.
     """
     length = max((_length(run) for run in runs), default=0)
     same = len({run.trial for run in runs}) == 1 and runs[0].trial
-    groups = [list(runs)] if same else [[run] for run in runs]
-    ticks = [_typical(group, length) for group in groups]
-    return ticks * len(runs) if same else ticks
+    if same:
+        first, last = _typical(runs, length)
+        if all(((run.seam('tick') >= first) & (run.seam('tick') <= last)).any() for run in runs):
+            return [(first, last)] * len(runs)
+    return [_typical([run], length) for run in runs]
 
 
 def _length(run: RunReport) -> int:
@@ -154,7 +157,7 @@ def _joined(parts: Sequence[Run]) -> Run:
 def _boundaries(run: Run) -> list[WindowChunk]:
     period, step = run.control_period, run.control_period * run.stride
     taken = np.flatnonzero(run.took_over)
-    ends = [*run.tick[taken][1:], run.tick[-1] + 1]
+    ends = [*run.tick[taken[1:]], run.tick[-1] + 1][: len(taken)]
     chunks = []
     for index, end in zip(taken, ends, strict=True):
         exchange = run.exchanges.get(int(run.request_id[index]))
