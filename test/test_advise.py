@@ -12,9 +12,10 @@ import typer
 from scripted import scripted_run
 from typer.testing import CliRunner
 
-from async_chunking.bench.advice import AdviceError, advise, candidates, delay_steps
+from async_chunking.bench.advice import AdviceError, advise, candidates
 from async_chunking.bench.advise_command import advise_command
 from async_chunking.bench.rows import SCHEMA, encode
+from async_chunking.delay import to_steps
 from async_chunking.metrics.intervals import mcnemar, wilson
 from tools.recordings.export import write_run
 
@@ -50,7 +51,7 @@ def run(*words: str, stored: list[dict] | None = None, folder: Path | None = Non
     ('ms', 'rate', 'steps'), [(180, 50, 9), (160, 50, 8), (161, 50, 9), (0, 15, 0)]
 )
 def test_a_latency_is_rounded_up_to_steps(ms: float, rate: float, steps: int) -> None:
-    assert delay_steps(ms / 1e3, rate) == steps
+    assert to_steps(ms / 1e3, rate) == steps
 
 
 def test_the_best_is_advised_with_the_numbers_it_rests_on(tmp_path: Path) -> None:

@@ -121,11 +121,6 @@ class Advice:
         return math.ceil(2.0 * rate * (1.0 - rate) * ((1.96 + 0.84) / WORTH) ** 2)
 
 
-def delay_steps(latency_s: float, rate_hz: float) -> int:
-    """Return the rows of a chunk that pass in a latency [steps], rounded up."""
-    return math.ceil(latency_s * rate_hz - 1e-6)
-
-
 def measured_delays(rows: Iterable[Row], task: str) -> list[int]:
     """Return the constant delays of which there are rows [steps], in their order."""
     return sorted({row['delay'] for row in rows if row['task'] == task and _constant(row)})

@@ -15,11 +15,11 @@ from async_chunking.bench.advice import (
     Candidate,
     advise,
     candidates,
-    delay_steps,
     measured_delays,
 )
 from async_chunking.bench.rows import Row, read
 from async_chunking.bench.tables import number, rate
+from async_chunking.delay import to_steps
 from async_chunking.environments.description import is_described, read_description
 from async_chunking.sim import TASKS, make_task
 from async_chunking.tables import Table, show
@@ -43,7 +43,7 @@ class Asked(NamedTuple):
     @property
     def delay(self) -> int:
         """Steps that pass."""
-        return delay_steps(self.latency_s, self.rate_hz)
+        return to_steps(self.latency_s, self.rate_hz)
 
     @property
     def words(self) -> str:

@@ -52,10 +52,9 @@ def sweep_of(
     Raises:
         SettingsError: A word is none of these.
     """
-    names: Any = strategies if strategies == 'all' else _words(strategies)
     usual = execution_horizon or bench.execution_horizon(env)
-    whole = -(-rollouts // BATCH) * BATCH
-    return _sweep(whole, env, names, [_number(word) for word in _words(delays)], [_number(usual)])
+    steps = [_number(word) for word in _words(delays)]
+    return _sweep(_whole(rollouts), env, _names(strategies), steps, [_number(usual)])
 
 
 def by_protocol(protocol: str, env: str, strategies: str, rollouts: int, bench: Bench) -> Sweep:
@@ -65,11 +64,9 @@ def by_protocol(protocol: str, env: str, strategies: str, rollouts: int, bench: 
     Raises:
         AsyncChunkingError: There is none such, or none of its delays is feasible.
     """
-    names: Any = strategies if strategies == 'all' else _words(strategies)
     horizon, usual = bench.horizon(env), bench.execution_horizon(env)
-    whole = -(-rollouts // BATCH) * BATCH
-    cells = grids(protocol, env, names, horizon, usual)
-    return validated(Sweep, {'rollouts': whole, 'grids': cells}, 'the command line')
+    cells = grids(protocol, env, _names(strategies), horizon, usual)
+    return validated(Sweep, {'rollouts': _whole(rollouts), 'grids': cells}, 'the command line')
 
 
 def _sweep(rollouts: int, task: str, strategies: Any, delays: list, horizons: list) -> Sweep:
@@ -80,6 +77,15 @@ def _sweep(rollouts: int, task: str, strategies: Any, delays: list, horizons: li
         'execution_horizons': horizons,
     }
     return validated(Sweep, {'rollouts': rollouts, 'grids': [grid]}, 'the command line')
+
+
+def _whole(rollouts: int) -> int:
+    """Round up to whole batches."""
+    return -(-rollouts // BATCH) * BATCH
+
+
+def _names(strategies: str) -> Any:
+    return strategies if strategies == 'all' else _words(strategies)
 
 
 def _words(text: str) -> list[str]:

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from async_chunking import ros_environment
+from async_chunking.delay import to_steps
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.storage import write_json
 from async_chunking.strategies import STRATEGIES
@@ -103,7 +104,7 @@ def chunk_costs(bringup: Bringup) -> Iterator[ChunkCost]:
         except AsyncChunkingError:  # It needs more than offers tell, as states or shapes.
             continue
         worst = max(times)
-        delay = math.ceil(worst * rate - 1e-6)
+        delay = to_steps(worst, rate)
         feasible = strategy.rests or delay <= interval <= source.horizon - delay
         yield ChunkCost(name, 1e3 * float(np.median(times)), 1e3 * worst, delay, feasible)
 

@@ -13,7 +13,9 @@ from async_chunking.bags.compare import Comparison, StrategyReport, by_strategy,
 from async_chunking.bags.files import find
 from async_chunking.bags.summary import RunReport, summarize_bag
 from async_chunking.bench.advice import AdviceError
-from async_chunking.tables import NOTHING, Table, show
+from async_chunking.bench.summary import Interval
+from async_chunking.bench.tables import rate
+from async_chunking.tables import Table, show
 
 FEW = 10  # Episodes below which an interval is wider than half of everything.
 
@@ -59,17 +61,10 @@ def latencies(runs: Sequence[RunReport]) -> np.ndarray:
 
 def _table(strategies: Sequence[StrategyReport]) -> Table:
     rows = tuple(
-        (
-            one.strategy,
-            str(len(one.runs)),
-            NOTHING
-            if not one.success_rate.runs
-            else f'{100 * one.success_rate.mean:.0f} '
-            f'[{100 * one.success_rate.low:.0f}, {100 * one.success_rate.high:.0f}]',
-            str(one.success_rate.runs),
-        )
+        (one.strategy, str(len(one.runs)), rate(Interval(*one.success_rate[:3])),
+         str(one.success_rate.runs))
         for one in strategies
-    )
+    )  # fmt: skip
     return Table('What was recorded', ('strategy', 'runs', 'succeeded [%]', 'episodes'), rows)
 
 

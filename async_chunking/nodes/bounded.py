@@ -7,7 +7,8 @@ that are too many, or that are no message, are refused with a reason instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
@@ -15,18 +16,31 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
 
 _TAKES = 4  # Per `poll` at most; the middleware keeps one.
 _MOST = 1 << 20  # A thousand rows for a hundred joints, and texts [bytes].
 _SELDOM = 5.0  # Between two words about the same topic [s].
 
 
-class _Unwatched(CallbackGroup):
+class Unwatched(CallbackGroup):
     """What is in it is never executed by whoever spins the node."""
 
     def can_execute(self, entity: Any) -> bool:
+        """Return no."""
         del entity  # Unused.
         return False
+
+
+def arrived(subscription: Subscription, most: int) -> Iterator[bytes]:
+    """Yield what waits in the middleware for a subscription to raw messages, at most so many."""
+    handle = subscription.handle
+    with handle:
+        for _ in range(most):
+            taken = handle.take_message(subscription.msg_type, True)
+            if taken is None:
+                return
+            yield taken[0]
 
 
 class Bounded:
@@ -60,20 +74,13 @@ class Bounded:
         silent = SubscriptionEventCallbacks(use_default_callbacks=False)
         self._subscription = node.create_subscription(
             kind, topic, self._take, profile, raw=True, event_callbacks=silent,
-            callback_group=_Unwatched() if polled else None,
+            callback_group=Unwatched() if polled else None,
         )  # fmt: skip
 
     def poll(self) -> None:
         """Take the newest message, if there is one."""
-        handle, newest = self._subscription.handle, None
-        with handle:
-            for _ in range(_TAKES):
-                taken = handle.take_message(self._kind, True)
-                if taken is None:
-                    break
-                newest = taken[0]
-        if newest is not None:
-            self._take(newest)
+        for data in deque(arrived(self._subscription, _TAKES), maxlen=1):
+            self._take(data)
 
     def _take(self, data: bytes) -> None:
         if len(data) > self._limit:

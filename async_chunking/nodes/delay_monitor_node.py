@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 
 from async_chunking.bringup.parameters import DelayMonitorParameters
 from async_chunking.delay import ESTIMATORS, DelayEstimator, to_steps
@@ -15,8 +15,7 @@ from async_chunking.nodes import diagnostics
 from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.bounded import listen
 from async_chunking.nodes.process import run
-
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+from async_chunking.nodes.qos import LATCHED
 
 
 class DelayMonitorNode(RobotNode):
@@ -39,7 +38,7 @@ class DelayMonitorNode(RobotNode):
         self._excluded = 0
         self._newest: Measurement | None = None
         self._policy_rate_hz = 1.0
-        self._estimates = self.create_publisher(DelayEstimate, 'delay_estimate', _LATCHED)
+        self._estimates = self.create_publisher(DelayEstimate, 'delay_estimate', LATCHED)
         depth = QoSProfile(depth=100)
         listen(self, ChunkRequest, 'chunk_request', self._on_request, depth)
         listen(self, ActionChunk, 'action_chunk', self._on_chunk, depth)

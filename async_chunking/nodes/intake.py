@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from async_chunking.executor import Admission, Behaviour, ExecutorConfig, Outcome
 from async_chunking.msg import ActionChunk, DelayEstimate
 from async_chunking.nodes import convert
 from async_chunking.nodes.bounded import Bounded
 from async_chunking.nodes.observations.robot import Observations
+from async_chunking.nodes.qos import LATCHED
 from async_chunking.nodes.sender.handle import SenderHandle
 from async_chunking.nodes.sender.values import Known
 from async_chunking.nodes.sinks.base import StateTopic
@@ -87,10 +88,9 @@ class Intake:
             node, ActionChunk, 'action_chunk', rows + _TEXTS, self._take_chunk, self._unreadable,
             QoSProfile(depth=2),
         )  # fmt: skip
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         Bounded(
             node, DelayEstimate, 'delay_estimate', _SMALL, self._take_delay, self._unreadable,
-            latched,
+            LATCHED,
         )  # fmt: skip
         self._drivers = [
             self._listen(node, number, topic)

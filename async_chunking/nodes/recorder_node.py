@@ -28,10 +28,11 @@ from async_chunking.bringup.parameters import RecorderParameters
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes import diagnostics
 from async_chunking.nodes.base import RobotNode
+from async_chunking.nodes.bounded import arrived
 from async_chunking.nodes.process import run
+from async_chunking.nodes.qos import LATCHED
 from async_chunking.nodes.snapshot import Snapshot
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _DISCOVERY = 0.1  # How often new topics are looked for [s].
 _NICENESS = 10
 _DEPTH = 1000  # Messages of a topic that may wait to be received.
@@ -61,7 +62,7 @@ class RecorderNode(RobotNode):
             parameters.extra.split()
         )
         self._wanted = [self.resolve_topic_name(name) for name in names]
-        self._text = self.create_publisher(String, 'snapshot', _LATCHED)
+        self._text = self.create_publisher(String, 'snapshot', LATCHED)
         self._snapshot = Snapshot(
             self, self.embodiment, lambda t: self._text.publish(String(data=t))
         )
@@ -90,12 +91,8 @@ class RecorderNode(RobotNode):
         """Write what has arrived, but waits since this process had no turn."""
         for subscription in self.subscriptions if self._recording is not None else ():
             topic = subscription.topic_name
-            for _ in range(_DEPTH if topic in self._heard else 0):
-                with subscription.handle:
-                    taken = subscription.handle.take_message(subscription.msg_type, True)
-                if taken is None:
-                    break
-                self._receive(topic, taken[0])
+            for data in arrived(subscription, _DEPTH if topic in self._heard else 0):
+                self._receive(topic, data)
 
     def _tell(self, recording: Recording) -> None:
         if recording.failure:

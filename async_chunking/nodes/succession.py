@@ -14,18 +14,17 @@ from collections.abc import Callable, Iterator
 from diagnostic_msgs.msg import KeyValue
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.executor import Behaviour
 from async_chunking.msg import ActionChunk
 from async_chunking.nodes.bounded import Bounded
+from async_chunking.nodes.qos import LATCHED
 from async_chunking.nodes.refusals import Refusals
 from async_chunking.nodes.sender.handle import SenderHandle
 from async_chunking.nodes.worker import Worker
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _SMALL = 1 << 12  # Most bytes of a message.
 
 
@@ -56,8 +55,8 @@ class Succession:
         self._node, self._sender, self._use = node, sender, use
         self._strategy = first
         self._waiting: Behaviour | None = None
-        self._next = node.create_publisher(String, 'next_strategy', _LATCHED)
-        Bounded(node, KeyValue, 'ready_strategy', _SMALL, self._hear, _ignore, _LATCHED)
+        self._next = node.create_publisher(String, 'next_strategy', LATCHED)
+        Bounded(node, KeyValue, 'ready_strategy', _SMALL, self._hear, _ignore, LATCHED)
         self._next.publish(String(data=first))
 
     def follow(self, behaviour: Behaviour) -> None:
@@ -126,8 +125,8 @@ class Preparation:
         self._worker, self._rehearse, self._check = worker, rehearse, check
         self._warm = {ready}
         self.wanted = ready
-        self._ready = node.create_publisher(KeyValue, 'ready_strategy', _LATCHED)
-        Bounded(node, String, 'next_strategy', _SMALL, self._hear, _ignore, _LATCHED)
+        self._ready = node.create_publisher(KeyValue, 'ready_strategy', LATCHED)
+        Bounded(node, String, 'next_strategy', _SMALL, self._hear, _ignore, LATCHED)
 
     def _hear(self, message: String) -> None:
         self.wanted = name = message.data

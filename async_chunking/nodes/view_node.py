@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, TransformStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from std_msgs.msg import ColorRGBA, String
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -19,10 +19,10 @@ from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.bounded import listen
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.process import run
+from async_chunking.nodes.qos import LATCHED
 from async_chunking.sim import make_task
 from async_chunking.sim.urdf import WORLD, frames, tips, urdf
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _WIDTH = 0.004  # Of a line [m].
 _DOT = 0.015  # Where a new chunk took over [m].
 _COLORS = {
@@ -64,7 +64,7 @@ class ViewNode(RobotNode):
         self._executed: deque[tuple[bool, np.ndarray]] = deque(maxlen=ticks)
         self._plans: dict[str, np.ndarray] = {}
         self._measured: ControlStep | None = None
-        self._text = self.create_publisher(String, 'robot_description', _LATCHED)
+        self._text = self.create_publisher(String, 'robot_description', LATCHED)
         self._text.publish(String(data=urdf(self._plant, robot.name)))
         self._markers = self.create_publisher(MarkerArray, 'seam', QoSProfile(depth=1))
         self._tf = self._tf_publisher()

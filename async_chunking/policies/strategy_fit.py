@@ -8,9 +8,9 @@ while the robot runs, with what that process knows.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from async_chunking.delay import to_steps
 from async_chunking.errors import AsyncChunkingError, StrategyError
 from async_chunking.policies.fit import Facts, FitError
 from async_chunking.robot.action_modes import ActionModes
@@ -35,7 +35,7 @@ class Timing:
     @property
     def delay(self) -> int:
         """Rows of a chunk that pass meanwhile [policy steps]."""
-        return math.ceil(self.delay_s * self.policy_rate_hz - 1e-6)
+        return to_steps(self.delay_s, self.policy_rate_hz)
 
 
 def check_strategy(

@@ -14,9 +14,8 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.callback_groups import CallbackGroup
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
@@ -27,10 +26,11 @@ from std_srvs.srv import Trigger
 from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep, DelayEstimate
 from async_chunking.nodes import convert
+from async_chunking.nodes.bounded import Unwatched
+from async_chunking.nodes.qos import LATCHED
 from async_chunking.robot.embodiment import Embodiment
 from tools.faults.log import Arrival, Log, SeenTakeover, SentCommand
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _ALL = QoSProfile(depth=2000)
 _AT_ONCE = 100  # Messages of a topic.
 _LOOK = 0.001  # [s].
@@ -40,18 +40,10 @@ _BEFORE = 'before_the_link'  # Topics of this namespace have not gone through th
 RELAYED: dict[str, tuple[type, QoSProfile, str]] = {
     'action_chunk': (ActionChunk, QoSProfile(depth=10), 'policy'),
     'joint_states': (JointState, qos_profile_sensor_data, 'sim'),
-    'delay_estimate': (DelayEstimate, _LATCHED, 'delay_monitor'),
+    'delay_estimate': (DelayEstimate, LATCHED, 'delay_monitor'),
 }
 
 Filter = Callable[[Any], Iterable[Any]]
-
-
-class _Unwatched(CallbackGroup):
-    """What is in it is never executed by whoever spins the node."""
-
-    def can_execute(self, entity: Any) -> bool:
-        del entity  # Unused.
-        return False
 
 
 def linked(node: NodeSpec) -> dict[str, str]:
@@ -106,7 +98,7 @@ class LossyLink:
         self, kind: type, topic: str, take: Callable[[Any], None], profile: QoSProfile
     ) -> None:
         made = self._node.create_subscription(
-            kind, topic, take, profile, callback_group=_Unwatched()
+            kind, topic, take, profile, callback_group=Unwatched()
         )
         self._heard.append((made.handle, kind, take))
 
