@@ -160,6 +160,35 @@ def test_a_full_disk_ends_the_recorder_with_a_word(robot, start, spin_until, tmp
     assert 0 < recorded(path) < robot.published
 
 
+def test_what_had_arrived_when_a_recorder_ends_is_recorded(robot, spin_until, tmp_path):
+    """It has no turn from the first message to its end."""
+    import rclpy
+
+    from async_chunking.nodes.recorder_node import RecorderNode
+
+    path = tmp_path / 'bag'
+    rclpy.init(args=['--ros-args', '-p', f'path:={path}'])
+    try:
+        recorder = RecorderNode()
+        recorder.trigger_configure()
+        robot.publishers = {STEP: robot.publishers[STEP]}
+
+        def heard() -> bool:
+            recorder._look()
+            return bool(robot.publishers[STEP].get_subscription_count())
+
+        spin_until(heard, 'the recorder hears')
+        for kind, _, data in serialize(scripted_run(joints=7), 1):
+            if kind == STEP:
+                robot.publishers[kind].publish(data)
+                robot.published += 1
+        assert robot.publishers[STEP].wait_for_all_acked()
+        recorder.end()
+    finally:
+        rclpy.shutdown()
+    assert recorded(path) == robot.published > 100
+
+
 def test_an_existing_recording_is_refused_before_anything_starts(robot, start, tmp_path):
     (tmp_path / 'bag').mkdir()
     start_recorder(start, tmp_path / 'bag')
