@@ -26,8 +26,9 @@ test-kinetix: setup-kinetix   ## tests of the Kinetix benchmark; ASYNC_CHUNKING_
 
 setup-lerobot: setup .venv-lerobot/setup.stamp   ## make .venv-lerobot, a layer on .venv with what policy:=lerobot needs
 
-.venv-lerobot/setup.stamp: requirements/lerobot.txt requirements/lerobot.py
+.venv-lerobot/setup.stamp: requirements/lerobot.txt requirements/layer.py requirements/lerobot.py
 	@$(BIN)/python -m venv --clear .venv-lerobot
+	@.venv-lerobot/bin/python requirements/layer.py lerobot --ignore-requires-python
 	@.venv-lerobot/bin/python requirements/lerobot.py
 	@touch $@
 
@@ -36,9 +37,9 @@ test-lerobot: setup-lerobot   ## tests of policy:=lerobot
 
 setup-gym: setup .venv-gym/setup.stamp   ## make .venv-gym, a layer on .venv with MetaWorld, gym-aloha and Push-T
 
-.venv-gym/setup.stamp: requirements/gym.txt requirements/gym.py
+.venv-gym/setup.stamp: requirements/gym.txt requirements/layer.py
 	@$(BIN)/python -m venv --clear .venv-gym
-	@.venv-gym/bin/python requirements/gym.py
+	@.venv-gym/bin/python requirements/layer.py gym
 	@touch $@
 
 test-gym: setup-gym   ## tests of the environments of others

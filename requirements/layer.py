@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fill .venv-gym, a layer on top of .venv: the command behind `make setup-gym`.
+"""Fill .venv-NAME, a layer on .venv, with requirements/NAME.txt: `layer.py NAME [OPTION...]`.
 
-Run with the Python of .venv-gym, which must be of the version of .venv's. Its MuJoCo is the one
-that MetaWorld was made with; torch and this package are those of .venv.
+Run with the Python of .venv-NAME, which must be of the version of .venv's. What the layer does not
+hold (torch, ROS 2, this package) is found in .venv. Options are for pip.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = Path(sysconfig.get_paths()['purelib'])
-BELOW = ROOT / '.venv' / HERE.relative_to(ROOT / '.venv-gym')
 
 
 def main() -> int:
-    """Install what is pinned, nothing else, and put .venv below it."""
-    (HERE / 'layer.pth').write_text(f'import site; site.addsitedir({str(BELOW)!r})\n')
-    # Nothing is resolved: gym-pusht asks for OpenCV with windows, which needs a display.
+    """Put .venv below, and install what is pinned; nothing is resolved.
+
+    LeRobot accepts neither the torch nor the Python of .venv, MetaWorld wants another MuJoCo, and
+    gym-pusht asks for OpenCV with windows, which needs a display.
+    """
+    name, *options = sys.argv[1:]
+    below = ROOT / '.venv' / HERE.relative_to(ROOT / f'.venv-{name}')
+    (HERE / 'layer.pth').write_text(f'import site; site.addsitedir({str(below)!r})\n')
     command = [sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet']
-    command += ['--no-deps', '--requirement', str(ROOT / 'requirements' / 'gym.txt')]
+    command += ['--no-deps', *options, '--requirement', str(ROOT / f'requirements/{name}.txt')]
     return subprocess.run(command, check=False).returncode
 
 

@@ -1,34 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fill .venv-lerobot, a layer on top of .venv: the command behind `make setup-lerobot`.
+"""Let what `layer.py lerobot` installed run on the torch and the Python of .venv.
 
-LeRobot wants older transformers and huggingface-hub than .venv has. So they lie in an environment
-of their own, which finds everything else (torch, ROS 2, this package) in .venv.
-Run with the Python of .venv-lerobot, which must be of the version of .venv's.
+LeRobot wants older transformers and huggingface-hub than .venv has, so they are in a layer of
+their own. Run with the Python of .venv-lerobot.
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
 HERE = Path(sysconfig.get_paths()['purelib'])
-BELOW = ROOT / '.venv' / HERE.relative_to(ROOT / '.venv-lerobot')
 
 
 def main() -> int:
-    """Install what is pinned, nothing else, and put .venv below it."""
-    (HERE / 'layer.pth').write_text(f'import site; site.addsitedir({str(BELOW)!r})\n')
-    # LeRobot accepts neither the torch nor the Python of .venv, so nothing may be resolved, only
-    # installed; what Python 3.11 cannot read of it is written in its older form below.
-    command = [sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet']
-    command += ['--no-deps', '--ignore-requires-python']
-    command += ['--requirement', str(ROOT / 'requirements' / 'lerobot.txt')]
-    subprocess.run(command, check=True)
+    """Mend torchvision, and write in its older form what Python 3.11 cannot read."""
     patch_torchvision()
     if sys.version_info < (3, 12):
         for path in (HERE / 'lerobot').rglob('*.py'):
