@@ -323,18 +323,21 @@ def test_a_simulation_that_was_taken_down_and_up_again_begins_a_new_run(robot: S
 
 
 def test_the_latency_is_changed_at_run_time(robot: SeenRobot) -> None:
-    def delays(count: int) -> list[int]:
-        start = len(robot.steps)
+    def delays(since_ns: int, count: int) -> list[int]:
+        """Return the delays of chunks that were asked for since then."""
 
         def taken() -> list[int]:
-            return [step.delay for step in robot.steps[start:] if step.took_over]
+            return [
+                step.delay
+                for step in robot.steps
+                if step.took_over and step.deadline_ns - 20_000_000 * step.delay > since_ns
+            ]
 
         robot.until(lambda: len(taken()) >= count, f'{count} takeovers')
         return taken()
 
     assert robot.set('policy', 'latency_ms', '100').successful
-    delays(2)  # The chunks that were on their way.
-    assert min(delays(4)) >= 5
+    assert min(delays(time.monotonic_ns(), 4)) >= 5
     refused = robot.set('policy', 'latency_ms', 'quick')
     assert not refused.successful
     assert 'uniform:90:150' in refused.reason
