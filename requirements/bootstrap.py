@@ -94,8 +94,8 @@ def dependency_inputs(distro: str) -> list:
 def build_inputs(distro: str) -> list:
     """What install/ depends on. It links to the sources, so of most only the names matter."""
     folders = (ROOT / name for name in ('launch', 'config', 'rviz', 'async_chunking'))
-    found = (path for folder in folders for path in folder.rglob('*.*') if path.suffix != '.pyc')
-    names = sorted(str(path.relative_to(ROOT)) for path in found)
+    paths = (path for folder in folders for path in folder.rglob('*.*') if path.suffix != '.pyc')
+    names = sorted(str(path.relative_to(ROOT)) for path in paths)
     messages = sorted((ROOT / 'msg').glob('*.msg'))
     present = (ROOT / 'install').is_dir()
     return [distro, present, *names, ROOT / 'CMakeLists.txt', ROOT / 'package.xml', *messages]

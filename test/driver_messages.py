@@ -215,11 +215,11 @@ def control_step(**values: Any) -> Any:
     rest = {'header': HEADER, 'strategy': '', 'joint_names': []} | {
         name: np.zeros(0, np.float32) for name in ('command', 'planned', 'measured')
     }
-    found = {
+    filled = {
         name: values.get(name, rest.get(name, False if detail[0] == 'bool' else 0))
         for name, (_, detail) in fields(kind).items()
     }
-    return STORE.types[kind](**found)
+    return STORE.types[kind](**filled)
 
 
 def record(path: Path, said: Iterable[Said]) -> Bag:

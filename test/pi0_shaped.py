@@ -185,10 +185,10 @@ def before(batch: dict[str, Any]) -> dict[str, Any]:
     for row, text in zip(tokens, words, strict=True):
         for place, word in enumerate(text.split()[:3]):
             row[place] = 1 + sum(map(ord, word)) % 31
-    found = {**batch, TOKENS: tokens, MASK: tokens > 0}
-    if 'action' in found:
-        found['action'] = found['action'] / 2
-    return found
+    encoded = {**batch, TOKENS: tokens, MASK: tokens > 0}
+    if 'action' in encoded:
+        encoded['action'] = encoded['action'] / 2
+    return encoded
 
 
 def after(actions: Tensor) -> Tensor:

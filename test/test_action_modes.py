@@ -82,9 +82,9 @@ def test_the_robot_moves_as_with_positions(name, mode, strategy):
     """The boundary is translated too: samplers condition on it in the policy's own numbers."""
     joints = load(make_task(name).embodiment).joint_names
     expected = commands(name, strategy, ('absolute',) * len(joints))
-    found = commands(name, strategy, (mode,) * len(joints))
+    sent = commands(name, strategy, (mode,) * len(joints))
     assert np.ptp(expected, axis=0).max() > 0.1  # It moves [rad].
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(sent, expected, atol=1e-4)
 
 
 def test_a_strategy_that_reads_states_in_the_old_plan_is_refused_for_offsets() -> None:

@@ -68,15 +68,15 @@ def test_the_best_is_advised_with_the_numbers_it_rests_on(tmp_path: Path) -> Non
 
 
 def test_of_those_as_good_the_cheapest_that_needs_no_training_is_advised() -> None:
-    found = advice(
+    advised = advice(
         rows('naive', 10),
         rows('paint', 50, calls=150),
         rows('rtc', 49),
         rows('tt_rtc', 51),
     )
-    assert [c.strategy for c in found.good] == ['tt_rtc', 'paint', 'rtc']
-    assert found.chosen.strategy == 'rtc'
-    assert found.trained is None
+    assert [c.strategy for c in advised.good] == ['tt_rtc', 'paint', 'rtc']
+    assert advised.chosen.strategy == 'rtc'
+    assert advised.trained is None
     longer = advice(rows('naive', 10), rows('rtc', 50), rows('rtc', 50, execution_horizon=12))
     assert longer.chosen.execution_horizon == 12
 
@@ -108,10 +108,10 @@ def test_a_difference_that_is_only_the_best_of_many_is_no_difference() -> None:
 
 
 def test_what_was_hardly_played_neither_leads_nor_is_as_good() -> None:
-    found = advice(rows('naive', 10), rows('rtc', 50), rows('paint', 8, n=8))
-    assert found.candidates[0].strategy == 'rtc'
-    assert [c.strategy for c in found.open] == ['paint']
-    assert found.chosen.strategy == 'rtc'
+    advised = advice(rows('naive', 10), rows('rtc', 50), rows('paint', 8, n=8))
+    assert advised.candidates[0].strategy == 'rtc'
+    assert [c.strategy for c in advised.open] == ['paint']
+    assert advised.chosen.strategy == 'rtc'
 
 
 def test_delays_beyond_the_rows_and_beyond_the_chunk_are_said(tmp_path: Path) -> None:

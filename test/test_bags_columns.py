@@ -89,9 +89,9 @@ def test_equal_size_does_not_mean_equal_layout():
     types = parse('string a\nstring b\nuint8 c\n', 'some/msg/Two')
     one = struct.pack('<4sI5s3xI1sB', b'\0\1\0\0', 5, b'abcd\0', 1, b'\0', 7)
     two = struct.pack('<4sI1s3xI5sB', b'\0\1\0\0', 1, b'\0', 5, b'wxyz\0', 8)
-    found = {g.texts['a']: g for g in decode([one, two], types, 'some/msg/Two')}
-    assert found['abcd']['c'].tolist() == [7]
-    assert (found['']['c'].tolist(), found[''].texts['b']) == ([8], 'wxyz')
+    groups = {g.texts['a']: g for g in decode([one, two], types, 'some/msg/Two')}
+    assert groups['abcd']['c'].tolist() == [7]
+    assert (groups['']['c'].tolist(), groups[''].texts['b']) == ([8], 'wxyz')
 
 
 @pytest.mark.parametrize('cut', [0, 3, 4, 11, 60])

@@ -44,14 +44,14 @@ def write(path: Path, numbers=range(COUNT), storage=StoragePlugin.MCAP, prepare=
 
 def numbers(bag) -> list[int]:
     store = own_store()
-    found = bag.messages(lambda topic: topic.name == '/wanted')
-    return [int(store.deserialize_cdr(m.data, KIND).data.split()[1]) for m in found]
+    messages = bag.messages(lambda topic: topic.name == '/wanted')
+    return [int(store.deserialize_cdr(m.data, KIND).data.split()[1]) for m in messages]
 
 
 def read(path: Path) -> tuple[list[int], list[str]]:
     (bag,) = find([path])
-    found = numbers(bag)
-    return found, bag.problems
+    values = numbers(bag)
+    return values, bag.problems
 
 
 def compressed(mode: CompressionMode):
@@ -134,8 +134,8 @@ def test_a_split_that_is_missing_is_named(tmp_path):
     text = (path / 'metadata.yaml').read_text()
     text = text.replace('  - bag.mcap\n', '  - bag.mcap\n  - bag_1.mcap\n')
     (path / 'metadata.yaml').write_text(text)
-    found, problems = read(path)
-    assert found == list(range(COUNT))
+    values, problems = read(path)
+    assert values == list(range(COUNT))
     assert problems == [f'{path / "metadata.yaml"}: the file bag_1.mcap is missing']
 
 
@@ -145,12 +145,12 @@ def test_a_file_that_is_cut_off_gives_what_precedes(tmp_path, share, mode):
     path = write(tmp_path / 'bag', prepare=compressed(mode)) / 'bag.mcap'
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    found, problems = read(path)
-    assert found == list(range(len(found)))
-    assert 0 < len(found) < COUNT
+    values, problems = read(path)
+    assert values == list(range(len(values)))
+    assert 0 < len(values) < COUNT
     if mode == CompressionMode.NONE:
-        assert len(found) == pytest.approx(COUNT * share, abs=0.03 * COUNT)
-    assert f'not closed by its recorder; {len(found)} messages recovered' in problems[-1]
+        assert len(values) == pytest.approx(COUNT * share, abs=0.03 * COUNT)
+    assert f'not closed by its recorder; {len(values)} messages recovered' in problems[-1]
 
 
 def test_a_file_that_grows_while_it_is_read_gives_what_precedes(tmp_path):
@@ -182,9 +182,9 @@ def test_a_damaged_chunk_costs_only_itself(tmp_path):
     middle = chunks[1] + 9 + 100
     data[middle : middle + 20] = bytes(20)
     path.write_bytes(data)
-    found, problems = read(path)
-    assert 0 < len(found) < 4 * COUNT
-    assert found[-1] == 4 * COUNT - 1
+    values, problems = read(path)
+    assert 0 < len(values) < 4 * COUNT
+    assert values[-1] == 4 * COUNT - 1
     assert len(problems) == 1
     assert 'damaged and left out' in problems[0]
 
@@ -200,8 +200,8 @@ def test_a_damaged_chunk_costs_only_itself(tmp_path):
 def test_files_that_are_no_recording(tmp_path, content, complaint):
     path = tmp_path / 'bag.mcap'
     path.write_bytes(content)
-    found, problems = read(path)
-    assert found == []
+    values, problems = read(path)
+    assert values == []
     assert len(problems) == 1
     assert str(path) in problems[0]
     assert complaint in problems[0]
@@ -229,8 +229,8 @@ def test_a_database_that_was_cut_off_gives_what_precedes(tmp_path):
     path = write(tmp_path / 'bag', storage=StoragePlugin.SQLITE3) / 'bag.db3'
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    found, problems = read(path)
-    assert found == list(range(len(found)))
+    values, problems = read(path)
+    assert values == list(range(len(values)))
     assert len(problems) == 1
 
 
@@ -247,8 +247,8 @@ def test_a_database_that_was_cut_off_gives_what_precedes(tmp_path):
 def test_metadata_that_cannot_be_used_costs_nothing_but_a_word(tmp_path, text, complaint):
     path = write(tmp_path / 'bag')
     (path / 'metadata.yaml').write_text(text)
-    found, problems = read(path)
-    assert found == list(range(COUNT))
+    values, problems = read(path)
+    assert values == list(range(COUNT))
     assert len(problems) == 1
     assert complaint in problems[0]
 
@@ -259,8 +259,8 @@ def test_folders_are_searched(tmp_path):
     write(tmp_path / 'b')
     shutil.copy(tmp_path / 'b' / 'b.mcap', tmp_path / 'single.mcap')
     shutil.copy(tmp_path / 'b' / 'b.mcap', tmp_path / 'another.mcap')
-    found = [str(bag.path.relative_to(tmp_path)) for bag in find([tmp_path])]
-    assert found == ['another.mcap', 'single.mcap', 'a/run_2', 'a/run_10', 'b']
+    names = [str(bag.path.relative_to(tmp_path)) for bag in find([tmp_path])]
+    assert names == ['another.mcap', 'single.mcap', 'a/run_2', 'a/run_10', 'b']
 
 
 def test_what_is_not_there_is_named(tmp_path):
@@ -313,10 +313,12 @@ def test_a_chunk_that_unpacks_to_more_than_it_may_is_left_out(name: str, told: i
     content = b'\x89MCAP0\r\n' + struct.pack('<BQ', 6, len(chunk)) + chunk
     problems: list[str] = []
     tracemalloc.start()
-    found = list(Scan(BytesIO(content), len(content), lambda _: True, problems.append).messages())
+    messages = list(
+        Scan(BytesIO(content), len(content), lambda _: True, problems.append).messages()
+    )
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found == []
+    assert messages == []
     reason = 'at most 268435456 are read' if told > 1000 else 'its checksum does not fit'
     assert reason in problems[0]
     assert most < 4 * len(data) + (1 << 20)

@@ -108,10 +108,10 @@ def test_two_runs_in_one_recording_are_told_apart(tmp_path):
     (bag,) = find([tmp_path / 'bag'])
     report = summarize_bag(bag)
     assert report.problems == []
-    found = {run.key.run_id: run for run in report.runs}
-    assert {run_id: run.trial for run_id, run in found.items()} == {7: '1/0', 9: '2/0'}
+    by_run = {run.key.run_id: run for run in report.runs}
+    assert {run_id: run.trial for run_id, run in by_run.items()} == {7: '1/0', 9: '2/0'}
     for run_id, run in runs.items():
-        assert_equal(metrics.summarize(run), found[run_id].figures)
+        assert_equal(metrics.summarize(run), by_run[run_id].figures)
 
 
 def test_robots_in_two_namespaces_are_told_apart(tmp_path):

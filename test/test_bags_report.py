@@ -91,9 +91,9 @@ def test_scenes_that_repeat_are_paired_by_their_first_run(strategies):
     again = by_strategy([*naive, *naive[:2], *paint[::-1], *paint[:2]])
     assert [len(s.runs) for s in again] == [10, 10]
     known = compare(strategies)
-    found = compare(again)
-    assert [c.figure for c in found] == [c.figure for c in known]
-    for one, two in zip(found, known, strict=True):
+    comparison = compare(again)
+    assert [c.figure for c in comparison] == [c.figure for c in known]
+    for one, two in zip(comparison, known, strict=True):
         assert one.test == pytest.approx(two.test, nan_ok=True)
 
 
@@ -202,7 +202,7 @@ def test_the_picture_shows_the_same_scene_and_ticks_of_both(strategies):
 def test_runs_of_a_scene_that_ended_at_other_times_are_both_shown(tmp_path):
     write_run(scripted_run('naive', 1, ticks=300, delay=4), tmp_path / 'long')
     write_run(scripted_run('paint', 1, ticks=300, delay=4), tmp_path / 'short')
-    runs = [found.runs[0] for _, found in read_all(find([tmp_path / 'long', tmp_path / 'short']))]
+    runs = [read.runs[0] for _, read in read_all(find([tmp_path / 'long', tmp_path / 'short']))]
     early = runs[1].seam('tick') < 40
     runs = [
         replace(runs[0], seams=runs[0].seams[~early]),
@@ -214,15 +214,17 @@ def test_runs_of_a_scene_that_ended_at_other_times_are_both_shown(tmp_path):
 
 def test_ticks_without_a_boundary_can_be_cut(tmp_path):
     write_run(scripted_run(), tmp_path / 'bag')
-    ((_, found),) = read_all(find([tmp_path / 'bag']))
-    assert window.cut(found.runs[0], 0, 2).boundaries == []
+    ((_, report),) = read_all(find([tmp_path / 'bag']))
+    assert window.cut(report.runs[0], 0, 2).boundaries == []
 
 
 @pytest.mark.parametrize('name', ['=1+1', '+1', '-1', '@A1', '\t=1', '\r=1'])
 def test_no_cell_of_the_csv_is_a_formula(name: str, tmp_path: Path) -> None:
     """A name from a foreign recording would be run by the spreadsheet that opens the file."""
     write_run(scripted_run(name, 1, ticks=60, joints=2), tmp_path / 'bag')
-    write_csv(tmp_path / 'report.csv', [found for _, found in read_all(find([tmp_path / 'bag']))])
+    write_csv(
+        tmp_path / 'report.csv', [report for _, report in read_all(find([tmp_path / 'bag']))]
+    )
     with (tmp_path / 'report.csv').open(newline='') as file:
         (row,) = csv.DictReader(file)
     assert row['strategy'] == f"'{name}"

@@ -130,10 +130,10 @@ def test_topics_are_told_apart_by_their_longest_name(tmp_path: Path):
     ]
     bag = record(tmp_path / 'bag', said)
     kind = 'float64_multi_array'
-    found = dict(
+    messages = dict(
         read(bag, {'arm': wire.Wanted('t', kind), 'hand': wire.Wanted('gripper/t', kind)})
     )
-    assert {key: series.values.tolist() for key, series in found.items()} == {
+    assert {key: series.values.tolist() for key, series in messages.items()} == {
         'arm': [[1.0]], 'hand': [[2.0]],
     }  # fmt: skip
 
@@ -167,14 +167,14 @@ def test_one_bad_message_does_not_spoil_the_others(tmp_path: Path, monkeypatch, 
 def test_a_known_motion_has_known_shares(tmp_path: Path):
     still = np.zeros(60)
     bag = record(tmp_path / 'bag', told({'one': ramp(0.0, 0.5, 30), 'arm/two': still}))
-    found = wire_limits.wire_use(bag, toy())
-    np.testing.assert_allclose(found.use.velocity, [0.5, 0.0], atol=1e-9)
-    np.testing.assert_allclose(found.use.acceleration, [1.0, 0.0], atol=1e-9)
-    np.testing.assert_allclose(found.use.jerk, [np.nan, 0.0])
-    assert found.figures()['exceeded'] == 0
-    assert found.restarts.tolist() == [0, 0]
-    assert found.commands.tolist() == [len(ramp(0.0, 0.5, 30)), 60]
-    assert found.silent == ()
+    use = wire_limits.wire_use(bag, toy())
+    np.testing.assert_allclose(use.use.velocity, [0.5, 0.0], atol=1e-9)
+    np.testing.assert_allclose(use.use.acceleration, [1.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(use.use.jerk, [np.nan, 0.0])
+    assert use.figures()['exceeded'] == 0
+    assert use.restarts.tolist() == [0, 0]
+    assert use.commands.tolist() == [len(ramp(0.0, 0.5, 30)), 60]
+    assert use.silent == ()
 
 
 @pytest.mark.parametrize('piece', [7, 4096])
@@ -207,10 +207,10 @@ def test_a_recording_may_begin_while_a_joint_moves(tmp_path: Path):
 def test_jerk_counts_where_its_limit_is_known(tmp_path: Path):
     steps = np.array([0, 0, 1, 0, 0, 0]) * 0.9 * REACH
     bag = record(tmp_path / 'bag', told({'one': np.cumsum(steps), 'arm/two': np.cumsum(steps)}))
-    found = wire_limits.wire_use(bag, toy())
-    np.testing.assert_allclose(found.use.acceleration, 0.9)
-    assert found.use.jerk[1] == pytest.approx(1.8 * ACCELERATION / PERIOD / 400.0)
-    assert found.figures()['exceeded'] == 1  # The jerk of joint b.
+    use = wire_limits.wire_use(bag, toy())
+    np.testing.assert_allclose(use.use.acceleration, 0.9)
+    assert use.use.jerk[1] == pytest.approx(1.8 * ACCELERATION / PERIOD / 400.0)
+    assert use.figures()['exceeded'] == 1  # The jerk of joint b.
 
 
 def steps(
@@ -221,7 +221,7 @@ def steps(
     first: int = 0,
 ) -> list[Said]:
     """Return what an executor says of joint a at each tick; joint b rests."""
-    found, sent = [], np.nan
+    messages, sent = [], np.nan
     for tick, position in enumerate(positions):
         sent = sent if tick in missed else position
         step = control_step(
@@ -229,8 +229,8 @@ def steps(
             joint_names=['a', 'b'], command=np.array([sent, 0.0], np.float32),
             missed=tick in missed, teleported=tick in teleported,
         )  # fmt: skip
-        found.append(((first + tick) * PERIOD + delay, '/toy/control_step', step))
-    return found
+        messages.append(((first + tick) * PERIOD + delay, '/toy/control_step', step))
+    return messages
 
 
 def test_only_a_marked_simulation_may_go_on_from_where_it_put_a_joint(tmp_path: Path):
@@ -241,9 +241,9 @@ def test_only_a_marked_simulation_may_go_on_from_where_it_put_a_joint(tmp_path: 
     measured = [(at - 0.1, '/toy/joint_states', joint_state(b=0.0, a=-0.4))]
     said = told({'one': both, 'arm/two': np.zeros(9)})
     marked = steps(both, teleported=[begin])
-    found = wire_limits.wire_use(record(tmp_path / 'one', said + measured + marked), toy())
-    assert found.figures()['exceeded'] == 0
-    assert found.restarts.tolist() == [1, 0]
+    use = wire_limits.wire_use(record(tmp_path / 'one', said + measured + marked), toy())
+    assert use.figures()['exceeded'] == 0
+    assert use.restarts.tolist() == [1, 0]
     # Without the mark, at another tick, elsewhere, too early, thereafter (a servo obeys), or while
     # it moves, the same jump is one.
     elsewhere = [(at - 0.1, '/toy/joint_states', joint_state(b=0.0, a=-0.4 + 2.0 * REACH))]
@@ -259,9 +259,9 @@ def test_only_a_marked_simulation_may_go_on_from_where_it_put_a_joint(tmp_path: 
         'late': said + late + marked,
         'moving': told({'one': moving}) + measured + steps(moving, teleported=[20]),
     }.items():
-        found = wire_limits.wire_use(record(tmp_path / name, messages), toy())
-        assert found.figures()['exceeded'] >= 1, name
-        assert found.restarts.tolist() == [0, 0]
+        use = wire_limits.wire_use(record(tmp_path / name, messages), toy())
+        assert use.figures()['exceeded'] >= 1, name
+        assert use.restarts.tolist() == [0, 0]
 
 
 def test_ticks_say_what_receive_times_cannot(tmp_path: Path):
@@ -282,8 +282,8 @@ def test_ticks_say_what_receive_times_cannot(tmp_path: Path):
         ('by receive times', [], 1),
         ('no tick missed', steps(np.delete(positions, missed), delay=0.3), 1),
     ):
-        found = wire_limits.wire_use(record(tmp_path / name, sent + said), toy())
-        assert found.figures()['exceeded'] == exceeded, name
+        use = wire_limits.wire_use(record(tmp_path / name, sent + said), toy())
+        assert use.figures()['exceeded'] == exceeded, name
 
 
 def test_a_long_pause_that_no_tick_was_counted_for_is_one(tmp_path: Path):
@@ -304,9 +304,9 @@ def test_what_the_recorder_lost_is_known_by_the_steps(tmp_path: Path):
     jump = positions + 0.1 * (np.arange(len(positions)) == 21)
     for name, said, exceeded in (('right', positions, 0), ('jump', jump, 2)):
         sent = [(i * PERIOD, '/toy/one', numbers(p)) for i, p in enumerate(said) if i not in lost]
-        found = wire_limits.wire_use(record(tmp_path / name, sent + steps(said)), toy())
-        assert found.figures()['exceeded'] == exceeded, name
-        assert found.commands.tolist() == [len(positions) - len(lost), 0]
+        use = wire_limits.wire_use(record(tmp_path / name, sent + steps(said)), toy())
+        assert use.figures()['exceeded'] == exceeded, name
+        assert use.commands.tolist() == [len(positions) - len(lost), 0]
 
 
 def test_steps_that_were_lost_or_began_later_spoil_nothing(tmp_path: Path):
@@ -314,11 +314,11 @@ def test_steps_that_were_lost_or_began_later_spoil_nothing(tmp_path: Path):
     said = steps(positions)
     for name, kept in (('hole', said[:20] + said[30:]), ('late', said[25:]), ('end', said[:25])):
         messages = told({'one': positions}) + kept
-        found = wire_limits.wire_use(record(tmp_path / name, messages), toy())
-        assert found.figures()['exceeded'] == 0, name
+        use = wire_limits.wire_use(record(tmp_path / name, messages), toy())
+        assert use.figures()['exceeded'] == 0, name
         jumping = told({'one': positions + 0.1 * (np.arange(len(positions)) > 24)}) + kept
-        found = wire_limits.wire_use(record(tmp_path / f'{name}, jump', jumping), toy())
-        assert found.figures()['exceeded'] >= 2, name
+        use = wire_limits.wire_use(record(tmp_path / f'{name}, jump', jumping), toy())
+        assert use.figures()['exceeded'] >= 2, name
 
 
 @pytest.mark.parametrize('block', [1, 4096])
@@ -343,19 +343,19 @@ def test_bad_streams_are_counted_with_steps_that_tell_of_them(tmp_path, monkeypa
         + steps(np.array([0.0, 0.0, 0.2, 0.2])),
         'two publishers': told({'one': good}) + foreign + steps(good),
     }.items():
-        found = wire_limits.wire_use(record(tmp_path / name, messages), toy())
-        assert found.figures()['exceeded'] >= 1, name
-        assert found.restarts.tolist() == [0, 0]
+        use = wire_limits.wire_use(record(tmp_path / name, messages), toy())
+        assert use.figures()['exceeded'] >= 1, name
+        assert use.restarts.tolist() == [0, 0]
 
 
 def test_a_clock_that_was_set_while_recording_changes_nothing(tmp_path: Path):
     positions, half = ramp(-0.5, 0.5, 40), 30
     said = told({'one': positions}) + steps(positions)
     ahead = [(at + 3600.0 * (at >= half * PERIOD), *rest) for at, *rest in said]
-    found = wire_limits.wire_use(record(tmp_path / 'bag', ahead), toy())
-    assert found.figures()['exceeded'] == 0
-    found = wire_limits.wire_use(record(tmp_path / 'without', ahead[: len(positions)]), toy())
-    assert found.figures()['exceeded'] >= 1
+    use = wire_limits.wire_use(record(tmp_path / 'bag', ahead), toy())
+    assert use.figures()['exceeded'] == 0
+    use = wire_limits.wire_use(record(tmp_path / 'without', ahead[: len(positions)]), toy())
+    assert use.figures()['exceeded'] >= 1
 
 
 def test_after_going_on_from_elsewhere_limits_count_from_rest(tmp_path: Path):
@@ -364,18 +364,18 @@ def test_after_going_on_from_elsewhere_limits_count_from_rest(tmp_path: Path):
     measured = [(10 * PERIOD, '/toy/joint_states', joint_state(a=-0.4, b=0.0))]
     marked = steps(np.concatenate((np.zeros(10), quick)), teleported=[10])
     bag = record(tmp_path / 'bag', [*said, *measured, *marked])
-    found = wire_limits.wire_use(bag, toy())
-    assert found.restarts.tolist() == [1, 0]
-    assert found.use.acceleration[0] == pytest.approx(2.0)
+    use = wire_limits.wire_use(bag, toy())
+    assert use.restarts.tolist() == [1, 0]
+    assert use.use.acceleration[0] == pytest.approx(2.0)
 
 
 def test_what_is_no_number_exceeds_limits(tmp_path: Path):
     positions = ramp(0.0, 0.5, 30)
     positions[20:25] = np.nan
     positions[27] = np.inf
-    found = wire_limits.wire_use(record(tmp_path / 'bag', told({'one': positions})), toy())
-    assert found.figures()['not_finite'] == 6
-    assert found.figures()['exceeded'] >= 1
+    use = wire_limits.wire_use(record(tmp_path / 'bag', told({'one': positions})), toy())
+    assert use.figures()['not_finite'] == 6
+    assert use.figures()['exceeded'] >= 1
 
 
 @pytest.mark.parametrize('piece', [7, 4096])
@@ -396,10 +396,10 @@ def test_after_silence_a_robot_is_slower(tmp_path: Path, monkeypatch, piece: int
 
 def test_what_was_not_recorded_is_named(tmp_path: Path):
     bag = record(tmp_path / 'bag', told({'one': ramp(0.0, 0.5, 30)}))
-    found = wire_limits.wire_use(bag, toy())
-    assert found.figures()['silent_joints'] == ['b']
-    assert np.isnan(found.use.velocity[1])
-    assert found.figures()['velocity_use'] == pytest.approx(0.5)
+    use = wire_limits.wire_use(bag, toy())
+    assert use.figures()['silent_joints'] == ['b']
+    assert np.isnan(use.use.velocity[1])
+    assert use.figures()['velocity_use'] == pytest.approx(0.5)
     nothing = wire_limits.wire_use(record(tmp_path / 'none', [(0.0, '/x', numbers(0.0))]), toy())
     assert nothing.figures()['silent_joints'] == ['a', 'b']
     assert np.isnan(nothing.figures()['velocity_use'])

@@ -23,12 +23,12 @@ H = 8
 
 
 def cells(name: str, horizon: int = H, usual: int = 4) -> set[tuple[int, int]]:
-    found = set()
+    pairs = set()
     for grid in grids(name, 't', ['naive'], horizon, usual):
         Sweep.model_validate({'rollouts': 16, 'grids': [grid]})
         for delay in grid['delays']:
-            found |= {(delay['steps'], s) for s in grid['execution_horizons']}
-    return found
+            pairs |= {(delay['steps'], s) for s in grid['execution_horizons']}
+    return pairs
 
 
 @pytest.mark.parametrize('name', ['rtc', 'remac'])
@@ -74,7 +74,7 @@ def made(seed: int = 0, episodes: int = 16) -> list[dict[str, Any]]:
 
 def test_remac_reports_the_mean_over_execution_horizons() -> None:
     rows = made()
-    found = reported('remac', rows, 4)
+    cells = reported('remac', rows, 4)
     for d in range(5):
         per_episode = []
         for k in range(16):
@@ -82,7 +82,7 @@ def test_remac_reports_the_mean_over_execution_horizons() -> None:
             assert len(hits) == len(range(max(1, d), 9 - d))
             per_episode.append(sum(hits) / len(hits))
         mean = sum(per_episode) / 16
-        value = found['naive', str(d)]
+        value = cells['naive', str(d)]
         assert value.value == pytest.approx(mean)
         if d < 4:
             spread = math.sqrt(sum((x - mean) ** 2 for x in per_episode) / 15)
@@ -92,12 +92,12 @@ def test_remac_reports_the_mean_over_execution_horizons() -> None:
 
 def test_rtc_reports_the_shortest_execution_horizon() -> None:
     rows = made()
-    found = reported('rtc', rows, 4)
+    cells = reported('rtc', rows, 4)
     for d in range(5):
         hits = [
             r['success'] for r in rows if (r['delay'], r['execution_horizon']) == (d, max(1, d))
         ]
-        assert found['naive', str(d)].value == pytest.approx(sum(hits) / len(hits))
+        assert cells['naive', str(d)].value == pytest.approx(sum(hits) / len(hits))
 
 
 def test_a_protocol_is_played_and_printed(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def rows(strategy: str, delay: int, successes: int, con: float, **changes: objec
 
 
 @pytest.fixture
-def found() -> list[Row]:
+def played() -> list[Row]:
     nan = float('nan')
     return [
         *rows('paint', 4, 15, 0.004),
@@ -63,8 +63,8 @@ def found() -> list[Row]:
     ]
 
 
-def test_points_have_the_known_answers(found: list[Row]) -> None:
-    first, *_, last = points(found)
+def test_points_have_the_known_answers(played: list[Row]) -> None:
+    first, *_, last = points(played)
     assert (first.strategy, first.condition.delay.steps) == ('naive', 0)
     assert (last.strategy, last.condition.delay.steps) == ('paint', 8)
     assert last.success == Interval(0.5, *wilson(10, 20))
@@ -75,62 +75,62 @@ def test_points_have_the_known_answers(found: list[Row]) -> None:
     assert last.starved == pytest.approx(0.01)
 
 
-def test_paired_tests_compare_the_same_episodes(found: list[Row]) -> None:
-    tests = paired(found, 'naive')
+def test_paired_tests_compare_the_same_episodes(played: list[Row]) -> None:
+    tests = paired(played, 'naive')
     assert {name for _, name in tests} == {'paint'}
     test = tests[Condition('chase', DelayModel(4), 8, 16), 'paint']
     assert (test.pairs, test.difference) == (20, 0.5)
     assert test.p_value == pytest.approx(2 * 0.5**10)
-    fewer = [row for row in found if row['strategy'] == 'naive' or row['rollout'] < 7]
+    fewer = [row for row in played if row['strategy'] == 'naive' or row['rollout'] < 7]
     assert paired(fewer, 'naive')[Condition('chase', DelayModel(4), 8, 16), 'paint'].pairs == 7
 
 
-def test_tables(found: list[Row]) -> None:
-    table = tables.by_delay(points(found), 'Solved', report.solved)
+def test_tables(played: list[Row]) -> None:
+    table = tables.by_delay(points(played), 'Solved', report.solved)
     assert table.columns == ('strategy', 'd = 0', 'd = 4', 'd = 8', 'calls')
     assert table.rows[0] == ('naive', '90 [70, 97]', '25 [11, 47]', '5 [1, 24]', '5')
     assert table.rows[1][-1] == '15'
-    table = tables.by_delay(points(found), 'CON', report.consistency, calls=False)
+    table = tables.by_delay(points(played), 'CON', report.consistency, calls=False)
     assert table.rows[1] == ('paint', '–', '4.0 ± 0.0', '10.0 ± 0.0')
     assert table.markdown().splitlines()[1] == '| --- | ---: | ---: | ---: |'
-    table = tables.comparison(paired(found, 'naive'), 'naive', '')
+    table = tables.comparison(paired(played, 'naive'), 'naive', '')
     assert table.rows == (('paint', '+0', '+50 (.002)', '+45 (.004)'),)
 
 
-def test_prints_every_table_and_what_was_skipped(found: list[Row]) -> None:
+def test_prints_every_table_and_what_was_skipped(played: list[Row]) -> None:
     console = Console(width=120, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
-    report.show(console, found, [Skipped('chase', 'remac', 'no such checkpoint')])
+    report.show(console, played, [Skipped('chase', 'remac', 'no such checkpoint')])
     text = console.export_text()
     for words in ('Solved [%]', 'CON [mrad]', 'McNemar', 'skipped remac on chase: no such'):
         assert words in text
 
 
-def test_pairs_are_compared_with_the_strategy_that_is_asked_for(found: list[Row]) -> None:
+def test_pairs_are_compared_with_the_strategy_that_is_asked_for(played: list[Row]) -> None:
     references = {
         test['reference']: test['strategy']
         for name in ('naive', 'paint')
-        for test in report.numbers(found, [], name)['paired']
+        for test in report.numbers(played, [], name)['paired']
     }
     assert references == {'naive': 'paint', 'paint': 'naive'}
 
 
-def test_prints_for_documents(found: list[Row]) -> None:
+def test_prints_for_documents(played: list[Row]) -> None:
     console = Console(record=True, width=40, file=io.StringIO())
-    report.show(console, found, [], markdown=True)
+    report.show(console, played, [], markdown=True)
     text = console.export_text()
     assert 'Solved [%], chase, H = 16, s = 8:\n\n| strategy | d = 0 |' in text
     assert '| paint | 90 [70, 97] | 75 [53, 89] |' in text
 
 
-def test_numbers_are_json_without_nan(found: list[Row]) -> None:
-    text = json.dumps(report.numbers(found, []), allow_nan=False)
+def test_numbers_are_json_without_nan(played: list[Row]) -> None:
+    text = json.dumps(report.numbers(played, []), allow_nan=False)
     point = json.loads(text)['points'][0]
     assert point['delay'] == {'steps': 0, 'truth': 'constant', 'told': 'exact'}
     assert point['consistency']['value'] is None
     assert point['success']['value'] == 0.9
 
 
-def test_page_has_every_section_that_there_are_rows_for(found: list[Row], tmp_path: Path) -> None:
+def test_page_has_every_section_that_there_are_rows_for(played: list[Row], tmp_path: Path) -> None:
     more = [
         *(r for s in (4, 6, 10) for r in rows('naive', 4, s, 0.02, execution_horizon=s)),
         *(r for s in (4, 6) for r in rows('naive', 0, 2 * s, 0.02, execution_horizon=s)),
@@ -140,7 +140,7 @@ def test_page_has_every_section_that_there_are_rows_for(found: list[Row], tmp_pa
     ]
     place = tmp_path / 'rows'
     place.mkdir()
-    (place / 'all.parquet').write_bytes(encode(found + more))
+    (place / 'all.parquet').write_bytes(encode(played + more))
     (place / 'discussion.md').write_text('## What it means\n\nMuch.\n')
     path = page.write(place, tmp_path / 'docs')
     text = path.read_text()
@@ -188,9 +188,9 @@ def test_levels_are_pooled_where_all_were_played() -> None:
     assert (test.pairs, test.difference) == (40, pytest.approx(2 / 40))
 
 
-def test_smoke_names_what_does_not_hold(found: list[Row]) -> None:
+def test_smoke_names_what_does_not_hold(played: list[Row]) -> None:
     good = [
-        *found,
+        *played,
         *rows('sync', 0, 18, float('nan')),
         *rows('rtc', 4, 15, 0.006),
     ]

@@ -35,16 +35,16 @@ def turn(sent: np.ndarray, received: np.ndarray = NOTHING, cpu: float = 0.0) -> 
 
 
 def test_a_perfect_stream_has_no_error() -> None:
-    found = steadiness([turn(np.arange(100) * PERIOD, cpu=0.1)])
-    assert (found.p50_ms, found.max_ms, found.missed, found.drift_ms) == (0.0, 0.0, 0, 0.0)
-    assert (found.commands, found.cpu) == (100, 0.1)
+    table = steadiness([turn(np.arange(100) * PERIOD, cpu=0.1)])
+    assert (table.p50_ms, table.max_ms, table.missed, table.drift_ms) == (0.0, 0.0, 0, 0.0)
+    assert (table.commands, table.cpu) == (100, 0.1)
 
 
 def test_a_gap_is_missed_and_slow_periods_drift() -> None:
     gap = np.delete(np.arange(100) * PERIOD, [50, 51])
-    found = steadiness([turn(gap)])
-    assert found.missed == 2
-    assert found.max_ms == pytest.approx(40.0)
+    table = steadiness([turn(gap)])
+    assert table.missed == 2
+    assert table.max_ms == pytest.approx(40.0)
     slow = steadiness([turn(np.arange(100) * 20_100_000)])
     assert slow.p50_ms == pytest.approx(0.1)
     # 99 periods of 20.1 ms are 9.9 ms more than 99 of 20 ms: less than a period, so none missed.
@@ -62,10 +62,10 @@ def test_rounds_are_told_apart_and_a_late_arrival_is_seen() -> None:
     even, slow = np.arange(100) * PERIOD, np.arange(100) * (PERIOD + 400_000)
     late = even + 50_000
     late[70] += 9_000_000
-    found = steadiness([turn(even, late), turn(slow), turn(slow)])
-    assert found.p99_ms == pytest.approx(0.4)
-    assert found.spread_ms == pytest.approx((0.0, 0.4))
-    assert found.way_ms == pytest.approx(9.05)
+    table = steadiness([turn(even, late), turn(slow), turn(slow)])
+    assert table.p99_ms == pytest.approx(0.4)
+    assert table.spread_ms == pytest.approx((0.0, 0.4))
+    assert table.way_ms == pytest.approx(9.05)
 
 
 def test_each_priority_is_compared_with_its_own_timer() -> None:

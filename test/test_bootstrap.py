@@ -26,16 +26,16 @@ def run_with(**variables: str) -> subprocess.CompletedProcess:
 
 
 def test_missing_tools_are_named_with_the_command_that_brings_them(tmp_path: Path) -> None:
-    found = run_with(PATH=str(tmp_path), ROS_DISTRO='kilted')
-    assert found.returncode == 1
-    assert 'sudo apt-get install cmake g++ gcc' in found.stderr
+    done = run_with(PATH=str(tmp_path), ROS_DISTRO='kilted')
+    assert done.returncode == 1
+    assert 'sudo apt-get install cmake g++ gcc' in done.stderr
 
 
 @pytest.mark.parametrize('distro', ['humble', 'Kilted'])
 def test_an_unknown_distribution_is_refused_with_the_choices(distro: str) -> None:
-    found = run_with(ROS_DISTRO=distro)
-    assert found.returncode == 1
-    assert f"ROS_DISTRO is '{distro}'; choose one of kilted, jazzy" in found.stderr
+    done = run_with(ROS_DISTRO=distro)
+    assert done.returncode == 1
+    assert f"ROS_DISTRO is '{distro}'; choose one of kilted, jazzy" in done.stderr
 
 
 def test_generics_of_python_3_12_are_written_in_their_older_form() -> None:

@@ -24,12 +24,15 @@ def nodes(robot: str = 'viperx', **given: object) -> dict[str, NodeSpec]:
 
 
 def test_a_simulated_robot_is_four_nodes_each_a_process() -> None:
-    found = nodes(strategy='naive', latency_ms='120')
-    assert sorted(found) == ['delay_monitor', 'executor', 'policy', 'sim']
-    assert found['executor'].parameters['strategy'] == 'naive'
-    assert found['policy'].parameters['latency_ms'] == '120'
+    described = nodes(strategy='naive', latency_ms='120')
+    assert sorted(described) == ['delay_monitor', 'executor', 'policy', 'sim']
+    assert described['executor'].parameters['strategy'] == 'naive'
+    assert described['policy'].parameters['latency_ms'] == '120'
     # Only what may die without harm to the stream is started again.
-    assert {name for name, node in found.items() if node.respawn} == {'policy', 'delay_monitor'}
+    assert {name for name, node in described.items() if node.respawn} == {
+        'policy',
+        'delay_monitor',
+    }
 
 
 def test_every_parameter_is_one_that_its_node_declares() -> None:
@@ -86,10 +89,10 @@ def test_the_robots_host_needs_no_torch() -> None:
 
 
 def test_hardware_has_no_simulation_node() -> None:
-    found = nodes(sim='false')
-    assert 'sim' not in found
-    assert found['executor'].parameters['sim'] is False
-    assert {'displaced', 'if_displaced'}.isdisjoint(found['executor'].parameters)
+    described = nodes(sim='false')
+    assert 'sim' not in described
+    assert described['executor'].parameters['sim'] is False
+    assert {'displaced', 'if_displaced'}.isdisjoint(described['executor'].parameters)
 
 
 def test_recording_adds_a_recorder_that_starts_first(tmp_path: Path) -> None:
@@ -231,12 +234,12 @@ def test_a_robot_waits_to_be_activated_unless_it_is_simulated_or_told() -> None:
         ({}, False), ({'autostart': 'false'}, True),
         ({'sim': 'false'}, True), ({'sim': 'false', 'autostart': 'true'}, False),
     ):  # fmt: skip
-        found = nodes(**given)
-        assert (found['executor'].parameters.get('activate') is False) is waits
+        described = nodes(**given)
+        assert (described['executor'].parameters.get('activate') is False) is waits
         assert all(
-            'activate' not in node.parameters for n, node in found.items() if n != 'executor'
+            'activate' not in node.parameters for n, node in described.items() if n != 'executor'
         )
-        assert all(node.parameters['autostart'] for node in found.values())
+        assert all(node.parameters['autostart'] for node in described.values())
 
 
 def test_every_argument_is_described() -> None:

@@ -42,10 +42,8 @@ def test_every_tool_explains_itself(name: str) -> None:
 def test_help_lists_the_table_and_loads_no_command() -> None:
     code = 'from async_chunking import cli; cli.application(None); import sys; '
     code += 'print({"torch", "numpy", "scipy", "mujoco"} & set(sys.modules))'
-    found = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, check=True
-    )
-    assert found.stdout == 'set()\n'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout == 'set()\n'
     shown = invoke('--help')
     assert [name for name in cli.COMMANDS if name not in shown] == []
 

@@ -14,10 +14,10 @@ def test_the_total_is_counted_in_ticks_and_split_by_the_durations():
     ledger = DelayLedger()
     assert ledger.request(1, 1, tick=100, control_rate_hz=50.0)
     ledger.answer(1, 1, observation_age=0.01, waiting=0.005, inference=0.1)
-    found = ledger.takeover(1, 1, tick=107)
-    assert found.total == pytest.approx(0.14)
-    assert (found.observation_age, found.waiting, found.inference) == (0.01, 0.005, 0.1)
-    assert found.transport == pytest.approx(0.035)
+    takeover = ledger.takeover(1, 1, tick=107)
+    assert takeover.total == pytest.approx(0.14)
+    assert (takeover.observation_age, takeover.waiting, takeover.inference) == (0.01, 0.005, 0.1)
+    assert takeover.transport == pytest.approx(0.035)
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ def test_a_delay_is_counted_in_policy_steps_rounded_up(takeover, stride, delay):
 def test_without_the_answer_only_the_total_is_known():
     ledger = DelayLedger()
     ledger.request(1, 1, tick=0, control_rate_hz=50.0)
-    found = ledger.takeover(1, 1, tick=2)
-    assert found.total == pytest.approx(0.04)
-    assert math.isnan(found.inference)
+    takeover = ledger.takeover(1, 1, tick=2)
+    assert takeover.total == pytest.approx(0.04)
+    assert math.isnan(takeover.inference)
 
 
 def test_only_the_first_request_of_a_run_begins_it():

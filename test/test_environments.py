@@ -341,8 +341,8 @@ def test_an_expert_that_cannot_do_it_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_word_says_what_options_say(word: str, values: dict[str, str]) -> None:
-    found = policy_options(word)
-    assert {k: v for k, v in found.model_dump().items() if k in found.model_fields_set} == {
+    options = policy_options(word)
+    assert {k: v for k, v in options.model_dump().items() if k in options.model_fields_set} == {
         **({'policy_path': ''} if not word else {}),
         **values,
     }

@@ -47,11 +47,11 @@ def task() -> ShortTask:
 
 def play(loop: EpisodeLoop, until: EpisodePhase, limit: int = 500) -> list:
     """Step until an act begins; return the outcomes on the way."""
-    found = []
+    results = []
     for _ in range(limit):
-        found.append(loop.step())
+        results.append(loop.step())
         if loop.phase is until:
-            return [result for result in found if result]
+            return [result for result in results if result]
     raise AssertionError(f'{until} did not come; now {loop.phase}')
 
 
@@ -120,10 +120,10 @@ def test_after_the_last_episode_the_scene_stays(task):
 def test_a_seed_fixes_every_scene(task):
     def draws(seed: int) -> list[float]:
         loop = EpisodeLoop(task, seed, episodes=0, pause_s=0.0)
-        found = [task.draw]
+        draws = [task.draw]
         move(loop, 1.0)
         play(loop, EpisodePhase.RESETTING)
-        return [*found, task.draw]
+        return [*draws, task.draw]
 
     assert draws(3) == draws(3)
     assert draws(3) != draws(4)

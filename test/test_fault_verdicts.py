@@ -55,37 +55,37 @@ def window(**changes) -> FaultWindow:
     return FaultWindow('nothing', start=10, end=50, stop=90, **changes)
 
 
-def failed(found) -> set[str]:
-    return {name for name, holds in found.checks.items() if not holds}
+def failed(judged) -> set[str]:
+    return {name for name, holds in judged.checks.items() if not holds}
 
 
 def test_a_calm_stream_passes() -> None:
     log = make_log()
     log.arrivals = [Arrival(7, 1), Arrival(7, 2)]
     log.takeovers = [SeenTakeover(8, 7, 1, 1), SeenTakeover(52, 7, 2, 2)]
-    found = verdict(log, window(arrived=1, asked=(7, 1)))
-    assert found.passed, failed(found)
-    assert (found.ticks, found.missed, found.chunks, found.recorded) == (80, 0, 1, 80)
-    assert found.velocity_use == pytest.approx(0.5)
-    assert found.acceleration_use == pytest.approx(0.0, abs=1e-9)
-    assert found.seconds == pytest.approx(0.04)
+    judged = verdict(log, window(arrived=1, asked=(7, 1)))
+    assert judged.passed, failed(judged)
+    assert (judged.ticks, judged.missed, judged.chunks, judged.recorded) == (80, 0, 1, 80)
+    assert judged.velocity_use == pytest.approx(0.5)
+    assert judged.acceleration_use == pytest.approx(0.0, abs=1e-9)
+    assert judged.seconds == pytest.approx(0.04)
 
 
 def test_a_jump_on_the_wire_is_found_even_over_a_missed_tick() -> None:
     log = make_log(missed=(30,))
     log.takeovers = [SeenTakeover(52, 7, 2, 0)]
-    found = verdict(log, window())
-    assert found.missed == 1
-    assert failed(found) == {'at most 1 % missed'}
+    judged = verdict(log, window())
+    assert judged.missed == 1
+    assert failed(judged) == {'at most 1 % missed'}
     log = make_log(missed=(30,), jump_at=31)
     log.takeovers = [SeenTakeover(52, 7, 2, 0)]
-    found = verdict(log, window())
-    assert 'within the limits' in failed(found)
-    assert found.velocity_use == pytest.approx(0.5 + 0.1 / 0.02)
+    judged = verdict(log, window())
+    assert 'within the limits' in failed(judged)
+    assert judged.velocity_use == pytest.approx(0.5 + 0.1 / 0.02)
 
 
 def test_a_jump_where_a_run_begins_is_found_unless_a_simulation_made_it() -> None:
-    for teleported, found in ((False, {'within the limits'}), (True, set())):
+    for teleported, expected in ((False, {'within the limits'}), (True, set())):
         log = make_log(jump_at=30)
         log.steps = [
             step._replace(run_id=8, tick=step.tick - 30, teleported=teleported and step.tick == 30)
@@ -99,7 +99,7 @@ def test_a_jump_where_a_run_begins_is_found_unless_a_simulation_made_it() -> Non
             log.commands[tick] = position
             log.steps[tick] = log.steps[tick]._replace(command=position.astype(np.float32))
         log.takeovers = [SeenTakeover(52, 8, 2, 0)]
-        assert failed(verdict(log, window())) == found
+        assert failed(verdict(log, window())) == expected
 
 
 def test_a_command_that_is_no_number_is_found() -> None:
@@ -134,9 +134,9 @@ def test_a_tick_that_is_absent_or_late_on_the_grid_is_found() -> None:
     log = make_log()
     log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     del log.steps[40], log.commands[40]
-    found = verdict(log, window())
-    assert 'every tick once and at its time' in failed(found)
-    assert found.velocity_use == pytest.approx(1.0)  # As the robot saw it: two ticks in one.
+    judged = verdict(log, window())
+    assert 'every tick once and at its time' in failed(judged)
+    assert judged.velocity_use == pytest.approx(1.0)  # As the robot saw it: two ticks in one.
     log = make_log()
     log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     log.steps[40] = log.steps[40]._replace(deadline_ns=log.steps[40].deadline_ns + 1)
@@ -148,14 +148,14 @@ def test_only_chunks_asked_for_after_the_fault_count_for_going_on() -> None:
     # Requests 3 and 4 were made before it ended; 5 was refused, 6 took over.
     log.arrivals = [Arrival(7, i) for i in (3, 4, 5, 6)] + [Arrival(8, 1)]
     log.takeovers = [SeenTakeover(70, 7, 6, 4)]
-    found = verdict(log, window(arrived=0, asked=(7, 4)))
-    assert found.chunks == 2
-    assert failed(found) == {'goes on within 1 chunk'}
+    judged = verdict(log, window(arrived=0, asked=(7, 4)))
+    assert judged.chunks == 2
+    assert failed(judged) == {'goes on within 1 chunk'}
     log.arrivals[2] = Arrival(7, 5, late=True)
     assert verdict(log, window(arrived=0, asked=(7, 4))).chunks == 1
     log.takeovers = []
-    found = verdict(log, window())
-    assert found.chunks == math.inf
+    judged = verdict(log, window())
+    assert judged.chunks == math.inf
 
 
 def test_rejections_must_be_named_and_counted() -> None:
@@ -163,8 +163,8 @@ def test_rejections_must_be_named_and_counted() -> None:
     log.takeovers = [SeenTakeover(52, 7, 2, 0)]
     fault = Fault(nothing, ('not_finite',))
     for counted, wanted in (({}, False), ({'not_finite': 5}, False), ({'not_finite': 10}, True)):
-        found = verdict(log, window(done=Done(10), counted=counted), fault)
-        assert (failed(found) == set()) == wanted
+        judged = verdict(log, window(done=Done(10), counted=counted), fault)
+        assert (failed(judged) == set()) == wanted
 
 
 def test_a_recording_may_end_with_a_full_disk_but_not_have_holes() -> None:
@@ -201,11 +201,11 @@ def test_the_command_lists_faults_and_refuses_others() -> None:
 
 def test_mutations_change_messages_and_are_the_same_every_time() -> None:
     data = bytes(range(200))
-    found = [mutate(data, np.random.default_rng([1, i])) for i in range(300)]
-    assert found == [mutate(data, np.random.default_rng([1, i])) for i in range(300)]
-    assert sum(m != data for m in found) > 290
-    assert any(len(m) < len(data) for m in found)
-    assert any(len(m) > len(data) for m in found)
+    mutants = [mutate(data, np.random.default_rng([1, i])) for i in range(300)]
+    assert mutants == [mutate(data, np.random.default_rng([1, i])) for i in range(300)]
+    assert sum(m != data for m in mutants) > 290
+    assert any(len(m) < len(data) for m in mutants)
+    assert any(len(m) > len(data) for m in mutants)
 
 
 def test_thousands_of_mutated_messages_move_nothing_outside_the_limits(tmp_path) -> None:
@@ -216,12 +216,12 @@ def test_thousands_of_mutated_messages_move_nothing_outside_the_limits(tmp_path)
     from tools.faults.mutations import run
 
     run(0, 2000, 3, tmp_path / 'out.json')
-    found = json.loads((tmp_path / 'out.json').read_text())
-    assert found['done'] == 2000
-    assert found['counts']['bad_commands'] == 0
-    assert found['counts']['accepted'] > 0
-    assert found['counts']['over_limits'] > 0
-    assert found['counts']['unreadable (RMWError)'] > 0
+    rows = json.loads((tmp_path / 'out.json').read_text())
+    assert rows['done'] == 2000
+    assert rows['counts']['bad_commands'] == 0
+    assert rows['counts']['accepted'] > 0
+    assert rows['counts']['over_limits'] > 0
+    assert rows['counts']['unreadable (RMWError)'] > 0
 
 
 SHOW = """

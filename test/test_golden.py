@@ -28,10 +28,10 @@ def test_the_golden_recording_says_what_it_said():
     report = summarize_bag(bag)
     # A field that came later may be named with what stands for it, and nothing else.
     assert [words for words in report.problems if ', read as ' not in words] == []
-    found = {run.strategy: run for run in report.runs}
-    assert set(found) == set(FIGURES)
+    runs = {run.strategy: run for run in report.runs}
+    assert set(runs) == set(FIGURES)
     for strategy, (ticks, consistency, jump, late, margin) in FIGURES.items():
-        run = found[strategy]
+        run = runs[strategy]
         assert run.figures['ticks'] == ticks
         assert run.figures['consistency_rad'] == pytest.approx(consistency, rel=1e-4)
         assert run.figures['seam_jump_rad'] == pytest.approx(jump, rel=1e-4)
@@ -53,9 +53,9 @@ def test_its_commands_become_demonstrations():
         'commands': [{'topic': 'go', 'sink': 'joint_state', 'joints': names}],
     })  # fmt: skip
     (bag,) = find([GOLDEN])
-    found, problems = demonstrations(bag, robot)
+    episodes, problems = demonstrations(bag, robot)
     assert problems == []
-    assert [len(episode.features['action']) for episode in found] == [200, 200]
+    assert [len(episode.features['action']) for episode in episodes] == [200, 200]
 
 
 def test_what_a_chunk_tells_is_kept_by_its_field():

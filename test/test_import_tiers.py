@@ -69,8 +69,8 @@ def tier(name: str) -> str:
 
 def failures(names: list[str], blocked: tuple[str, ...], cwd: Path = ROOT) -> str:
     command = [sys.executable, '-c', PROBE, *map(' '.join, (blocked, names, ELSEWHERE))]
-    found = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    return found.stdout + found.stderr
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
 
 
 def imported(path: Path) -> set[str]:
@@ -85,8 +85,8 @@ def imported(path: Path) -> set[str]:
 
 
 def forbidden(path: Path, blocked: tuple[str, ...]) -> set[str]:
-    found = imported(path)
-    return {n for n in found for b in blocked if n == b or n.startswith(b + '.')}
+    names = imported(path)
+    return {n for n in names for b in blocked if n == b or n.startswith(b + '.')}
 
 
 @pytest.mark.parametrize('which', ['numpy', 'torch'])

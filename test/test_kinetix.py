@@ -131,9 +131,9 @@ def test_shipped_policies_are_small_and_load():
     from async_chunking.policies.checkpoint.sidecar import read_sidecar
     from async_chunking.policies.checkpoint.weights import load_policy
 
-    found = sorted(SHIPPED.iterdir())
-    assert found
-    for folder in found:
+    folders = sorted(SHIPPED.iterdir())
+    assert folders
+    for folder in folders:
         assert folder.name in LEVELS
         for weights in folder.glob('flow*.safetensors'):
             path = weights.with_suffix('')
@@ -145,9 +145,9 @@ def test_shipped_policies_are_small_and_load():
 
 
 def test_shipped_experts_are_small_and_solve_their_level():
-    found = sorted(SHIPPED.glob('*/expert.safetensors'))
-    assert found
-    for weights in found:
+    experts = sorted(SHIPPED.glob('*/expert.safetensors'))
+    assert experts
+    for weights in experts:
         about = json.loads(weights.with_suffix('.json').read_text())
         assert about['level'] == weights.parent.name
         assert about['solve_rate'] >= 0.7
@@ -185,7 +185,7 @@ def rows(level: str, strategy: str, delay: int, successes: int, **changes: int) 
 
 
 @pytest.fixture
-def found() -> list[dict]:
+def swept_rows() -> list[dict]:
     swept = [
         row
         for s in (2, 3, 4)
@@ -202,15 +202,15 @@ def found() -> list[dict]:
     ]
 
 
-def test_only_what_was_played_on_every_level_is_pooled(found):
-    pooled = results.on_all_levels([row for row in found if row['horizon'] == 8])
+def test_only_what_was_played_on_every_level_is_pooled(swept_rows):
+    pooled = results.on_all_levels([row for row in swept_rows if row['horizon'] == 8])
     assert {(row['delay'], row['execution_horizon']) for row in pooled} == {(1, 1)}
     assert len({row['rollout'] for row in pooled}) == 40
     assert results.on_all_levels(rows('h17_unicycle', 'naive', 1, 20)) == []
 
 
-def test_tables_keep_levels_and_horizons_apart(found):
-    tables = {table.title: table.rows for table in results.all_tables(found)}
+def test_tables_keep_levels_and_horizons_apart(swept_rows):
+    tables = {table.title: table.rows for table in results.all_tables(swept_rows)}
     assert tables['All 2 levels, H = 8: solved [%]'][0][1].startswith('75 [')
     (gain,) = tables['All 2 levels, H = 8: solved more than naive [points] (p)']
     assert gain == ('paint', '+25 (.002)')  # 10 of 40 pairs, all one way: p = 2 / 2^10.
@@ -220,8 +220,8 @@ def test_tables_keep_levels_and_horizons_apart(found):
     assert [text.split(' ')[0] for text in swept[:5]] == ['naive', '50', '90', '85', '80']
 
 
-def test_figures_of_the_rows(found, tmp_path):
-    paths = results.all_figures(found, tmp_path)
+def test_figures_of_the_rows(swept_rows, tmp_path):
+    paths = results.all_figures(swept_rows, tmp_path)
     assert [path.name for path in paths] == [
         'kinetix_solved.png',
         'kinetix_horizon.png',
@@ -230,16 +230,16 @@ def test_figures_of_the_rows(found, tmp_path):
     assert all(path.stat().st_size > 5000 for path in paths)
 
 
-def test_tables_replace_what_is_between_the_marks(found, tmp_path):
+def test_tables_replace_what_is_between_the_marks(swept_rows, tmp_path):
     page = tmp_path / 'page.md'
     page.write_text(f'before\n{results.BEGIN}\nold\n{results.END}\nafter\n')
-    results.put_into_page(page, list(results.all_tables(found)))
+    results.put_into_page(page, list(results.all_tables(swept_rows)))
     once = page.read_text()
     assert once.startswith('before\n')
     assert once.endswith('\nafter\n')
     assert 'old' not in once
     assert '| paint | 100 [84, 100] |' in once
-    results.put_into_page(page, list(results.all_tables(found)))
+    results.put_into_page(page, list(results.all_tables(swept_rows)))
     assert page.read_text() == once
 
 
@@ -291,11 +291,11 @@ def test_a_shipped_expert_is_half_as_precise_and_cannot_go_on_learning(tmp_path)
     about = {'level': 'catapult', 'solve_rate': 0.8, 'curve': [[1, 2, 0.8]], 'recent': [True]}
     path.with_suffix('.json').write_text(json.dumps(about))
     ship(path, target := tmp_path / 'shipped' / 'expert.safetensors')
-    found = load_file(target)
-    assert set(found) == {'params/actor/0/w', 'seen/count'}
-    np.testing.assert_allclose(found['params/actor/0/w'], 1 / 3, rtol=1e-3)
-    assert found['params/actor/0/w'].itemsize == 2
-    assert found['seen/count'] == np.float32(1e9)  # More than half precision can hold.
+    shipped = load_file(target)
+    assert set(shipped) == {'params/actor/0/w', 'seen/count'}
+    np.testing.assert_allclose(shipped['params/actor/0/w'], 1 / 3, rtol=1e-3)
+    assert shipped['params/actor/0/w'].itemsize == 2
+    assert shipped['seen/count'] == np.float32(1e9)  # More than half precision can hold.
     kept = json.loads(target.with_suffix('.json').read_text())
     assert kept == {'level': 'catapult', 'solve_rate': 0.8}
 
@@ -308,12 +308,12 @@ def test_a_curve_keeps_its_end(tmp_path):
         read_curves(tmp_path)
     curve = [[step, step / 10.0, step / 500.0] for step in range(1, 400)]
     (tmp_path / 'trampoline.expert.json').write_text(json.dumps({'curve': curve}))
-    found = read_curves(tmp_path)
-    assert found['trampoline'][-1] == curve[-1]
-    assert len(found['trampoline']) <= POINTS
-    write_curves(found, tmp_path / 'kept' / 'curves.json')
-    assert read_curves(tmp_path / 'kept') == found
-    draw_curves(found, tmp_path / 'curves.png')
+    curves = read_curves(tmp_path)
+    assert curves['trampoline'][-1] == curve[-1]
+    assert len(curves['trampoline']) <= POINTS
+    write_curves(curves, tmp_path / 'kept' / 'curves.json')
+    assert read_curves(tmp_path / 'kept') == curves
+    draw_curves(curves, tmp_path / 'curves.png')
     assert (tmp_path / 'curves.png').stat().st_size > 5000
 
 

@@ -79,15 +79,15 @@ def flow(path: Path) -> FlowPolicy:
 def observation(source: LeRobotSource | None = None) -> dict[str, Any]:
     """Return what arrives at a policy, for all that a source reads."""
     numbers = np.random.default_rng(4)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, shape in SHAPES.items() if source is None else source.expects.items():
         if not shape:
-            found[name] = ['lift the red cup']
+            values[name] = ['lift the red cup']
         elif len(shape) == 3:
-            found[name] = torch.as_tensor(numbers.integers(0, 255, (1, *shape), dtype=np.uint8))
+            values[name] = torch.as_tensor(numbers.integers(0, 255, (1, *shape), dtype=np.uint8))
         else:
-            found[name] = torch.as_tensor(0.1 * numbers.random((1, *shape)), dtype=torch.float32)
-    return found
+            values[name] = torch.as_tensor(0.1 * numbers.random((1, *shape)), dtype=torch.float32)
+    return values
 
 
 def theirs(path: Path) -> tuple[Any, Any, Any]:
@@ -101,10 +101,10 @@ def theirs(path: Path) -> tuple[Any, Any, Any]:
 
 
 def as_lerobot(given: dict[str, Any]) -> dict[str, Any]:
-    found = dict(given)
-    if CAMERA in found:
-        found[CAMERA] = found[CAMERA].permute(0, 3, 1, 2) / 255.0
-    return found
+    sent = dict(given)
+    if CAMERA in sent:
+        sent[CAMERA] = sent[CAMERA].permute(0, 3, 1, 2) / 255.0
+    return sent
 
 
 # --- chunk policies ---------------------------------------------------------------------------
@@ -115,9 +115,9 @@ def test_act_answers_as_lerobot_does(made: Callable[[str], Path]) -> None:
     policy, before, after = theirs(source.path)
     given = observation(source)
     expected = after(policy.predict_action_chunk(before(as_lerobot(given))))
-    found = source.policy_for(NAIVE).chunk(given, torch.Generator())
-    assert found.shape == (1, 20, DIM) == (1, source.horizon, source.action_dim)
-    torch.testing.assert_close(found, expected)
+    chunk = source.policy_for(NAIVE).chunk(given, torch.Generator())
+    assert chunk.shape == (1, 20, DIM) == (1, source.horizon, source.action_dim)
+    torch.testing.assert_close(chunk, expected)
 
 
 def test_diffusion_answers_as_lerobot_does_when_it_stands_still(
@@ -126,13 +126,13 @@ def test_diffusion_answers_as_lerobot_does_when_it_stands_still(
     source = LeRobotSource(made('diffusion'))
     policy, before, after = theirs(source.path)
     given = observation(source)
-    found = source.policy_for(NAIVE).chunk(given, torch.Generator().manual_seed(2))
-    assert found.shape == (1, 15, DIM) == (1, source.horizon, source.action_dim)
+    chunk = source.policy_for(NAIVE).chunk(given, torch.Generator().manual_seed(2))
+    assert chunk.shape == (1, 15, DIM) == (1, source.horizon, source.action_dim)
     torch.manual_seed(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(2))))
     # At the start of an episode it, too, takes its first observation twice.
     first = policy.select_action(before(as_lerobot(given)))
     expected = torch.stack([first, *policy._queues['action']], 1)
-    torch.testing.assert_close(found[:, : expected.shape[1]], after(expected))
+    torch.testing.assert_close(chunk[:, : expected.shape[1]], after(expected))
 
 
 def test_diffusion_reads_the_past_if_it_is_given(made: Callable[[str], Path]) -> None:
@@ -157,10 +157,10 @@ def test_diffusion_stacks_its_cameras(tmp_path: Path) -> None:
     source = LeRobotSource(path)
     policy, before, after = theirs(path)
     given = observation(source)
-    found = source.policy_for(NAIVE).chunk(given, torch.Generator().manual_seed(2))
+    chunk = source.policy_for(NAIVE).chunk(given, torch.Generator().manual_seed(2))
     torch.manual_seed(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(2))))
     first = after(policy.select_action(before(as_lerobot(given))))
-    torch.testing.assert_close(found[:, 0], first)
+    torch.testing.assert_close(chunk[:, 0], first)
 
 
 @pytest.mark.parametrize('source', ['act', 'diffusion'], indirect=True)
@@ -187,13 +187,13 @@ def test_mergers_run_on_a_chunk_policy_and_velocity_is_refused(source: LeRobotSo
 
 
 def test_half_precision_draws_nearly_the_same_chunk(made: Callable[[str], Path]) -> None:
-    given, found = observation(LeRobotSource(made('act'))), []
+    given, chunks = observation(LeRobotSource(made('act'))), []
     for placement in (Placement(), Placement(precision='bfloat16')):
         policy = place(LeRobotSource(made('act')).policy_for(NAIVE), placement)
-        found.append(policy.chunk(given, torch.Generator()))
-    assert found[1].dtype == torch.float32
-    assert not torch.equal(*found)
-    torch.testing.assert_close(found[1], found[0], rtol=0.05, atol=0.005)
+        chunks.append(policy.chunk(given, torch.Generator()))
+    assert chunks[1].dtype == torch.float32
+    assert not torch.equal(*chunks)
+    torch.testing.assert_close(chunks[1], chunks[0], rtol=0.05, atol=0.005)
 
 
 # --- flow policies ----------------------------------------------------------------------------
@@ -213,10 +213,10 @@ def test_every_flow_strategy_answers(path: Path) -> None:
     possible = [name for name, s in STRATEGIES.items() if s.needs <= FLOW]
     assert {'naive', 'rtc', 'rtc_identity', 'paint', 'paint_slide', 'bid'} <= set(possible)
     for name in possible:
-        found = answer(responder, source, name)
-        assert not found.refusal
-        assert found.actions.shape == (16, DIM)
-        assert len(found.checkpoint) == 64
+        chunk = answer(responder, source, name)
+        assert not chunk.refusal
+        assert chunk.actions.shape == (16, DIM)
+        assert len(chunk.checkpoint) == 64
     for name in set(STRATEGIES) - set(possible):
         assert 'This policy can run' in answer(responder, source, name).refusal
 
@@ -227,10 +227,10 @@ def test_plain_draws_what_lerobot_draws(path: Path, flow: FlowPolicy) -> None:
     noise = torch.randn(1, 16, 32, generator=torch.Generator().manual_seed(5))
     expected = after(policy.predict_action_chunk(before(as_lerobot(given)), noise=noise))
     free = Boundary(torch.zeros(1, 0, DIM), 0, 4)
-    found = sample_chunk(
+    chunk = sample_chunk(
         flow, SAMPLERS['plain'].load(), given, free, torch.Generator().manual_seed(5)
     )
-    torch.testing.assert_close(found.actions, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(chunk.actions, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(('delay', 'rows', 'interval'), [(3, 16, 4), (0, 9, 8), (5, 12, 6)])
@@ -258,8 +258,8 @@ def test_rtc_without_jacobian_is_lerobots_rtc(
         )
     )  # fmt: skip
     ours = Rtc(max_guidance_weight=10.0, schedule='linear', jacobian=False)
-    found = sample_chunk(flow, ours, given, boundary, torch.Generator().manual_seed(5))
-    torch.testing.assert_close(found.actions, expected, rtol=1e-4, atol=1e-5)
+    chunk = sample_chunk(flow, ours, given, boundary, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(chunk.actions, expected, rtol=1e-4, atol=1e-5)
     whole = Rtc(max_guidance_weight=10.0, schedule='linear')
     other = sample_chunk(flow, whole, given, boundary, torch.Generator().manual_seed(5))
     assert (other.actions - expected).abs().max() > 1e-4  # The paper's is another.
@@ -283,24 +283,24 @@ def test_the_cached_velocity_is_that_of_lerobots_training_pass(
     with torch.no_grad():
         policy.eval().model.forward(images, masks, *tokens, *state, actions, noise, 1 - flow_time)
         x = (1 - flow_time) * noise + flow_time * actions
-        found = flow.velocity(x, flow_time, flow.encode(given))
-    torch.testing.assert_close(found, -seen[0], rtol=1e-3, atol=1e-4)
+        velocity = flow.velocity(x, flow_time, flow.encode(given))
+    torch.testing.assert_close(velocity, -seen[0], rtol=1e-3, atol=1e-4)
 
 
 def test_equal_times_of_rows_are_the_time_of_all(flow: FlowPolicy) -> None:
     x = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(6))
     encoding, once = flow.repeat(flow.encode(observation()), 2), torch.tensor([0.3, 0.8])
-    found = flow.velocity(x, once[:, None].expand(-1, 16), encoding)
-    torch.testing.assert_close(found, flow.velocity(x, once, encoding), rtol=1e-4, atol=1e-5)
+    velocity = flow.velocity(x, once[:, None].expand(-1, 16), encoding)
+    torch.testing.assert_close(velocity, flow.velocity(x, once, encoding), rtol=1e-4, atol=1e-5)
 
 
 def test_the_time_of_a_row_is_seen_in_its_direction(flow: FlowPolicy) -> None:
     x = torch.randn(1, 16, 32, generator=torch.Generator().manual_seed(6))
     encoding, times = flow.encode(observation()), torch.full((1, 16), 0.3)
     times[:, :3] = 1.0
-    found = flow.velocity(x, times, encoding)
+    velocity = flow.velocity(x, times, encoding)
     for other in (1.0 - times, times.flip(1), torch.full_like(times, 0.3)):
-        assert (flow.velocity(x, other, encoding) - found).abs().max() > 1e-4
+        assert (flow.velocity(x, other, encoding) - velocity).abs().max() > 1e-4
 
 
 def test_a_prefix_at_the_end_of_its_time_is_kept(flow: FlowPolicy) -> None:
@@ -320,12 +320,12 @@ def expected_numbers(kind: str, actions: Tensor) -> Tensor:
 
 def test_normalisation_is_lerobots_and_turns_back(path: Path, flow: FlowPolicy) -> None:
     plan = 0.3 * torch.rand(1, 5, DIM, generator=torch.Generator().manual_seed(1))
-    found = flow.normalize(plan, observation())
-    assert found.shape == (1, 5, 32)
+    normalized = flow.normalize(plan, observation())
+    assert normalized.shape == (1, 5, 32)
     expected = expected_numbers(path.name, plan)
-    torch.testing.assert_close(found[..., :DIM], expected, rtol=1e-4, atol=1e-4)
-    assert not found[..., DIM:].any()
-    torch.testing.assert_close(flow.denormalize(found, observation()), plan)
+    torch.testing.assert_close(normalized[..., :DIM], expected, rtol=1e-4, atol=1e-4)
+    assert not normalized[..., DIM:].any()
+    torch.testing.assert_close(flow.denormalize(normalized, observation()), plan)
 
 
 def test_relative_actions_are_anchored_to_the_state_of_the_request(
@@ -337,11 +337,11 @@ def test_relative_actions_are_anchored_to_the_state_of_the_request(
     plan = 0.1 + 0.01 * torch.rand(1, 5, DIM, generator=torch.Generator().manual_seed(1))
     for state in (0.0, 0.25):
         given = {**observation(), 'observation.state': torch.full((1, DIM), state)}
-        found = flow.normalize(plan, given)
+        normalized = flow.normalize(plan, given)
         expected = expected_numbers('pi0', plan - state)
-        torch.testing.assert_close(found[..., :DIM], expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(normalized[..., :DIM], expected, rtol=1e-4, atol=1e-4)
         flow.encode(given)
-        torch.testing.assert_close(flow.denormalize(found, given), plan)
+        torch.testing.assert_close(flow.denormalize(normalized, given), plan)
         chunk = sample_chunk(
             flow, SAMPLERS['rtc'].load(), given, Boundary(plan, 4, 1), torch.Generator()
         )
@@ -352,7 +352,7 @@ def test_relative_actions_are_anchored_to_the_state_of_the_request(
 def test_compiled_and_halved_velocities_stay_near(made: Callable[[str], Path]) -> None:
     given = observation()
     x, flow_time = torch.randn(1, 16, 32, generator=torch.Generator().manual_seed(5)), 0.4
-    found = []
+    results = []
     for placement in (
         Placement(), Placement(compiled=True), Placement(precision='bfloat16'),
     ):  # fmt: skip
@@ -360,8 +360,8 @@ def test_compiled_and_halved_velocities_stay_near(made: Callable[[str], Path]) -
         start = x.clone().requires_grad_()
         v = policy.velocity(start, torch.full((1,), flow_time), policy.encode(given))
         assert v.dtype == torch.float32
-        found.append((v.detach(), torch.autograd.grad(v.sum(), start)[0]))
-    for exact, compiled, half in zip(*found, strict=True):
+        results.append((v.detach(), torch.autograd.grad(v.sum(), start)[0]))
+    for exact, compiled, half in zip(*results, strict=True):
         torch.testing.assert_close(compiled, exact, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(half, exact, rtol=0.1, atol=0.05)
 
@@ -416,9 +416,9 @@ def test_a_checkpoint_that_lerobot_trained_behind_prefixes_serves_tt_rtc(
     made: Callable[[str], Path], tmp_path: Path
 ) -> None:
     source = LeRobotSource(changed(made('pi05'), tmp_path / 'rtc', rtc_training_max_delay=4))
-    found = answer(Responder(source), source, 'tt_rtc')
-    assert not found.refusal
-    np.testing.assert_allclose(found.actions[:3], 0.1, atol=1e-5)
+    chunk = answer(Responder(source), source, 'tt_rtc')
+    assert not chunk.refusal
+    np.testing.assert_allclose(chunk.actions[:3], 0.1, atol=1e-5)
 
 
 def test_weights_of_another_shape_are_refused(made: Callable[[str], Path], tmp_path: Path) -> None:

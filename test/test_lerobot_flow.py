@@ -56,10 +56,10 @@ def test_the_cached_velocity_is_that_of_the_whole_forward_pass(
     observation, x = pi0_shaped.observation(2), noise(2)
     flow_time = torch.tensor([0.3, 0.8])
     expected = -foreign.model.joint(lerobot_batch(observation), x, 1.0 - flow_time)
-    found = policy.velocity(x, flow_time, policy.encode(observation))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    velocity = policy.velocity(x, flow_time, policy.encode(observation))
+    torch.testing.assert_close(velocity, expected, rtol=1e-4, atol=1e-5)
     other = policy.velocity(x, 1.0 - flow_time, policy.encode(observation))
-    assert (found - other).abs().max() > 1e-3  # Time matters, and has a direction.
+    assert (velocity - other).abs().max() > 1e-3  # Time matters, and has a direction.
 
 
 def test_an_observation_is_encoded_once_and_the_cache_stays_as_it_was(
@@ -107,10 +107,10 @@ def test_plain_draws_what_the_policy_itself_draws(
     observation = pi0_shaped.observation()
     boundary = Boundary(torch.zeros(1, 0, DIM), 0, 2)
     generator = torch.Generator().manual_seed(5)
-    found = sample_chunk(policy, SAMPLERS['plain'].load(), observation, boundary, generator)
+    chunk = sample_chunk(policy, SAMPLERS['plain'].load(), observation, boundary, generator)
     drawn = torch.randn(1, HORIZON, WIDE, generator=torch.Generator().manual_seed(5))
     expected = 2 * foreign.predict_action_chunk(lerobot_batch(observation), drawn)
-    torch.testing.assert_close(found.actions, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(chunk.actions, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_gradient_is_that_of_the_network(policy: FlowPolicy) -> None:
@@ -138,16 +138,16 @@ def test_spare_columns_are_padded_and_cut(policy: FlowPolicy) -> None:
 def test_every_sampler_that_needs_no_training_runs(policy: FlowPolicy, name: str) -> None:
     plan = torch.full((1, 4, DIM), 0.3)
     boundary, generator = Boundary(plan, 2, 2), torch.Generator().manual_seed(0)
-    found = sample_chunk(
+    chunk = sample_chunk(
         policy, SAMPLERS[name].load(), pi0_shaped.observation(), boundary, generator
     )
-    assert found.actions.shape == (1, HORIZON, DIM)
+    assert chunk.actions.shape == (1, HORIZON, DIM)
     free = Boundary(plan[:, :0], 0, 2)
     generator = torch.Generator().manual_seed(0)
     plain = sample_chunk(
         policy, SAMPLERS['plain'].load(), pi0_shaped.observation(), free, generator
     )
-    gaps = [(draw.actions - plan[:, :1])[:, :2].abs().mean() for draw in (found, plain)]
+    gaps = [(draw.actions - plan[:, :1])[:, :2].abs().mean() for draw in (chunk, plain)]
     if name in ('rtc', 'rtc_identity', 'paint', 'paint_dpm2', 'paint_slide', 'bid'):
         assert gaps[0] < gaps[1]
 
@@ -159,10 +159,10 @@ def test_half_precision_stays_near(policy: FlowPolicy) -> None:
     half = place(adapted(twin), Placement(precision='bfloat16'))
     assert {p.dtype for p in twin.model.parameters() if p.ndim > 1} == {torch.bfloat16}
     assert {p.dtype for p in twin.model.parameters() if p.ndim == 1} == {torch.float32}
-    found = half.velocity(noise(), torch.tensor([0.5]), half.encode(pi0_shaped.observation()))
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, exact, rtol=0.05, atol=0.05)
-    assert not torch.equal(found, exact)
+    velocity = half.velocity(noise(), torch.tensor([0.5]), half.encode(pi0_shaped.observation()))
+    assert velocity.dtype == torch.float32
+    torch.testing.assert_close(velocity, exact, rtol=0.05, atol=0.05)
+    assert not torch.equal(velocity, exact)
 
 
 def test_a_missing_stream_and_a_wrong_size_are_named(policy: FlowPolicy) -> None:
@@ -180,9 +180,9 @@ def test_a_missing_stream_and_a_wrong_size_are_named(policy: FlowPolicy) -> None
 def test_equal_times_of_rows_are_the_time_of_all(policy: FlowPolicy) -> None:
     encoding, x = policy.encode(pi0_shaped.observation(2)), noise(2)
     once = torch.tensor([0.3, 0.8])
-    found = policy.velocity(x, once[:, None].expand(-1, HORIZON), encoding)
-    torch.testing.assert_close(found, policy.velocity(x, once, encoding), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(policy.velocity(x, once, encoding), found, rtol=1e-5, atol=1e-6)
+    velocity = policy.velocity(x, once[:, None].expand(-1, HORIZON), encoding)
+    torch.testing.assert_close(velocity, policy.velocity(x, once, encoding), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(policy.velocity(x, once, encoding), velocity, rtol=1e-5, atol=1e-6)
 
 
 def test_the_time_of_a_row_is_seen_in_its_direction(
@@ -191,9 +191,9 @@ def test_the_time_of_a_row_is_seen_in_its_direction(
     encoding, x = policy.encode(pi0_shaped.observation()), noise()
     times = torch.full((1, HORIZON), 0.3)
     times[:, :2] = 1.0
-    found = policy.velocity(x, times, encoding)
+    velocity = policy.velocity(x, times, encoding)
     for other in (1.0 - times, times.flip(1), torch.full_like(times, 0.3)):
-        assert (policy.velocity(x, other, encoding) - found).abs().max() > 1e-4
+        assert (policy.velocity(x, other, encoding) - velocity).abs().max() > 1e-4
     free = torch.full((1, 0, DIM), 0.0)
     plan = torch.full((1, 4, DIM), 0.3)
     for boundary, held in ((Boundary(free, 0, 2), 0), (Boundary(plan, 2, 2), 2)):

@@ -76,8 +76,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(name: str, base: Path, data: Path, *settings: str) -> Recipe:
     config = make_config(name, [*SMALL, *settings], False, LEROBOT)
-    found = read_demonstrations(data)
-    inputs = TrainingInputs(found, '', found.robot, found.joint_names, base)
+    demonstrations = read_demonstrations(data)
+    inputs = TrainingInputs(
+        demonstrations, '', demonstrations.robot, demonstrations.joint_names, base
+    )
     return LEROBOT[name].load('recipe')(config, inputs, 'cpu')
 
 
@@ -103,13 +105,13 @@ def test_each_recipe_is_trained_saved_and_served_from_one_base(
     assert (source.policy_rate_hz, source.delays['recipe:remac']) == (25.0, (0, 3))
     responder, first = Responder(source), {}
     for name in ('naive', *RECIPES, 'naive', *RECIPES):
-        found = responder.answer(*asked(name))
-        assert not found.refusal
-        assert np.isfinite(found.actions).all()
-        assert len(found.checkpoint) == 64
+        answer = responder.answer(*asked(name))
+        assert not answer.refusal
+        assert np.isfinite(answer.actions).all()
+        assert len(answer.checkpoint) == 64
         if name in first and name != 'naive':  # Prefixes; what follows them is drawn anew.
-            np.testing.assert_allclose(found.actions[:2], first[name][:2], atol=1e-5)
-        first[name] = found.actions
+            np.testing.assert_allclose(answer.actions[:2], first[name][:2], atol=1e-5)
+        first[name] = answer.actions
     networks = {id(source.policy_for(STRATEGIES[n]).networks()[0]) for n in ('naive', *RECIPES)}
     assert len(networks) == 1
     flows = [source.policy_for(STRATEGIES[name]) for name in ('naive', 'tt_rtc', 'naive')]
@@ -135,7 +137,7 @@ def test_gradients_are_those_of_lerobots_own_loss(
         for weight in ours.network.parameters():
             weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
     ours.losses(ours.network, ours.train, draws).mean().backward()
-    found = {n: p.grad.clone() for n, p in ours.network.named_parameters()}
+    gradients = {n: p.grad.clone() for n, p in ours.network.named_parameters()}
     ours.network.zero_grad()
     theirs = ours.policy.networks()[0]
     ours.adapters.use('tt_rtc')
@@ -152,10 +154,10 @@ def test_gradients_are_those_of_lerobots_own_loss(
     noise, time = draws['noise'], 1.0 - draws['flow_time']
     losses = theirs.model.forward(images, masks, *words, *state, actions, noise, time)
     (losses[..., :DIM].mean() * DIM).backward()
-    largest = max(gradient.abs().max() for gradient in found.values())
+    largest = max(gradient.abs().max() for gradient in gradients.values())
     assert largest > 1e-4
     for name, weight in ours.network.named_parameters():
-        torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-5 * largest)
+        torch.testing.assert_close(gradients[name], weight.grad, rtol=1e-3, atol=1e-5 * largest)
 
 
 def test_a_run_that_was_interrupted_ends_the_same(
@@ -176,13 +178,13 @@ def test_a_run_that_was_interrupted_ends_the_same(
 
 
 def test_recomputation_changes_nothing(made: dict[str, Path], data: Path) -> None:
-    found = []
+    gradients = []
     for settings in ((), ('recompute=true',)):
         one = recipe('tt_rtc', made['smolvla'], data, *settings)
         draws = one.draw(one.train, 4, 0.0, torch.Generator().manual_seed(0))
         one.losses(one.network, one.train, draws).mean().backward()
-        found.append([p.grad for p in one.network.parameters()])
-    for left, right in zip(*found, strict=True):
+        gradients.append([p.grad for p in one.network.parameters()])
+    for left, right in zip(*gradients, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-6)
 
 

@@ -76,9 +76,9 @@ def stays_between_the_plans(merger: Merger) -> None:
         ticks = after(plans[-1])
         there = np.array([plan.at(ticks) for plan in active])
         there = there[:, ~np.isnan(there).all(axis=(0, 2))]
-        found = merger.actions(active, ticks)[: there.shape[1]]
-        assert (found >= np.nanmin(there, axis=0) - 1e-9).all()
-        assert (found <= np.nanmax(there, axis=0) + 1e-9).all()
+        actions = merger.actions(active, ticks)[: there.shape[1]]
+        assert (actions >= np.nanmin(there, axis=0) - 1e-9).all()
+        assert (actions <= np.nanmax(there, axis=0) + 1e-9).all()
 
 
 def keeps_chunks_that_agree(merger: Merger) -> None:

@@ -77,19 +77,19 @@ def test_a_takeover_without_an_old_plan_there_has_no_jump():
 
 
 def test_delay_splits_into_its_causes():
-    found = exchange(
+    exchanged = exchange(
         np.zeros((6, 2)), np.zeros((6, 2)),
         observation_age=0.005, waiting=0.01, inference=0.03, conditioned_delay=2,
     )  # fmt: skip
-    (seam,) = seams(make_run(exchanges={2: found}))
+    (seam,) = seams(make_run(exchanges={2: exchanged}))
     assert seam.total == pytest.approx(0.06)
     assert seam.transport == pytest.approx(0.02)
-    figures = metrics.summarize(make_run(exchanges={2: found}))
+    figures = metrics.summarize(make_run(exchanges={2: exchanged}))
     assert figures['over_conditioned'] == 1.0
     assert figures['delay_ms']['inference'] == pytest.approx(30.0)
     assert figures['delay_steps'] == {'p50': 3.0, 'max': 3.0}
     # It took the three steps that it was told: in time.
-    told = replace(found, conditioned_delay=3)
+    told = replace(exchanged, conditioned_delay=3)
     assert metrics.summarize(make_run(exchanges={2: told}))['over_conditioned'] == 0.0
 
 

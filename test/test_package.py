@@ -175,8 +175,8 @@ def test_files_name_no_registry_host_and_no_private_place() -> None:
     for name in listed.stdout.decode().split('\0'):
         path = ROOT / name
         if path.is_file() and b'\0' not in (content := path.read_bytes()):
-            found = re.search(hosts.encode(), content)
-            assert not found, f'{name}: {found}'
+            host = re.search(hosts.encode(), content)
+            assert not host, f'{name}: {host}'
 
 
 def test_python_files_begin_with_the_licence() -> None:
@@ -210,10 +210,10 @@ def test_wheel_holds_code_and_data(tmp_path: Path) -> None:
 
 def test_colcon_installation_keeps_our_init() -> None:
     built = ROOT / 'install' / 'async_chunking'
-    found = list(built.glob('lib/python3*/site-packages/async_chunking/__init__.py'))
-    if not found:
+    installed = list(built.glob('lib/python3*/site-packages/async_chunking/__init__.py'))
+    if not installed:
         pytest.skip('not built with colcon')
-    assert 'extend_path' in found[0].read_text()
+    assert 'extend_path' in installed[0].read_text()
     for name in ('config', 'launch'):
         if list((ROOT / name).glob('*.*')):
             assert (built / 'share' / 'async_chunking' / name).is_dir()

@@ -36,9 +36,9 @@ def answer(placement: Placement, strategy: str) -> np.ndarray:
     source = shipped()
     boundary = Boundary(np.full((source.horizon, source.action_dim), 0.1), 2, 4)
     request = ChunkRequest(1, 1, 0, strategy, boundary)
-    found = Responder(source, 0, placement).answer(request, observed(source))
-    assert not found.refusal
-    return found.actions
+    answer = Responder(source, 0, placement).answer(request, observed(source))
+    assert not answer.refusal
+    return answer.actions
 
 
 @pytest.mark.parametrize('strategy', ['naive', 'rtc', 'paint', 'bid_full', 'tt_rtc'])
@@ -73,13 +73,13 @@ class Bent(FlowPolicy):
 
 @pytest.mark.slow
 def test_a_compiled_velocity_is_the_same() -> None:
-    x, found = torch.linspace(-1, 1, 8).reshape(1, 4, 2).requires_grad_(), []
+    x, results = torch.linspace(-1, 1, 8).reshape(1, 4, 2).requires_grad_(), []
     for compiled in (False, True):
         policy = place(Bent(), Placement(compiled=compiled))
         v = policy.velocity(x, torch.tensor([0.5]), policy.encode({}))
-        found.append((v.detach(), torch.autograd.grad(v.sum(), x)[0]))
-    torch.testing.assert_close(found[0], found[1])
-    assert found[0][1].abs().max() > 0.1
+        results.append((v.detach(), torch.autograd.grad(v.sum(), x)[0]))
+    torch.testing.assert_close(results[0], results[1])
+    assert results[0][1].abs().max() > 0.1
 
 
 def test_the_default_leaves_a_policy_alone() -> None:

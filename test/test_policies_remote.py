@@ -237,8 +237,8 @@ def test_addresses_that_cannot_work(url, sentence):
 def test_facts_come_from_another_process_with_its_reasons():
     with running(OpenpiPeer(stand_still(7, 'state'))) as server:
         spec = PolicySpec(ALOHA, PolicyOptions(policy='remote', policy_url=server.url))
-        found = facts(spec)
-        assert (found.horizon, found.action_dim, found.offers) == (HORIZON, 7, frozenset())
+        known = facts(spec)
+        assert (known.horizon, known.action_dim, known.offers) == (HORIZON, 7, frozenset())
     nowhere = PolicyOptions(policy='remote', policy_url='ws://127.0.0.1:1')
     with pytest.raises(ValueError, match='is the server running, and is this its address'):
         facts(PolicySpec(ALOHA, nowhere))
@@ -257,8 +257,8 @@ NESTED = {
 def groups(question: dict) -> list:
     """Answer as N1.6 does: [actions by group, information], with a batch."""
     state = question['observation']['state']
-    found = {name: np.repeat(state[name], HORIZON, axis=1) for name in ('arm', 'gripper')}
-    return [found, {}]
+    actions = {name: np.repeat(state[name], HORIZON, axis=1) for name in ('arm', 'gripper')}
+    return [actions, {}]
 
 
 def flat_groups(observation: dict) -> dict:
@@ -320,9 +320,9 @@ def test_gr00t_reads_a_stream_that_the_robot_has_not():
     ],
 )
 def test_gr00t_actions_that_do_not_fit(actions, sentence):
-    found = {name: np.zeros((1, *shape)) for name, shape in actions.items()}
+    chunk = {name: np.zeros((1, *shape)) for name, shape in actions.items()}
     with (
-        running(Gr00tPeer(lambda _: [found, {}], NESTED)) as server,
+        running(Gr00tPeer(lambda _: [chunk, {}], NESTED)) as server,
         pytest.raises(RemoteError, match=sentence),
     ):
         opened(server.url, GROOT)
@@ -371,10 +371,10 @@ def test_gr00t_server_that_is_not_there(monkeypatch):
 @pytest.mark.parametrize('form', FORMS)
 def test_arrays_survive_in_every_form(form):
     content = {'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b': ['x', {'c': np.uint8([7])}]}
-    found = unpack(pack(content, form))
-    np.testing.assert_array_equal(found['a'], content['a'])
-    assert found['a'].dtype == np.float32
-    assert found['b'][1]['c'].dtype == np.uint8
+    unpacked = unpack(pack(content, form))
+    np.testing.assert_array_equal(unpacked['a'], content['a'])
+    assert unpacked['a'].dtype == np.float32
+    assert unpacked['b'][1]['c'].dtype == np.uint8
 
 
 def test_openpi_and_gr00t_understand_what_is_packed():

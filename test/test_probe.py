@@ -35,19 +35,19 @@ def measured(policy: Analytic, num_steps: int = 0) -> Influence:
 
 def test_rows_that_do_not_mix() -> None:
     """v = 0: the chunk is the noise; a row drawn anew changes it by sqrt(2) RMS, and no other."""
-    found = measured(Linear(0.0))
-    assert found.matrix == pytest.approx(np.sqrt(2) * np.eye(8), abs=0.5)
-    assert not found.matrix[~np.eye(8, dtype=bool)].any()
-    assert found.within(0) == 1
-    assert found.prefix(3) == 1
+    probed = measured(Linear(0.0))
+    assert probed.matrix == pytest.approx(np.sqrt(2) * np.eye(8), abs=0.5)
+    assert not probed.matrix[~np.eye(8, dtype=bool)].any()
+    assert probed.within(0) == 1
+    assert probed.prefix(3) == 1
 
 
 def test_action_rows_go_down_and_noise_rows_across() -> None:
-    found = measured(FromNeighbour(), num_steps=1)
-    assert found.matrix.argmax(1).tolist() == [7, 0, 1, 2, 3, 4, 5, 6]
-    assert found.within(0) == pytest.approx(0)
-    assert found.within(1) == pytest.approx(7 / 8)
-    assert found.prefix(1) == pytest.approx(0)
+    probed = measured(FromNeighbour(), num_steps=1)
+    assert probed.matrix.argmax(1).tolist() == [7, 0, 1, 2, 3, 4, 5, 6]
+    assert probed.within(0) == pytest.approx(0)
+    assert probed.within(1) == pytest.approx(7 / 8)
+    assert probed.prefix(1) == pytest.approx(0)
 
 
 def test_smooth_chunks_mix_more() -> None:
@@ -56,21 +56,21 @@ def test_smooth_chunks_mix_more() -> None:
 
 
 def test_uniform_is_the_share_of_the_band() -> None:
-    found = Influence(np.eye(8))
-    assert found.uniform(0) == pytest.approx(1 / 8)
-    assert found.uniform(1) == pytest.approx((6 * 3 + 2 * 2) / 64)
+    influence = Influence(np.eye(8))
+    assert influence.uniform(0) == pytest.approx(1 / 8)
+    assert influence.uniform(1) == pytest.approx((6 * 3 + 2 * 2) / 64)
     assert Influence(np.full((8, 8), 0.2)).prefix(2) == pytest.approx(2 / 8)
 
 
 def test_drawing_and_words(tmp_path: Path) -> None:
-    found = Influence(np.diag([4.0, 2.0, 1.0, 4.0]))
-    lines = drawing(found).splitlines()
+    influence = Influence(np.diag([4.0, 2.0, 1.0, 4.0]))
+    lines = drawing(influence).splitlines()
     assert lines[1:] == ['  0 ██      ', '  1   ▒▒    ', '  2     ░░  ', '  3       ██']
-    assert summary(found)[0].startswith(' 100% of what moves an action row is noise within ±0')
+    assert summary(influence)[0].startswith(' 100% of what moves an action row is noise within ±0')
     long = drawing(Influence(np.eye(50))).splitlines()
     assert len(long) == 1 + 25
     assert [int(line.split()[0]) for line in long[1:3]] == [0, 2]
-    figure(found, 'a policy', tmp_path / 'probe.png')
+    figure(influence, 'a policy', tmp_path / 'probe.png')
     assert (tmp_path / 'probe.png').read_bytes().startswith(b'\x89PNG')
 
 

@@ -65,14 +65,14 @@ def rest(robot: Embodiment) -> np.ndarray:
 
 def observed(robot: Embodiment, pose: np.ndarray) -> dict[str, Any]:
     """Return an observation of the robot in a pose."""
-    found = example_observation(robot)
+    example = example_observation(robot)
     for name, stream in robot.observations.items():
         if stream.kind == 'measured':
             places = [robot.joint_names.index(j) for j in stream.joints or robot.joint_names]
-            found[name] = pose[places]
+            example[name] = pose[places]
         elif stream.kind == 'text':
-            found[name] = 'pick up the cup'
-    return found
+            example[name] = 'pick up the cup'
+    return example
 
 
 def taken(robot: Embodiment, actions: np.ndarray, pose: np.ndarray) -> np.ndarray:

@@ -44,8 +44,8 @@ def test_a_sourced_installation_is_left_alone_but_for_discovery(wheels, monkeypa
 def test_only_this_host_is_found_unless_the_user_says_otherwise(wheels, monkeypatch, name) -> None:
     assert ros_environment.environment()['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
     monkeypatch.setenv(name, 'SUBNET')
-    found = ros_environment.environment()
-    assert {key: found[key] for key in DISCOVERY if key in found} == {name: 'SUBNET'}
+    variables = ros_environment.environment()
+    assert {key: variables[key] for key in DISCOVERY if key in variables} == {name: 'SUBNET'}
 
 
 def test_without_ros_nothing_is_added(tmp_path: Path, monkeypatch) -> None:

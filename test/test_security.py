@@ -49,8 +49,8 @@ def problems(source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_nothing_that_is_read_is_run(path: Path) -> None:
-    found = list(problems(path.read_text(encoding='utf-8')))
-    assert found == BETWEEN_OWN_PROCESSES.get(path, [])
+    calls = list(problems(path.read_text(encoding='utf-8')))
+    assert calls == BETWEEN_OWN_PROCESSES.get(path, [])
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,10 @@ def test_what_only_looks_alike_passes(source: str) -> None:
 
 def test_every_subscription_looks_at_the_size_of_a_message_first() -> None:
     """Or is raw, as the recorder's: it writes down bytes."""
-    found = {}
+    subscriptions = {}
     for path in sorted((ROOT / 'async_chunking').rglob('*.py')):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             call = ast.unparse(node) if isinstance(node, ast.Call) else ''
             if call.partition('(')[0].endswith('.create_subscription'):
-                found[path.name] = 'raw=True' in call
-    assert found == {'bounded.py': True, 'recorder_node.py': True}
+                subscriptions[path.name] = 'raw=True' in call
+    assert subscriptions == {'bounded.py': True, 'recorder_node.py': True}

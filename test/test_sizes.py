@@ -23,23 +23,23 @@ def length(path: Path) -> int:
 
 def too_long(source: str) -> list[str]:
     """Return the functions whose bodies, without docstring, have more lines than allowed."""
-    found = []
+    problems = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             lines = node.end_lineno - body[0].lineno + 1 if body else 0
             if lines > FUNCTION:
-                found.append(f'{node.name} has {lines} lines')
-    return found
+                problems.append(f'{node.name} has {lines} lines')
+    return problems
 
 
 @pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_functions_are_short(path: Path) -> None:
     name = str(path.relative_to(ROOT))
     most = NODE if path.parent == ROOT / 'async_chunking' / 'nodes' else MODULE
-    found = [f'it has {length(path)} lines, {most} are allowed'] * (length(path) > most)
-    found += too_long(path.read_text())
-    assert bool(found) == (name in TOO_LONG), found
+    problems = [f'it has {length(path)} lines, {most} are allowed'] * (length(path) > most)
+    problems += too_long(path.read_text())
+    assert bool(problems) == (name in TOO_LONG), problems
 
 
 def test_a_long_function_is_found() -> None:
@@ -58,7 +58,7 @@ def drawn(house: str) -> set[str]:
         re.match(r' +((?:[\w.]+(?:\.py|\.typed|/) )*[\w.]+(?:\.py|\.typed|/)) ', line)
         for line in tree.splitlines()
     ]
-    return {name.rstrip('/') for found in names for name in found.group(1).split()}
+    return {name.rstrip('/') for match in names for name in match.group(1).split()}
 
 
 @pytest.mark.parametrize('house', ['async_chunking', 'tools'])

@@ -13,8 +13,8 @@ RUN = {'ticks': 1000, 'missed_ticks': 0, 'limits': {'exceeded': 0, 'silent_joint
 
 
 def node(**changes: float) -> dict[str, float]:
-    found = {'memory_mb': 1.0, 'growth_share': 0.0, 'files_begin': 9, 'files_end': 9}
-    return found | {'restarts': 0} | changes
+    figures = {'memory_mb': 1.0, 'growth_share': 0.0, 'files_begin': 9, 'files_end': 9}
+    return figures | {'restarts': 0} | changes
 
 
 def test_growth_counts_after_the_first_fifth() -> None:
@@ -24,10 +24,10 @@ def test_growth_counts_after_the_first_fifth() -> None:
         # Fills up to 50 MB in 10 s, then leaks 1 kB/s.
         samples.memory.append(5_000_000 * min(second, 10) + 1000 * second)
         samples.files.append(20 + (second > 50))
-    found = samples.figures()
-    assert found['growth_kb_per_min'] == pytest.approx(60.0)
-    assert found['growth_share'] == pytest.approx(80_000 / 50_020_000)
-    assert (found['files_begin'], found['files_end']) == (20, 21)
+    figures = samples.figures()
+    assert figures['growth_kb_per_min'] == pytest.approx(60.0)
+    assert figures['growth_share'] == pytest.approx(80_000 / 50_020_000)
+    assert (figures['files_begin'], figures['files_end']) == (20, 21)
 
 
 def test_a_process_is_looked_at_and_one_that_ended_is_left_out() -> None:
@@ -46,10 +46,10 @@ def test_what_is_wrong_is_named() -> None:
         'executor': node(growth_share=0.05), 'sim': node(files_end=10), 'policy': node(restarts=1),
         'recorder': {'restarts': 0},
     }  # fmt: skip
-    found = '\n'.join(_problems(bad, nodes))
+    problems = '\n'.join(_problems(bad, nodes))
     for sentence in (
         '11 of 1000 ticks', '1 limits', 'elbow were not recorded',
         'executor grew by 5.0 %', 'sim has 10 open files', 'policy was started again',
         'recorder was not seen',
     ):  # fmt: skip
-        assert sentence in found
+        assert sentence in problems

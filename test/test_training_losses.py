@@ -183,8 +183,8 @@ def test_the_losses_that_only_the_code_of_remac_has_by_hand():
     # Charbonnier: nearly |error|; errors 1, 2, 3 in two dimensions, from row 1 on.
     target = torch.tensor([1.0, 2.0, 3.0])[None, :, None].expand(1, 3, 2)
     mask = postfix(torch.tensor([1]), 3)
-    found = mask_loss(torch.zeros(1, 3, 2), target, mask, 'charbonnier')
-    assert found.tolist() == pytest.approx([(2 * 2 + 2 * 3) / 2], abs=1e-5)
+    loss = mask_loss(torch.zeros(1, 3, 2), target, mask, 'charbonnier')
+    assert loss.tolist() == pytest.approx([(2 * 2 + 2 * 3) / 2], abs=1e-5)
     still = mask_loss(target, target, mask, 'charbonnier')
     assert still.tolist() == pytest.approx([2 * 0.001])
     # The rows before the delay alone: one of three, 1 off in both dimensions.
@@ -286,9 +286,9 @@ def test_a_policy_with_gated_adapters_is_told_the_delay_by_its_sampler(data, bas
     observation = {n: torch.from_numpy(v[:1]) for n, v in data.observations.items()}
     told = Remac(start='gaussian').condition(observation, Boundary(plan, 2, 2))
     x, time = torch.randn(1, 6, 2), torch.tensor([0.4])
-    found = policy.velocity(x, time, policy.encode(told))
+    velocity = policy.velocity(x, time, policy.encode(told))
     features = torch.cat([recipe.policy.encode(observation), torch.tensor([[2.0]])], 1)
-    torch.testing.assert_close(found, recipe.network(x, time, features))
+    torch.testing.assert_close(velocity, recipe.network(x, time, features))
     assert PolicyDirectory(tmp_path).expects == {
         'observation.state': (2,), 'observation.environment_state': (3,)
     }  # fmt: skip

@@ -81,8 +81,8 @@ def test_a_wrist_turns_on_through_pi(merger: str):
 
 def test_the_shorter_way_round():
     endless = np.array([True, False])
-    found = apart(np.array([-3.1, -3.1]), np.array([3.1, 3.1]), endless)
-    np.testing.assert_allclose(found, [2 * np.pi - 6.2, -6.2])
+    distance = apart(np.array([-3.1, -3.1]), np.array([3.1, 3.1]), endless)
+    np.testing.assert_allclose(distance, [2 * np.pi - 6.2, -6.2])
     rows = np.array([[3.0, 3.0], [-3.2, -3.2]])
     np.testing.assert_allclose(smooth(rows, endless)[:, 0], [3.0, 2 * np.pi - 3.2])
     np.testing.assert_allclose(smooth(rows, endless)[:, 1], [3.0, -3.2])

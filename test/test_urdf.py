@@ -22,7 +22,7 @@ def numbers(element: ElementTree.Element, name: str) -> np.ndarray:
 
 def placed(robot: ElementTree.Element, positions: dict[str, float]) -> dict[str, np.ndarray]:
     """Return link -> where it is [4, 4], by the rules of URDF alone."""
-    found = {WORLD: np.eye(4)}
+    poses = {WORLD: np.eye(4)}
     for joint in robot.iter('joint'):  # Parents come first.
         origin, moved, name = joint.find('origin'), np.eye(4), joint.get('name')
         moved[:3, :3] = Rotation.from_euler('xyz', numbers(origin, 'rpy')).as_matrix()
@@ -38,10 +38,10 @@ def placed(robot: ElementTree.Element, positions: dict[str, float]) -> dict[str,
             turn[:3, :3] = Rotation.from_rotvec(axis * positions[name]).as_matrix()
         elif joint.get('type') == 'prismatic':
             turn[:3, 3] = numbers(joint.find('axis'), 'xyz') * positions[name]
-        found[joint.find('child').get('link')] = (
-            found[joint.find('parent').get('link')] @ moved @ turn
+        poses[joint.find('child').get('link')] = (
+            poses[joint.find('parent').get('link')] @ moved @ turn
         )
-    return found
+    return poses
 
 
 @pytest.mark.parametrize('task', TASKS)

@@ -108,8 +108,8 @@ def _rate(task: str) -> float:
     if task in TASKS:
         return make_task(task).policy_rate_hz
     if is_described(task):
-        found = read_description(task)
-        return found.policy_rate_hz or found.control_rate_hz
+        description = read_description(task)
+        return description.policy_rate_hz or description.control_rate_hz
     raise AdviceError(f"how many rows a second the policy of '{task}' has is not known: --rate-hz")
 
 

@@ -75,8 +75,8 @@ def observed(name: str, seed: int) -> tuple[dict[str, Any], str]:
     """
     if is_task(name):
         task = make_task(name)
-        found = [simulated.record(task, seed, k, action_noise=0.01) for k in range(EPISODES)]
-        each = [episode.observations for episode in found if episode]
+        episodes = [simulated.record(task, seed, k, action_noise=0.01) for k in range(EPISODES)]
+        each = [episode.observations for episode in episodes if episode]
     else:
         arena = open_arena(name)
         environment: GymEnvironment = arena.make()

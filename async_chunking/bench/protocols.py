@@ -155,14 +155,14 @@ def _rate(cells: list[dict[tuple[int, int], bool]]) -> Interval:
 
 def table(name: str, rows: Sequence[Row], usual: int) -> Table:
     """Return the protocol's table: strategies against delays."""
-    found = reported(name, rows, usual)
-    labels = sorted({label for _, label in found}, key=lambda text: (int(text.split()[0]), text))
-    names = sorted({strategy for strategy, _ in found}, key=strategy_order)
+    cells = reported(name, rows, usual)
+    labels = sorted({label for _, label in cells}, key=lambda text: (int(text.split()[0]), text))
+    names = sorted({strategy for strategy, _ in cells}, key=strategy_order)
     lines = tuple(
         (
             strategy,
             *(
-                rate(found[strategy, label]) if (strategy, label) in found else NOTHING
+                rate(cells[strategy, label]) if (strategy, label) in cells else NOTHING
                 for label in labels
             ),
         )

@@ -97,8 +97,8 @@ def describe(name: str, description: EnvironmentFile, episode: Demonstration) ->
 
 def _episodes(environment: GymEnvironment, how: Collection) -> Iterator[Demonstration]:
     """Yield the first successful episodes."""
-    attempt, found, failures = 0, 0, 0
-    while found < how.episodes:
+    attempt, solved, failures = 0, 0, 0
+    while solved < how.episodes:
         episode = record(environment, how, attempt)
         attempt += 1
         failures = 0 if episode else failures + 1
@@ -107,7 +107,7 @@ def _episodes(environment: GymEnvironment, how: Collection) -> Iterator[Demonstr
             msg = f'{how.environment}: its expert failed {HOPELESS} times in a row: {last}'
             raise GymError(msg)
         if episode:
-            found += 1
+            solved += 1
             yield episode
 
 

@@ -209,11 +209,15 @@ def read_description(name: str, others: tuple[str, ...] = ()) -> EnvironmentFile
     if not path.is_file():
         names = [*others, *described()]
         raise SettingsError(f'{unknown("environment", base, names)}; or the path of a YAML file')
-    found = validated(EnvironmentFile, load_yaml(path), path)
-    if bool(variant) != bool(found.variant):
-        wanted = f'write {base}:{found.variant.upper()}' if found.variant else f'write {base}'
+    description = validated(EnvironmentFile, load_yaml(path), path)
+    if bool(variant) != bool(description.variant):
+        wanted = (
+            f'write {base}:{description.variant.upper()}'
+            if description.variant
+            else f'write {base}'
+        )
         raise SettingsError(f"environment '{name}': {wanted}")
-    return found
+    return description
 
 
 def limit(value: float | None) -> float:

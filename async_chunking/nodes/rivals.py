@@ -16,9 +16,9 @@ _LOOK = 0.05  # [s].
 def wait_for_rivals(node: Node, topics: Collection[str]) -> str:
     """Look for as long as discovery takes; returns as `rivals`."""
     end = time.monotonic() + _DISCOVERY
-    while not (found := rivals(node, topics)) and time.monotonic() < end:
+    while not (others := rivals(node, topics)) and time.monotonic() < end:
         time.sleep(_LOOK)
-    return found
+    return others
 
 
 def rivals(node: Node, topics: Iterable[str]) -> str:

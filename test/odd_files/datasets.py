@@ -69,9 +69,9 @@ def data(
 
 
 def _read(folder: Path) -> str:
-    found = read_demonstrations(folder)
-    names = ' '.join(found.joint_names) or 'no names'
-    return f'{len(found.ends)} episodes, {len(found.actions)} frames, {names}'
+    demonstrations = read_demonstrations(folder)
+    names = ' '.join(demonstrations.joint_names) or 'no names'
+    return f'{len(demonstrations.ends)} episodes, {len(demonstrations.actions)} frames, {names}'
 
 
 def _observed(name: str, frame: int = 3) -> Callable[[Path], str]:

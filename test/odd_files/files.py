@@ -48,13 +48,13 @@ RIGHT = 'state 0.5 -0.5, action 0.5 -0.5'
 
 
 def lines(space: str = '', frames: int = FRAMES, begin: int = 0, own: bool = False) -> list[Line]:
-    found = []
+    messages = []
     for k in range(begin, begin + frames):
-        found.append(joints(0.02 * k, f'{space}/joint_states', j1=0.5, j2=-0.5))
-        found.append(numbers(0.02 * k + 0.001, f'{space}/go', 0.5, -0.5))
+        messages.append(joints(0.02 * k, f'{space}/joint_states', j1=0.5, j2=-0.5))
+        messages.append(numbers(0.02 * k + 0.001, f'{space}/go', 0.5, -0.5))
         if own:
-            found.append(step(0.02 * k + 0.002, f'{space}/control_step', k, j1=0.5, j2=-0.5))
-    return found
+            messages.append(step(0.02 * k + 0.002, f'{space}/control_step', k, j1=0.5, j2=-0.5))
+    return messages
 
 
 def plain(space: str = '', own: bool = False, **how: Any) -> Callable[[Path], None]:

@@ -47,12 +47,12 @@ def store_of(distribution: Stores) -> Any:
 def message(store: Any, kind: str, values: dict[str, Any]) -> Any:
     """Return a message; what is not given is zero, empty, or made of such."""
     fields = dict(store.fielddefs[kind][1])
-    found = {
+    filled = {
         name: _value(store, description, values[name]) if name in values
         else _value(store, description, None)
         for name, description in fields.items()
     }  # fmt: skip
-    return store.types[kind](**found)
+    return store.types[kind](**filled)
 
 
 def _value(store: Any, description: Any, value: Any) -> Any:

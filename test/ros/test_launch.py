@@ -83,9 +83,9 @@ def test_a_launch_file_imports_only_what_every_installation_has() -> None:
         base = ROOT / name.replace('.', '/')
         path = base / '__init__.py' if base.is_dir() else base.with_suffix('.py')
         for node in ast.walk(ast.parse(path.read_text())):
-            found = [node.module] if isinstance(node, ast.ImportFrom) else []
-            found += [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            for module in found:
+            modules = [node.module] if isinstance(node, ast.ImportFrom) else []
+            modules += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            for module in modules:
                 top = module.split('.')[0]
                 assert top == 'async_chunking' or top in allowed, f'{name} imports {module}'
                 if top == 'async_chunking' and module not in ours:

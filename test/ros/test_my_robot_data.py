@@ -20,14 +20,14 @@ PATIENCE = 300.0
 
 def commands() -> list[tuple[bool, list[str]]]:
     """Return whether each command stays in the background, and its words."""
-    found = []
+    lines = []
     for mode, block in re.findall(r'<!-- run(: background)? -->\n((?:    .*\n)+)', PAGE):
         for line in block.splitlines():
             first, *words = shlex.split(line)
             program = [sys.executable]
             program += [] if first == 'python' else ['-m', 'async_chunking.cli']
-            found.append((bool(mode), program + words))
-    return found
+            lines.append((bool(mode), program + words))
+    return lines
 
 
 @pytest.mark.slow

@@ -74,14 +74,14 @@ def compressed(pixels: np.ndarray, kind: str = 'PNG') -> CompressedImage:
     ],
 )
 def test_raw_pictures_of_every_encoding(encoding, sent, padding):
-    found = image_reader(CAMERA)(image(sent, encoding, padding)).pixels()
-    np.testing.assert_array_equal(found, PIXELS)
-    assert found.dtype == np.uint8
+    pixels = image_reader(CAMERA)(image(sent, encoding, padding)).pixels()
+    np.testing.assert_array_equal(pixels, PIXELS)
+    assert pixels.dtype == np.uint8
 
 
 def test_grey_pictures_have_three_equal_channels():
-    found = image_reader(CAMERA)(image(PIXELS[..., 0], 'mono8')).pixels()
-    np.testing.assert_array_equal(found, np.repeat(PIXELS[..., :1], 3, axis=2))
+    pixels = image_reader(CAMERA)(image(PIXELS[..., 0], 'mono8')).pixels()
+    np.testing.assert_array_equal(pixels, np.repeat(PIXELS[..., :1], 3, axis=2))
 
 
 def test_compressed_pictures():
@@ -319,10 +319,10 @@ class RobotPeer:
             )  # fmt: skip
             for _ in range(4):
                 self.executor.spin_once(timeout_sec=0.05)
-            found = [answer for answer in self.answers if holds(answer)]
+            matching = [answer for answer in self.answers if holds(answer)]
             self.answers.clear()
-            if found:
-                return found[-1]
+            if matching:
+                return matching[-1]
         pytest.fail(f'no such answer; the last status is {self.status}')
 
     def until(self, holds: Callable[[], object], what: str) -> None:

@@ -25,11 +25,11 @@ from tools.faults.log import Log, SentCommand, paired
 
 def recorded_steps(bag: Bag) -> list[SentCommand]:
     """Return what the executor says of each tick."""
-    store, found = own_store(), []
+    store, commands = own_store(), []
     for message in bag.messages(lambda topic: topic.type == STEP):
         s = store.deserialize_cdr(message.data, message.topic.type)
-        found.append(SentCommand(s.run_id, s.tick, s.phase, s.missed, s.deadline_ns, s.command))
-    return found
+        commands.append(SentCommand(s.run_id, s.tick, s.phase, s.missed, s.deadline_ns, s.command))
+    return commands
 
 
 @pytest.mark.parametrize('robot', ['viperx_bimanual', 'franka', 'humanoid'])
@@ -59,10 +59,10 @@ def test_rig_runs_within_its_limits(robot: str, tmp_path: Path) -> None:
         # One command per tick and the one that the executor tells of.
         ticks, _ = paired(Log(commands=told[number], steps=said))
         assert len({(step.run_id, step.tick) for step in ticks}) == len(ticks) > 100
-    found = wire_use(bag, description)
+    use = wire_use(bag, description)
     assert bag.problems == []
-    assert found.silent == ()
-    assert figures['limits']['exceeded'] == 0, found
-    assert np.fmax.reduce(found.use.acceleration) > 0.5  # It did move.
-    assert found.restarts.max() < len({step.run_id for step in steps})
-    assert figures['limits']['commands'] == found.commands.max()
+    assert use.silent == ()
+    assert figures['limits']['exceeded'] == 0, use
+    assert np.fmax.reduce(use.use.acceleration) > 0.5  # It did move.
+    assert use.restarts.max() < len({step.run_id for step in steps})
+    assert figures['limits']['commands'] == use.commands.max()

@@ -115,10 +115,10 @@ def robot(ros_domain_id, tmp_path_factory) -> Iterator[SeenRobot]:
 
 def runs(steps: list[ControlStep]) -> list[list[ControlStep]]:
     """Split steps by run."""
-    found: dict[int, list[ControlStep]] = {}
+    by_run: dict[int, list[ControlStep]] = {}
     for step in steps:
-        found.setdefault(step.run_id, []).append(step)
-    return list(found.values())
+        by_run.setdefault(step.run_id, []).append(step)
+    return list(by_run.values())
 
 
 def assert_within_limits(steps: list[ControlStep]) -> None:

@@ -22,13 +22,13 @@ JOINTS = ('a', 'b', 'c')
 
 def modules():
     """Return module -> the look-alikes in it."""
-    found = {}
+    classes = {}
     for name, look in CLASSES.items():
         package, kind, stem = name.split('/')
-        found.setdefault(f'{package}.{kind}', {})[stem] = look
-    actions = found['control_msgs.action']
+        classes.setdefault(f'{package}.{kind}', {})[stem] = look
+    actions = classes['control_msgs.action']
     actions['GripperCommand'] = SimpleNamespace(Goal=actions.pop('GripperCommand_Goal'))
-    return found
+    return classes
 
 
 @pytest.fixture
@@ -307,8 +307,8 @@ def test_drivers_of_packaged_robots_are_told_the_command(foreign, monkeypatch, n
         assert kind == expected
         (group,) = decode([data], STORE.fielddefs, kind)
         columns = [robot.joint_names.index(joint) for joint in command.joints]
-        found = joint_values(numbers(group, of_command(command)), command)
-        np.testing.assert_allclose(found, [sent[columns]], atol=1e-6)
+        values = joint_values(numbers(group, of_command(command)), command)
+        np.testing.assert_allclose(values, [sent[columns]], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ def test_a_soak_looks_at_every_process(tmp_path: Path) -> None:
     )  # fmt: skip
     # In so short a time caches still fill, and a busy machine may cost ticks.
     assert done.returncode in (0, 1), done.stderr
-    found = json.loads(out.read_text())
-    assert {'executor', 'policy', 'delay_monitor', 'recorder', 'sim'} == set(found['nodes'])
-    for node in found['nodes'].values():
+    figures = json.loads(out.read_text())
+    assert {'executor', 'policy', 'delay_monitor', 'recorder', 'sim'} == set(figures['nodes'])
+    for node in figures['nodes'].values():
         assert node['memory_mb'] > 10
         assert node['files_begin'] > 3
         assert node['restarts'] == 0
-    assert found['run']['ticks'] > 300
-    assert found['run']['limits']['exceeded'] == 0
+    assert figures['run']['ticks'] > 300
+    assert figures['run']['limits']['exceeded'] == 0
     assert 'executor' in done.stdout

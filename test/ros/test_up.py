@@ -27,10 +27,10 @@ def descendants(root: int) -> set[int]:
         except OSError:  # It ended just now.
             continue
         parents[int(entry.name)] = int(fields[1])
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {root}
+    pids = {root}
+    while more := {pid for pid, parent in parents.items() if parent in pids} - pids:
+        pids |= more
+    return pids - {root}
 
 
 def alive(pids: set[int]) -> set[int]:

@@ -121,11 +121,11 @@ def paused(scene: FaultScene, seconds: float) -> Done:
 
 def children(pid: int) -> list[int]:
     """Return the processes that a process started."""
-    found: list[int] = []
+    pids: list[int] = []
     for task in Path(f'/proc/{pid}/task').iterdir():
         with contextlib.suppress(OSError):  # The thread ended.
-            found += map(int, (task / 'children').read_text().split())
-    return found
+            pids += map(int, (task / 'children').read_text().split())
+    return pids
 
 
 def huge_messages(scene: FaultScene, seconds: float) -> Done:

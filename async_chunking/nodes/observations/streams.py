@@ -146,8 +146,8 @@ class History:
     def newest(self, until_ns: int) -> Sample | None:
         """Return the newest sample not newer than a time, None if there is none."""
         samples = self._samples.copy()  # Another thread may append meanwhile.
-        found = next((s for s in reversed(samples) if s.received_ns <= until_ns), None)
-        if found is None and samples and not self._ages:
+        sample = next((s for s in reversed(samples) if s.received_ns <= until_ns), None)
+        if sample is None and samples and not self._ages:
             # What was said once holds on when the clock was set back.
             return samples[-1] if samples[-1].received_ns - until_ns > _SET_BACK_NS else None
-        return found
+        return sample

@@ -108,12 +108,12 @@ class Adapted(nn.Module):
 def base_weights(weights: dict[str, Tensor], network: GatedMixer) -> dict[str, Tensor]:
     """Return a mixer's weights under the names that they have in `network`."""
     expected = network.state_dict()
-    found = {}
+    renamed = {}
     for name, value in weights.items():
         layer, _, kind = name.rpartition('.')
         wrapped = f'{layer}.base.{kind}'
-        found[wrapped if wrapped in expected else name] = value
-    return found
+        renamed[wrapped if wrapped in expected else name] = value
+    return renamed
 
 
 def _adapts(name: str) -> bool:
