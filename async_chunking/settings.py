@@ -45,9 +45,22 @@ _MOST = 100_000  # Values in it, those that aliases repeat counted each time.
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain values, and merges no more keys than there may be."""
+    """Reads plain values, takes each key once, and merges no more keys than there may be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._checked: set[int] = set()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if id(node) not in self._checked:  # Once merged, a key may replace another.
+            self._checked.add(id(node))
+            known: set[tuple[str, str]] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value != '<<':
+                    if (key.tag, key.value) in known:
+                        reason = f'the key {key.value} is there twice'
+                        raise yaml.constructor.ConstructorError(None, None, reason, key.start_mark)
+                    known.add((key.tag, key.value))
         super().flatten_mapping(node)
         if len(node.value) > _MOST:
             raise yaml.constructor.ConstructorError(None, None, 'too much is merged', None)

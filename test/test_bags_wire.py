@@ -408,3 +408,15 @@ def test_what_was_not_recorded_is_named(tmp_path: Path):
 def test_the_overview_believes_the_drivers_topics_alone(tmp_path: Path):
     record(tmp_path / 'bag', told({'one': np.array([0.0, 0.0, 0.5]), 'arm/two': np.zeros(3)}))
     assert overview(tmp_path / 'bag', toy())['limits']['velocity_use'] == pytest.approx(25.0)
+
+
+def test_a_joint_that_a_message_names_twice_is_refused_by_name(tmp_path):
+    record(tmp_path / 'bag', [(0.02 * k, '/s', joint_state(a=0.1, b=0.2)) for k in range(3)])
+    twice = joint_state(a=0.1, b=0.2)
+    twice.name[1] = 'a'
+    record(tmp_path / 'twice', [(0.02 * k, '/s', twice) for k in range(3)])
+    wanted = {'s': wire.Wanted('s', 'joint_state', ('a',))}
+    assert [key for key, _ in read(Bag(tmp_path, [tmp_path / 'bag/bag.mcap']), wanted)] == ['s']
+    bag = Bag(tmp_path, [tmp_path / 'twice/twice.mcap'])
+    assert not [*read(bag, wanted)]
+    assert 'topic /s: has the joint a twice: a, a; it is left out' in bag.problems[0]

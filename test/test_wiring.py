@@ -12,7 +12,7 @@ import yaml
 from async_chunking.robot.action_modes import ActionModes
 from async_chunking.robot.embodiment import load
 from async_chunking.robot.wiring import Command, Scale
-from async_chunking.settings import SettingsError
+from async_chunking.settings import SettingsError, load_yaml
 
 CONFIG = Path(__file__).parent.parent / 'config'
 ROBOTS = sorted(path.stem for path in CONFIG.glob('*.yaml'))
@@ -215,6 +215,114 @@ def test_refused(tmp_path, changes, message):
     with pytest.raises(SettingsError, match=message) as caught:
         load(path)
     assert 'toy.yaml' in str(caught.value)
+
+
+def _single(joint: str, **changes) -> dict:
+    return {'topic': 'c', 'sink': 'interbotix_single', 'joints': [joint], **changes}
+
+
+PICTURE = {'kind': 'image', 'topic': 'camera', 'height': 4, 'width': 6}
+STATES = {'topic': 's', 'joints': ['a', 'b']}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            {'joint_states': [{'topic': 's', 'joints': [n], 'names': ['finger']} for n in 'ab']},
+            'joint finger on s is told twice, in joint_states of a and in joint_states of b',
+        ),
+        (
+            {
+                'joint_states': [
+                    {'topic': topic, 'joints': [n], 'names': ['finger']}
+                    for topic, n in (('s', 'a'), ('/s', 'b'))
+                ]
+            },
+            'joint finger on s is told twice',
+        ),
+        (
+            {'joint_states': [{**STATES, 'names': ['x', 'y', 'x']}]},
+            's: names must hold 2 different values',
+        ),
+        (
+            {
+                'joint_states': [
+                    {'topic': 's', 'kind': 'unitree_low_state', 'joints': [n], 'motors': [3]}
+                    for n in 'ab'
+                ]
+            },
+            'motor 3 on s is told twice',
+        ),
+        (
+            {'commands': [_single(n, names=['gripper']) for n in 'ab']},
+            'joint gripper on c is told twice, in commands of a and in commands of b',
+        ),
+        (
+            {'commands': [_single(n, sink='interbotix_group') for n in 'ab']},
+            'group arm on c is told twice',
+        ),
+        (
+            {'commands': [_single(n, sink='float64_multi_array') for n in 'ab']},
+            'the whole message on c is told twice',
+        ),
+        (
+            {'joint_states': [{**STATES, 'topic': 'c'}]},
+            'joint a on c is told twice, in joint_states of a, b and in commands of a, b',
+        ),
+        (
+            {
+                'joint_states': [
+                    {'topic': 's', 'joints': ['a']},
+                    {'topic': 's', 'kind': 'unitree_low_state', 'joints': ['b'], 'motors': [3]},
+                ]
+            },
+            's is of kind joint_state in joint_states, of kind unitree_low_state in joint_states',
+        ),
+        (
+            {'observations': {'observation.a': PICTURE, 'observation.b': PICTURE}},
+            'the same picture on camera is told twice, in observations.observation.a and in',
+        ),
+        (
+            {
+                'observations': {
+                    'observation.state': {'kind': 'measured', 'size': 2, 'joints': ['a', 'a']}
+                }
+            },
+            'observations.observation.state: joint a is listed twice',
+        ),
+        (
+            {'groups': [{'name': 'g', 'joints': [n], 'source': 's'} for n in 'ab']},
+            'group g is listed twice',
+        ),
+    ],
+)
+def test_what_would_be_read_or_written_twice_is_refused(tmp_path, changes, message):
+    path = write(tmp_path / 'toy.yaml', **changes)
+    with pytest.raises(SettingsError, match=message):
+        load(path)
+
+
+def test_parts_that_share_a_topic_are_not_refused(tmp_path):
+    small = {**PICTURE, 'resize': [2, 3]}
+    robot = load(
+        write(
+            tmp_path / 'toy.yaml',
+            joint_states=[{'topic': 's', 'joints': [n], 'names': [f'x{n}']} for n in 'ab'],
+            commands=[_single(n) for n in 'ab'],
+            observations={'observation.a': PICTURE, 'observation.b': small},
+        )
+    )
+    assert [source.topic for source in robot.sources] == ['s', 's']
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / 'toy.yaml'
+    path.write_text(yaml.safe_dump(TOY) + 'control_rate_hz: 25.0\n')
+    with pytest.raises(SettingsError, match='the key control_rate_hz is there twice'):
+        load(str(path))
+    path.write_text('base: &b {x: 1}\none: {<<: *b, x: 2}\ntwo: {<<: *b, x: 3}\n')
+    assert load_yaml(path)['two'] == {'x': 3}
 
 
 def test_extends_merges_groups_and_replaces_lists(tmp_path):

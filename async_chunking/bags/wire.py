@@ -15,8 +15,10 @@ from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message, Topic
 from async_chunking.bags.namespaces import STEPS, full, robot_namespace
 from async_chunking.robot.embodiment import Command, Source
+from async_chunking.robot.topics import TYPES, group_of
 from async_chunking.robot.wiring import Wire
 
+STEP = 'async_chunking/msg/ControlStep'
 TIMES = 'control_step times'  # Kind of when the executor sent commands [ns], and in which run.
 
 TICKS = 'control_step ticks'  # Kind of run, deadline [ns], whether missed, whether teleported.
@@ -74,10 +76,8 @@ def key_of(wire: Wire) -> WireKey:
 
 def of_command(command: Command) -> Wanted:
     """Return what is to be read of a command topic."""
-    grouped = command.sink == 'interbotix_group'
-    group = str(command.options.get('group', 'arm')) if grouped else ''
     names, motors = command.driver_names, command.driver_motors
-    return Wanted(command.topic, command.sink, names, motors, group)
+    return Wanted(command.topic, command.sink, names, motors, group_of(command))
 
 
 def of_source(source: Source) -> Wanted:
@@ -200,10 +200,14 @@ def definitions(topic: Topic) -> Definitions:
 # --- messages -----------------------------------------------------------------------------------
 
 
-def _named(positions: np.ndarray, listed: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def _named(positions: np.ndarray, listed: list[str], names: Sequence[str]) -> np.ndarray:
     """Return the columns of some joints, NaN for those that are not there."""
     if positions.shape[1] != len(listed):
         msg = f'{positions.shape[1]} positions for {len(listed)} names'
+        raise BagError(msg)
+    twice = [name for name in names if listed.count(name) > 1]
+    if twice:
+        msg = f'has the joint {twice[0]} twice: {", ".join(listed)}'
         raise BagError(msg)
     places = {name: index for index, name in enumerate(listed)}
     if not places.keys() & set(names):
@@ -271,26 +275,22 @@ def _hand(group: MessageGroup, what: Wanted) -> np.ndarray:
     return _motors('motor_cmd')(group, what._replace(motors=ranks))
 
 
-# Kind of stream, source or sink, and the executor's own -> (type of message, its numbers [n, k]).
-KINDS: dict[str, tuple[str, Callable[[MessageGroup, Wanted], np.ndarray]]] = {
-    'joint_state': ('sensor_msgs/msg/JointState', _joint_state),
-    'float64_multi_array': ('std_msgs/msg/Float64MultiArray', _array('data')),
-    'joint_trajectory': ('trajectory_msgs/msg/JointTrajectory', _last_point),
-    'interbotix_group': (
-        'interbotix_xs_msgs/msg/JointGroupCommand',
-        _addressed(_array('cmd'), lambda what: what.group),
-    ),
-    'interbotix_single': (
-        'interbotix_xs_msgs/msg/JointSingleCommand',
-        _addressed(_array('cmd'), lambda what: what.names[0]),
-    ),
-    'unitree_arm_sdk': ('unitree_hg/msg/LowCmd', _motors('motor_cmd')),
-    'unitree_hand': ('unitree_hg/msg/HandCmd', _hand),
-    'unitree_motor_cmds': ('unitree_go/msg/MotorCmds', _motors('cmds')),
-    STEPS: ('async_chunking/msg/ControlStep', _step),
-    TIMES: ('async_chunking/msg/ControlStep', _times),
-    TICKS: ('async_chunking/msg/ControlStep', _ticks),
-    'unitree_low_state': ('unitree_hg/msg/LowState', _motors('motor_state')),
-    'unitree_hand_state': ('unitree_hg/msg/HandState', _motors('motor_state')),
-    'unitree_motor_states': ('unitree_go/msg/MotorStates', _motors('states')),
+# Kind of stream, source or sink, and the executor's own -> its numbers [n, k].
+_READERS: dict[str, Callable[[MessageGroup, Wanted], np.ndarray]] = {
+    'joint_state': _joint_state,
+    'float64_multi_array': _array('data'),
+    'joint_trajectory': _last_point,
+    'interbotix_group': _addressed(_array('cmd'), lambda what: what.group),
+    'interbotix_single': _addressed(_array('cmd'), lambda what: what.names[0]),
+    'unitree_arm_sdk': _motors('motor_cmd'),
+    'unitree_hand': _hand,
+    'unitree_motor_cmds': _motors('cmds'),
+    'unitree_low_state': _motors('motor_state'),
+    'unitree_hand_state': _motors('motor_state'),
+    'unitree_motor_states': _motors('states'),
+    STEPS: _step,
+    TIMES: _times,
+    TICKS: _ticks,
 }
+# Kind -> type of message and what reads it.
+KINDS = {kind: (TYPES.get(kind, STEP), reader) for kind, reader in _READERS.items()}

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from async_chunking.robot.action_modes import MODES, ActionModes
+from async_chunking.robot.topics import check_topics
 from async_chunking.robot.wiring import (
     SINKS,
     STREAMS,
@@ -20,6 +21,7 @@ from async_chunking.robot.wiring import (
     Positive,
     Source,
     Stream,
+    check_names,
     check_partition,
     check_timing,
 )
@@ -148,21 +150,21 @@ class Embodiment(Settings):
     @model_validator(mode='after')
     def _consistent(self) -> Embodiment:
         names = self.joint_names
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            msg = f'joint {twice[0]} is listed twice'
-            raise ValueError(msg)
+        check_names('joint', names)
         check_partition('commands', (c.joints for c in self.commands), names)
         check_partition('joint_states', (s.joints for s in self.sources), names)
+        check_topics(self.sources, self.commands, self.observations)
         for key, stream in self.observations.items():
             unknown = sorted(set(stream.joints or ()) - set(names))
             if unknown:
                 msg = f'observations.{key} names {unknown[0]}. Joints: {", ".join(names)}'
                 raise ValueError(msg)
+            check_names(f'observations.{key}: joint', stream.joints or ())
             if stream.kind in WITH_JOINTS and stream.size != len(stream.joints or names):
                 msg = f'observations.{key}: size {stream.size}, but {len(names)} joints'
                 raise ValueError(msg)
         if self.groups:
+            check_names('group', (group.name for group in self.groups))
             check_partition('groups', (g.joints for g in self.groups), names)
         for command in self.commands:
             check_timing(command, self.control_rate_hz)

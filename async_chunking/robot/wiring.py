@@ -148,7 +148,7 @@ class Wire(Settings):
     def _fitting(self) -> Wire:
         for key in ('names', 'motors'):
             values = getattr(self, key)
-            if values is not None and len(set(values)) != len(self.joints):
+            if values is not None and not len(set(values)) == len(values) == len(self.joints):
                 msg = f'{self.topic}: {key} must hold {len(self.joints)} different values'
                 raise ValueError(msg)
         for joint in set(self.scales) - set(self.joints):
@@ -220,6 +220,20 @@ class Command(Wire):
     def _complete(self) -> Command:
         self._check_motors(self.sink)
         return self
+
+
+def check_names(kind: str, names: Iterable[str]) -> None:
+    """Refuse a name that is listed twice.
+
+    Raises:
+        ValueError: Says what kind of name it is.
+    """
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            msg = f'{kind} {name} is listed twice'
+            raise ValueError(msg)
+        known.add(name)
 
 
 def check_partition(kind: str, parts: Iterable[tuple[str, ...]], joints: tuple[str, ...]) -> None:

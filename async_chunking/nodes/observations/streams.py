@@ -37,13 +37,17 @@ class JointReader:
         """Return the positions [D] [rad, m].
 
         Raises:
-            StreamError: A joint is missing, or a position is not finite.
+            StreamError: A joint is missing or there twice, or a position is not finite.
         """
         if message.name != self._names:
             names = list(message.name)
             missing = [name for name in self._joints if name not in names]
             if missing:
                 msg = f'{self._topic} lacks {", ".join(missing)}; it has {", ".join(names)}'
+                raise StreamError(msg)
+            twice = [name for name in self._joints if names.count(name) > 1]
+            if twice:
+                msg = f'{self._topic} has {twice[0]} twice; it has {", ".join(names)}'
                 raise StreamError(msg)
             self._index = np.array([names.index(name) for name in self._joints])
             self._names = names
