@@ -34,6 +34,7 @@ policy's rows come at another rate than the commands: `stride` = control rate / 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,10 +157,33 @@ class Plan:
     def at(self, ticks: np.ndarray) -> np.ndarray:
         """Return the actions [n, D] at `ticks` [n], NaN outside the plan."""
         row = (ticks - self.origin) / self.stride
-        last = len(self.rows) - 1
-        index = np.minimum(np.maximum((row + 1e-9).astype(np.intp), 0), last)
-        below = self.rows[index]
-        fraction = np.minimum(np.maximum(row - index, 0.0), 1.0)[:, None]
-        actions = below + fraction * (self.rows[np.minimum(index + 1, last)] - below)
-        actions[(row < -1e-9) | (row >= last + 1 - 1e-9)] = np.nan
-        return actions
+        return _between(self.rows, row, len(self.rows) - 1, 0)
+
+
+def actions_at(plans: Sequence[Plan], ticks: np.ndarray) -> np.ndarray:
+    """
+    Return the actions of several plans at once.
+
+    Args:
+        plans: Of one robot; there is at least one.
+        ticks: [n].
+
+    Returns:
+        [plans, n, D] [rad, m], NaN outside a plan.
+    """
+    first = np.cumsum([0, *(len(plan.rows) for plan in plans[:-1])])[:, None]
+    last, origin, stride = np.array(
+        [(len(plan.rows) - 1, plan.origin, plan.stride) for plan in plans]
+    ).T[:, :, None]
+    rows = np.concatenate([plan.rows for plan in plans])
+    return _between(rows, (ticks - origin) / stride, last.astype(np.intp), first)
+
+
+def _between(rows: np.ndarray, row: np.ndarray, last: Any, first: Any) -> np.ndarray:
+    """Return what stands at fractional rows, of which row 0 stands at `first` in `rows`."""
+    index = np.minimum(np.maximum((row + 1e-9).astype(np.intp), 0), last)
+    below = rows[first + index]
+    fraction = np.minimum(np.maximum(row - index, 0.0), 1.0)[..., None]
+    actions = below + fraction * (rows[first + np.minimum(index + 1, last)] - below)
+    actions[(row < -1e-9) | (row >= last + 1 - 1e-9)] = np.nan
+    return actions

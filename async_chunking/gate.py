@@ -21,6 +21,7 @@ from async_chunking.safety import FARTHEST, Limits
 
 _LONG = 10_000  # Whatever moved is at rest after so many ticks.
 _FIT = 1.0 + 1e-9  # Rounding of a target that is exactly at a limit.
+_NEARLY = 1.0 + 1e-6  # A hair's breadth beside a plan that is itself at a limit.
 _NEAR = 1e-9  # Rounding of a position at a limit [rad, m].
 _TINY = 1e-30  # A difference of what is no larger than 1e18.
 _CARE = 0.95  # Share of acceleration and jerk that an approach plans with, as ticks are whole,
@@ -67,7 +68,8 @@ class Gate:
         self._ramp, self._slope = 2.0 * step / jerk + 3.0, 0.5 / step
         self._curve = 0.5 / jerk
         self._most = np.stack([top, top, step, step, jerk, jerk, jerk]) * _FIT
-        self._asked = np.empty_like(self._most)
+        self._lowest = np.stack([self._lower, -top, -top])
+        self._highest = np.stack([self._upper, top, top])
         self._room = np.stack([self._upper, self._upper, -self._lower, -self._lower])
         self.start(np.clip(np.zeros(len(limits)), self._lower, self._upper))
 
@@ -128,34 +130,33 @@ class Gate:
             advance: [D] how far the plan moved since the tick before [rad, m per tick].
             then: [D] how far it will move until the next one; without it, as far again.
         """
-        if not np.isfinite(target).all():
-            return self.brake()
-        target = np.minimum(np.maximum(target, self._lower), self._upper)
-        advance = self._slowed(advance)
-        then = advance if then is None else self._slowed(then)
-        moved = target - self.position
-        change = moved - self._moved
-        after = then - moved
+        orders = np.array((target, advance, advance if then is None else then))
+        finite = np.isfinite(orders)
+        if not finite.all():
+            if not finite[0].all():
+                return self.brake()
+            orders[np.isnan(orders)] = 0.0
+        target, advance, then = np.minimum(np.maximum(orders, self._lowest), self._highest)
+        asked = np.empty_like(self._most)
+        moved = np.subtract(target, self.position, out=asked[0])
+        change = np.subtract(moved, self._moved, out=asked[2])
+        after = np.subtract(then, moved, out=asked[3])
         # On the plan now and still on it at the next two ticks: nothing else is asked.
-        asked = self._asked
-        asked[0], asked[1], asked[2], asked[3] = moved, then, change, after
+        asked[1] = then
         np.subtract(change, self._change, out=asked[4])
         np.subtract(after, change, out=asked[5])
         np.subtract(then - advance, after, out=asked[6])
-        stays = np.abs(asked) <= self._most
-        if stays.all() and self._free(target, moved, change).all():
+        asked = np.abs(asked)
+        if (asked <= self._most).all() and self._free(target, moved, change).all():
             return self._send(target, moved, change)
+        stays = (asked <= self._most * _NEARLY).all(axis=0)  # The guard takes off what is over.
         low, high = self._reach()
         wanted = self._approach(target, advance, low, high)
-        return self._guard(np.where(stays.all(axis=0), change, wanted), low, high)
+        return self._guard(np.where(stays, change, wanted), low, high)
 
     def brake(self) -> np.ndarray:
         """Return the next command [D] on the quickest way to rest."""
         return self._guard(self._stopping(), *self._reach())
-
-    def _slowed(self, moved: np.ndarray) -> np.ndarray:
-        slowed = np.minimum(np.maximum(moved, -self._top), self._top)
-        return np.where(np.isnan(slowed), 0.0, slowed)
 
     def _send(self, position: np.ndarray, moved: np.ndarray, change: np.ndarray) -> np.ndarray:
         self._before = (self.position, self._moved, self._change)

@@ -16,7 +16,7 @@ environments of a batch nor the strategy change its episode, its delays or its f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -167,7 +167,7 @@ class ClosedLoopRun:
         step = self._executor.step(self._observation)
         if self._rest is not None and not np.isfinite(step.planned).all():
             kept = np.where(np.isnan(self._rest), step.command, self._rest)
-            step = replace(step, command=kept)
+            step = step._replace(command=kept)
         self._observation, self.done, self._success = self._environment.step(step.command)
         self._steps.append(step)
 

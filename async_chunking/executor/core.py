@@ -7,7 +7,8 @@ import enum
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,6 @@ from async_chunking.executor.requests import Admitted, RequestBook
 from async_chunking.executor.timeline import Timeline
 from async_chunking.executor.turns import moved, smooth
 from async_chunking.gate import Gate
-
-_NEIGHBOURS = np.array([-1.0, 0.0, 1.0])
 
 
 class Phase(enum.IntEnum):
@@ -32,8 +31,7 @@ class Phase(enum.IntEnum):
     STOPPED = 4  # Held too long: latched until reset.
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """
     One tick's result.
 
@@ -187,7 +185,7 @@ class Executor:
     def step(self, observation: Mapping[str, np.ndarray] | None = None) -> Step:
         """Emit this tick's command; `observation` is for the corrector."""
         if self._timeline and not self._resting:
-            around = self._timeline.actions(self.tick + _NEIGHBOURS)
+            around = self._timeline.around(self.tick)
             if around[1, 0] == around[1, 0]:  # Not NaN: something is planned.
                 return self._execute(around, observation)
         return self._rest()
@@ -201,7 +199,7 @@ class Executor:
         resumed = self.phase is Phase.WAITING and self._takeover_delay < 0
         if resumed or self.phase in (Phase.WAITING_FIRST, Phase.HOLDING):
             self._timeline.blend_from(self.gate.position, self.tick)
-            around = self._timeline.actions(self.tick + _NEIGHBOURS)
+            around = self._timeline.around(self.tick)
         before, planned, after = around
         advance, then = planned - before, after - planned
         if advance[0] != advance[0]:  # NaN: it begins here.
@@ -227,6 +225,8 @@ class Executor:
             target = self.behaviour.corrector.correct(planned, row, horizon, observation)
         except Exception:  # Whatever it is, the robot must be commanded.
             self.counters['correction_failed'] += 1
+            return planned
+        if target is planned:
             return planned
         if not np.isfinite(target).all():
             self.counters['correction_not_finite'] += 1
@@ -273,7 +273,7 @@ class Executor:
         self.counters['missed_ticks'] += 1
         self.gate.lost()
         self._teleported |= step.teleported  # The next command is the first.
-        return replace(step, command=self.gate.position, missed=True, teleported=False)
+        return step._replace(command=self.gate.position, missed=True, teleported=False)
 
     def lose_time(self, silent: int) -> None:
         """Account for a clock that was set, or a long silence: no plan holds, the robot brakes.

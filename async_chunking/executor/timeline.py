@@ -8,6 +8,8 @@ import numpy as np
 from async_chunking.chunk import Plan
 from async_chunking.mergers import Merger
 
+_WINDOW = 34  # Ticks that are evaluated at once, since one costs nearly as much [ticks].
+
 
 class Timeline:
     """
@@ -33,6 +35,11 @@ class Timeline:
         self._offset = self._none
         self._blend_start = 0.0
         self._blend_end = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was evaluated ahead: it no longer holds."""
+        self._first, self._window = 0, np.empty((0, len(self._none)))
 
     def __bool__(self) -> bool:
         return bool(self._plans)
@@ -62,6 +69,15 @@ class Timeline:
             if missing[0] == missing[0]:  # Not NaN: something is planned by both.
                 self._offset = np.clip(missing, np.minimum(left, 0.0), np.maximum(left, 0.0))
                 self._blend_start = tick
+        self._forget()
+
+    def around(self, tick: int) -> np.ndarray:
+        """Return what is planned at the tick before, at `tick` and at the one after, [3, D]."""
+        skipped = tick - 1 - self._first
+        if not 0 <= skipped <= len(self._window) - 3:
+            self._first, skipped = tick - 1, 0
+            self._window = self.actions(self._first + np.arange(float(_WINDOW)))
+        return self._window[skipped : skipped + 3]
 
     def actions(self, ticks: np.ndarray) -> np.ndarray:
         """Return what is planned at `ticks` [n]: [n, D] [rad, m], NaN where nothing is."""
@@ -72,7 +88,7 @@ class Timeline:
 
     def covers(self, tick: int) -> bool:
         """Return whether anything is planned at `tick`."""
-        return bool(self) and not np.isnan(self.actions(np.array([float(tick)]))[0, 0])
+        return bool(self) and not np.isnan(self.around(tick)[1, 0])
 
     def upcoming(self, tick: int, horizon: int) -> np.ndarray:
         """Return what will be executed from `tick` on if no chunk comes, [R <= horizon, D]."""
@@ -89,6 +105,7 @@ class Timeline:
             self._offset = position - self.actions(np.array([float(tick)]))[0]
             self._blend_start = float(tick)
             self._blend_end = tick + self._blend_ticks
+            self._forget()
 
     def _fade(self, ticks: np.ndarray) -> np.ndarray:
         """Return the share [n, D] of the offset that is left (smoothstep)."""

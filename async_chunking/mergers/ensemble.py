@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from async_chunking.chunk import Plan
+from async_chunking.chunk import Plan, actions_at
 from async_chunking.mergers.base import Merger
 
 
@@ -41,7 +41,7 @@ class Ensemble(Merger):
         """Return the weighted means [n, D], NaN where no chunk has a row."""
         if len(active) == 1:
             return active[0].at(ticks)
-        predictions = np.stack([plan.at(ticks) for plan in active])  # [plans, n, D]
+        predictions = actions_at(active, ticks)
         there = ~np.isnan(predictions[:, :, 0])
         age = np.cumsum(there, axis=0) - 1  # 0 = the oldest prediction for that tick.
         weights = np.exp(-self.decay * age) * there

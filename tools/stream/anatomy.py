@@ -46,7 +46,7 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
         action_dim: Joints, D.
         horizon: Rows of a chunk, H.
     """
-    executor = _executor(action_dim, horizon)
+    executor = _executor(action_dim, horizon, max(horizon // 2, 1))
     config = executor.config
     gate = Gate(config.limits, config.control_period)
     gate.start(np.zeros(action_dim))
@@ -86,13 +86,29 @@ def times(ticks: int, action_dim: int, horizon: int) -> dict[str, np.ndarray]:
     return parts | dict(zip((TAKE, ADMIT), np.array(taken).T, strict=True))
 
 
-def _executor(action_dim: int, horizon: int) -> Executor:
+def merger_times(merger: str, ticks: int, action_dim: int, horizon: int) -> np.ndarray:
+    """Return how long `poll` and `step` take on every tick [ns], for chunks that overlap."""
+    executor = _executor(action_dim, horizon, max(horizon // 6, 1), merger)
+    now, spans = time.perf_counter_ns, []
+    for tick in range(ticks + _WARM_UP):
+        begin = now()
+        request = executor.poll()
+        executor.step()
+        spans.append(now() - begin)
+        if request is not None:
+            _answered(executor, request, tick)
+    return np.array(spans[_WARM_UP:])
+
+
+def _executor(
+    action_dim: int, horizon: int, execution_horizon: int, merger: str = 'switch'
+) -> Executor:
     """Return an executor of a robot that is asked for nothing out of its reach."""
     one = np.ones(action_dim)
     limits = Limits(-3.0 * one, 3.0 * one, 3.0 * one, 20.0 * one)
     names = tuple(f'joint_{i}' for i in range(action_dim))
-    config = ExecutorConfig(limits, names, horizon, max(horizon // 2, 1))
-    behaviour = Behaviour('naive', MERGERS['switch'](), Corrector())
+    config = ExecutorConfig(limits, names, horizon, execution_horizon)
+    behaviour = Behaviour('naive', MERGERS[merger](), Corrector())
     return Executor(config, behaviour, 1, np.zeros(action_dim))
 
 

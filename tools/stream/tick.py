@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from async_chunking.mergers import MERGERS
 from async_chunking.realtime import may_use_fifo, real_time
 from async_chunking.storage import write_json
 from async_chunking.tables import Table, show
@@ -24,10 +25,13 @@ def tick(
     json_path: Annotated[Path | None, typer.Option('--json', help='Write the figures.')] = None,
 ) -> None:
     """Time the parts of a tick of the command stream, in this process."""
-    from tools.stream.anatomy import times
+    from tools.stream.anatomy import merger_times, times
 
     with real_time(PRIORITY if may_use_fifo() else 0):
         spans = times(ticks, action_dim, horizon)
+        for merger in MERGERS:
+            name = f'poll and step with {merger}, asked often'
+            spans[name] = merger_times(merger, ticks, action_dim, horizon)
     figures = {part: np.quantile(ns * 1e-3, [0.5, 0.99]).tolist() for part, ns in spans.items()}
     rows = tuple((part, f'{f[0]:.1f}', f'{f[1]:.1f}') for part, f in figures.items())
     title = f'{ticks} ticks, {action_dim} joints, horizon {horizon}, '
