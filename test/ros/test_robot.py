@@ -297,8 +297,12 @@ def test_an_executor_that_was_taken_down_and_up_again_begins_a_new_run(robot: Se
     ):
         request = ChangeState.Request(transition=Transition(id=transition))
         assert robot.call(robot.transitions, request).success
-    last = [step for step in robot.steps if step.run_id == before][-2:]
-    assert list(last[0].command) == list(last[1].command)  # At rest.
+
+    def at_rest() -> bool:
+        last = [step for step in robot.steps if step.run_id == before][-2:]
+        return list(last[0].command) == list(last[1].command)
+
+    robot.until(at_rest, 'the last commands of the run rest')  # They may still be on their way.
     assert_within_limits([step for step in robot.steps if step.run_id == before])
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE))
     assert robot.call(robot.transitions, request).success

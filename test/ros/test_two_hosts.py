@@ -179,7 +179,7 @@ def test_policy_on_another_host(hosts: None, apart: bool, tmp_path: Path) -> Non
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen['takeovers'] >= 5
     assert min(seen['inference']) >= 0.03
-    # A delay that mixed clocks which are an hour apart would be thousands of steps, or none.
-    assert 1 <= min(seen['delays']) <= max(seen['delays']) <= 16
+    # A delay that mixed clocks which are an hour apart would be 180000 steps, or none.
+    assert 1 <= min(seen['delays']) <= max(seen['delays']) < 1000
     assert 'no command was recorded here' in said  # On the policy's host.
     assert 'paint' in said  # The figures, on the robot's.
