@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 MODES = {'VISUAL': 'IDENTITY', 'STATE': 'MEAN_STD', 'ACTION': 'MEAN_STD'}
 PROCESSORS = {
     'policy_preprocessor': 'normalizer_processor',
@@ -16,24 +18,27 @@ PROCESSORS = {
 }
 
 
-def safetensors(path: Path, sizes: Mapping[str, int]) -> None:
-    """Write vectors of ones."""
-    header, at = {}, 0
-    for name, size in sizes.items():
-        header[name] = {'dtype': 'F32', 'shape': [size], 'data_offsets': [at, at + 4 * size]}
-        at += 4 * size
+def safetensors(path: Path, tensors: Mapping[str, Any]) -> None:
+    """Write tensors as float32; a number stands for so many ones."""
+    header, values = {}, b''
+    for name, given in tensors.items():
+        tensor = np.asarray(np.ones(given) if isinstance(given, int) else given, '<f4')
+        begin, values = len(values), values + tensor.tobytes()
+        header[name] = {
+            'dtype': 'F32', 'shape': tensor.shape, 'data_offsets': [begin, len(values)],
+        }  # fmt: skip
     text = json.dumps(header).encode()
-    ones = struct.pack(f'<{at // 4}f', *[1.0] * (at // 4))
-    path.write_bytes(struct.pack('<Q', len(text)) + text + ones)
+    path.write_bytes(struct.pack('<Q', len(text)) + text + values)
 
 
 def write(
     folder: Path,
     config: Any,
-    state: Mapping[str, int] | None = None,
-    action: Mapping[str, int] | None = None,
+    state: Mapping[str, Any] | None = None,
+    action: Mapping[str, Any] | None = None,
     modes: Mapping[str, str] = MODES,
     steps: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
     processors: bool = True,
     weights: bool = True,
     shards: bool = False,
@@ -45,10 +50,11 @@ def write(
     Args:
         folder: New, or empty.
         config: Content of config.json.
-        state: Statistics of what is read, name -> numbers; None for all.
-        action: Those of what is answered.
+        state: Statistics in the preprocessor, name -> numbers or how many ones; None for all.
+        action: Those in the postprocessor.
         modes: Kind of feature -> mode of normalisation.
         steps: Kinds of steps of both processors; None for those that normalise.
+        options: What else the steps are told, such as `features`.
         processors: Whether there are any.
         weights: Whether there are any.
         shards: The weights are in several files.
@@ -66,9 +72,9 @@ def write(
         safetensors(folder / 'model-00001-of-00002.safetensors', {'weight': 4})
     if adapter:
         (folder / 'adapter_config.json').write_text('{}')
-    read, answered = config.get('input_features', {}), config.get('output_features', {})
+    read, answered = (config.get(f'{side}_features') or {} for side in ('input', 'output'))
     told = {
-        'policy_preprocessor': _all(read) if state is None else state,
+        'policy_preprocessor': _all({**read, **answered}) if state is None else state,
         'policy_postprocessor': _all(answered) if action is None else action,
     }
     for name, kind in PROCESSORS.items() if processors else ():
@@ -77,6 +83,7 @@ def write(
         for index, step in enumerate(steps if steps is not None else [kind]):
             entry: dict[str, Any] = {'registry_name': step}
             entry['config'] = {'norm_map': known, 'features': {**read, **answered}, 'eps': 1e-8}
+            entry['config'].update(options or {})
             if told[name]:
                 entry['state_file'] = f'{name}_step_{index}_{step}.safetensors'
                 safetensors(folder / entry['state_file'], told[name])
@@ -87,7 +94,7 @@ def write(
 
 def _all(features: Mapping[str, Any]) -> dict[str, int]:
     return {
-        f'{name}.{statistic}': feature['shape'][0]
+        f'{name}.{statistic}': feature.get('shape', [1])[0]
         for name, feature in features.items()
         for statistic in ('mean', 'std', 'min', 'max')
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lerobot_files
+import numpy as np
 import pytest
 
 from async_chunking.bringup.describe import describe
@@ -36,6 +37,12 @@ DIFFUSION = {
     'type': 'diffusion', 'horizon': 16, 'n_obs_steps': 2, 'n_action_steps': 8,
     'input_features': STATE, 'output_features': PI0['output_features'],
 }  # fmt: skip
+STATES = {'observation.state.mean': 14, 'observation.state.std': 14}
+MOVES = {'action.mean': 14, 'action.std': 14}
+BOTH = STATES | MOVES
+TURNED = {'action.min': [1.0] * 14, 'action.max': [0.0] * 14}
+NAN = [*[1.0] * 13, np.nan]
+NO_ACTION = {'ACTION': 'IDENTITY'}
 
 
 def options(path: str = '') -> PolicyOptions:
@@ -43,9 +50,7 @@ def options(path: str = '') -> PolicyOptions:
 
 
 def write(folder: Path, config: Any) -> Path:
-    lerobot_files.write(folder, config)
-    (folder / 'model.safetensors').write_bytes(b'weights')
-    return folder
+    return lerobot_files.write(folder, config)
 
 
 def test_a_flow_policy_tells_its_shapes(tmp_path: Path) -> None:
@@ -56,7 +61,8 @@ def test_a_flow_policy_tells_its_shapes(tmp_path: Path) -> None:
     assert source.expects == {
         'observation.state': (14,), 'observation.images.top': (480, 640, 3), 'task': (),
     }  # fmt: skip
-    assert source.digest(STRATEGIES['naive']) == hashlib.sha256(b'weights').hexdigest()
+    weights = (tmp_path / 'model.safetensors').read_bytes()
+    assert source.digest(STRATEGIES['naive']) == hashlib.sha256(weights).hexdigest()
 
 
 def test_a_chunk_policy_offers_nothing_and_reads_no_words(tmp_path: Path) -> None:
@@ -89,6 +95,53 @@ def test_the_table_of_kinds_says_the_same(tmp_path: Path) -> None:
         ({'shards': True}, 'the weights are in shards'),
         ({'adapter': True}, r'adapter_config\.json: this is an adapter'),
         ({'weights': False}, r'has no model\.safetensors'),
+        (
+            {'state': {**BOTH, 'observation.state.mean': 1}},
+            r'mean of observation.state has shape \[1',
+        ),
+        ({'action': {**MOVES, 'action.std': [[1.0]] * 14}}, r'std of action has shape \[14, 1\]'),
+        (
+            {'state': {**BOTH, 'observation.state.std': NAN}},
+            r'std of observation.state has numbers',
+        ),
+        ({'action': {**MOVES, 'action.mean': [*[0.0] * 13, np.inf]}}, 'not finite.*inf'),
+        ({'action': {**MOVES, 'action.std': [*[1.0] * 13, -1.0]}}, 'std of action is below 0'),
+        (
+            {'modes': {'ACTION': 'MIN_MAX'}, 'state': {**BOTH, **TURNED}},
+            'max of action is below min',
+        ),
+        ({'state': STATES}, r'policy_preprocessor\.json: action has no mean and no std'),
+        ({'state': {**BOTH, 'action.mean': [0.5] * 14}}, 'differ in the statistics of action'),
+        (
+            {'options': {'features': {}}},
+            'observation.state is not among the features of the step: none',
+        ),
+        (
+            {'options': {'normalize_observation_keys': ['observation.state']}, 'action': {}},
+            'policy_postprocessor.json: action has no mean',
+        ),
+        ({'options': {'stats': {'action': {}, 'other': {}}}}, 'config.stats stands before'),
+        (
+            {'config': {'normalization_mapping': {'STATE': 'MIN_MAX'}}},
+            'observation.state is normalised by MEAN_STD, but config.json says MIN_MAX',
+        ),
+        (
+            {'config': {'normalization_mapping': {'ACTION': 'MEAN_STD'}}, 'modes': NO_ACTION},
+            'action is normalised by IDENTITY, but config.json says MEAN_STD',
+        ),
+        (
+            {'steps': ['normalizer_processor'] * 2},
+            'has 2 steps normalizer_processor: input_features would be norm',
+        ),
+        ({'options': {'eps': np.nan}}, 'config.eps is nan'),
+        (
+            {'config': {'output_features': {}}},
+            'no action of one dimension in output',
+        ),
+        ({'config': {'input_features': None}}, 'input_features is not name: type, shape'),
+        ({'config': {'input_features': {'a': {'shape': [6]}}}}, 'input_features is not name'),
+        ({'config': {'chunk_size': '50'}}, "chunk_size is '50', not a whole number"),
+        ({'config': {'n_action_steps': None}}, 'n_action_steps is None, not a whole number'),
     ],
 )
 def test_what_lerobot_would_run_wrongly_is_refused_by_name(
@@ -101,9 +154,64 @@ def test_what_lerobot_would_run_wrongly_is_refused_by_name(
 
 
 def test_a_feature_that_is_not_normalised_needs_no_statistics(tmp_path: Path) -> None:
-    folder = lerobot_files.write(tmp_path, PI0, modes={'STATE': 'IDENTITY'}, state={})
+    folder = lerobot_files.write(tmp_path, PI0, modes={'STATE': 'IDENTITY'}, state=MOVES)
     robot = describe('viperx', {}).robot
     assert open_policy(PolicySpec(robot, options(str(folder)))).horizon == 50
+
+
+@pytest.mark.parametrize(
+    ('statistics', 'modes'),
+    [
+        ({**BOTH, 'observation.state.std': [0.0] * 14}, {}),  # A joint that never moved.
+        ({**BOTH, 'observation.state.mean': [[0.1] * 14]}, {}),  # Spreads over the batch alone.
+        ({**MOVES, 'observation.state.q01': 14, 'observation.state.q99': 14},
+         {'STATE': 'QUANTILES'}),
+        ({**MOVES, 'observation.state.mean': NAN}, {'STATE': 'IDENTITY'}),  # Of no account.
+    ],
+)  # fmt: skip
+def test_statistics_that_lerobot_computes_with_are_taken(
+    tmp_path: Path, statistics: dict[str, Any], modes: dict[str, str]
+) -> None:
+    folder = lerobot_files.write(tmp_path, PI0, modes=modes, state=statistics)
+    LeRobotSource(folder).check()
+
+
+def test_a_chunk_policy_needs_no_statistics_of_plans(tmp_path: Path) -> None:
+    LeRobotSource(lerobot_files.write(tmp_path, DIFFUSION, state=STATES)).check()
+
+
+def test_pictures_have_statistics_of_each_colour(tmp_path: Path) -> None:
+    camera = 'observation.images.top'
+    for number, (shape, right) in enumerate((((3,), True), ((3, 1, 1), True), ((1,), False))):
+        given = {**BOTH, f'{camera}.mean': np.ones(shape), f'{camera}.std': np.ones(shape)}
+        seeing = {**PI0, 'input_features': STATE | {camera: CAMERAS[camera]}}
+        folder = lerobot_files.write(
+            tmp_path / str(number), seeing, modes={'VISUAL': 'MEAN_STD'}, state=given
+        )
+        if right:
+            LeRobotSource(folder).check()
+        else:
+            with pytest.raises(CheckpointError, match=r'has shape \[1\], the feature has \[3'):
+                LeRobotSource(folder).check()
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'version https://git-lfs.github.com/spec/v1\n', 'a pointer of Git LFS'),
+        (b'', 'not a safetensors file'),
+        (None, 'it is torn'),
+    ],
+)
+@pytest.mark.parametrize('name', ['model', 'policy_postprocessor_step_0_unnormalizer_processor'])
+def test_a_file_that_is_not_whole_is_named(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    folder = lerobot_files.write(tmp_path, PI0)
+    file = folder / f'{name}.safetensors'
+    file.write_bytes(file.read_bytes()[:-4] if content is None else content)
+    with pytest.raises(CheckpointError, match=f'{name}.safetensors: .*{message}'):
+        LeRobotSource(folder).check()
 
 
 def test_the_folder_may_be_that_of_a_training_run(tmp_path: Path) -> None:

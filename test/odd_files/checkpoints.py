@@ -86,6 +86,28 @@ def _exchanged(folder: Path) -> None:
     shutil.copy(SHIPPED / 'viperx_slalom/weak.safetensors', folder / 'flow.safetensors')
 
 
+def _edited(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """Return what writes a LeRobot checkpoint and changes the bytes of one of its files."""
+
+    def make(folder: Path) -> None:
+        lerobot()(folder)
+        file = folder / 'policy' / name
+        file.write_bytes(change(file.read_bytes()))
+
+    return make
+
+
+def _tiny_scale(content: dict[str, Any]) -> None:
+    scales = content['normalization']['features']['action']
+    scales['scale'][3] = 1e-300
+
+
+SIX = [0.1, 0.2, 0.3, 0.1, 0.2, 0.3]
+MOVES = {'action.mean': SIX, 'action.std': SIX}
+STATES = {'observation.state.mean': SIX, 'observation.state.std': SIX}
+QUANTILES = {'observation.state.q01': SIX, 'observation.state.q99': [-1.0] * 6}
+POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n'
+PI0 = {**ACT, 'type': 'pi0', 'num_inference_steps': 10}
 NO_STATE = ('observation.state', 'no mean and no std')
 RENAMED = {'so100.buffer.observation.state.mean': 6, 'so100.buffer.observation.state.std': 6}
 
@@ -113,11 +135,45 @@ CASES = [
          ('no model.safetensors',)),
     Case('LeRobot, another policy', lerobot({'type': 'tdmpc'}), _opened('lerobot'),
          ("'tdmpc'", 'Choices')),
+    Case('LeRobot, a joint that never moved',
+         lerobot(state={**STATES, 'observation.state.std': [0.0] * 6}), _opened('lerobot'),
+         '50 rows of 6'),
+    Case('LeRobot, one number for all joints',
+         lerobot(state={**STATES, 'observation.state.std': [1.0]}), _opened('lerobot'),
+         ('std of observation.state has shape [1]', 'has [6]')),
+    Case('LeRobot, NaN among the statistics',
+         lerobot(action={**MOVES, 'action.mean': [*SIX[:5], float('nan')]}), _opened('lerobot'),
+         ('mean of action', 'not finite')),
+    Case('LeRobot, quantiles turned round',
+         lerobot(modes={'STATE': 'QUANTILES'}, state=QUANTILES), _opened('lerobot'),
+         ('q99 of observation.state is below q01',)),
+    Case('LeRobot, features of other names', lerobot(options={'features': {}}),
+         _opened('lerobot'), ('observation.state is not among the features of the step',)),
+    Case('LeRobot, two files that contradict',
+         lerobot({'normalization_mapping': {'ACTION': 'QUANTILES'}}), _opened('lerobot'),
+         ('action is normalised by MEAN_STD', 'config.json says QUANTILES')),
+    Case('LeRobot, statistics given twice', lerobot(options={'stats': {'other': {}}}),
+         _opened('lerobot'), ('config.stats stands before',)),
+    Case('LeRobot, plans without statistics', lerobot(PI0, state=STATES), _opened('lerobot'),
+         ('policy_preprocessor.json: action has no mean',)),
+    Case('LeRobot, plans with those of others',
+         lerobot(PI0, state={**STATES, **MOVES}), _opened('lerobot'),
+         ('differ in the statistics of action',)),
+    Case('LeRobot, a pointer of Git LFS',
+         _edited('model.safetensors', lambda _: POINTER), _opened('lerobot'),
+         ('model.safetensors', 'a pointer of Git LFS')),
+    Case('LeRobot, torn weights',
+         _edited('model.safetensors', lambda content: content[:-4]), _opened('lerobot'),
+         ('model.safetensors', 'torn')),
+    Case('LeRobot, no shape', lerobot({'input_features': {'observation.state': {}}}),
+         _opened('lerobot'), ('input_features', 'type, shape')),
     Case('checkpoint of this package', own(lambda _: None), _loaded, '16 rows of 7'),
     Case('checkpoint, a feature without scale', own(_edit(_no_scale)), _loaded,
          ('observation.state', '0 numbers')),
     Case('checkpoint, one scale for all joints', own(_edit(_one_scale)), _loaded,
          ('action', '1 numbers', 'reads 7')),
+    Case('checkpoint, a scale that is 0 in single precision', own(_edit(_tiny_scale)), _loaded,
+         ('normalization.features.action', 'scale', '1e-30')),
     Case('checkpoint, torn weights', own(_torn), _loaded, ('flow.safetensors', 'torn')),
     Case('checkpoint, weights of another', own(_exchanged), _loaded,
          ('flow.safetensors', 'exchanged')),

@@ -19,6 +19,7 @@ from async_chunking.settings import Settings, validated
 from async_chunking.storage import read_file, read_json, sha256
 
 FORMAT = 1
+_LEAST = 1e-30  # Of a scale: it and what is divided by it are numbers in single precision too.
 _WEIGHTS = 1 << 36  # [bytes].
 
 
@@ -32,7 +33,8 @@ class FeatureScale(Settings):
 
     Attributes:
         offset: Mean, or middle of the range [rad, m].
-        scale: Standard deviation, or half the range; never zero [rad, m].
+        scale: Standard deviation, or half the range; never zero, in single precision either
+            [rad, m].
     """
 
     offset: tuple[float, ...]
@@ -40,8 +42,13 @@ class FeatureScale(Settings):
 
     @model_validator(mode='after')
     def _invertible(self) -> FeatureScale:
-        if len(self.offset) != len(self.scale) or not all(value > 0.0 for value in self.scale):
-            msg = 'offset and scale must be of equal length and every scale above 0'
+        small = all(_LEAST < value < 1.0 / _LEAST for value in self.scale)
+        small &= all(abs(value) < 1.0 / _LEAST for value in self.offset)
+        if len(self.offset) != len(self.scale) or not small:
+            msg = (
+                f'offset and scale must be of equal length, every scale above {_LEAST:g} and '
+                f'every number below {1.0 / _LEAST:g}'
+            )
             raise ValueError(msg)
         return self
 

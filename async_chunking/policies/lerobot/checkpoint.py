@@ -17,6 +17,7 @@ from typing import Any
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
 from async_chunking.policies.lerobot.statistics import check_statistics
 from async_chunking.policies.lerobot.steps import check_steps
+from async_chunking.policies.lerobot.tensors import check_tensors
 from async_chunking.storage import read_json
 
 # Type of a flow policy -> its key for the number of solver steps.
@@ -74,25 +75,32 @@ class LeRobotCheckpoint:
                 raise CheckpointError(f'{self.path / name}: {reason}')
         if not (self.path / _WEIGHTS).is_file():
             raise CheckpointError(f'{self.path} has no {_WEIGHTS}: the policy has no weights')
+        check_tensors(self.path / _WEIGHTS)
         rows = 'horizon' if self.type == 'diffusion' else 'chunk_size'
-        played, planned = self.config.get('n_action_steps', 0), self.config.get(rows, 0)
+        played, planned = self._count('n_action_steps'), self._count(rows)
         if played > planned:
             msg = f'{self.path / "config.json"}: n_action_steps {played} is more than {rows} '
             raise CheckpointError(f'{msg}{planned}; LeRobot refuses it. Lower n_action_steps')
+        read, answered = self._features('input_features'), self._features('output_features')
+        if len(answered.get('action', {}).get('shape', ())) != 1:
+            have = ', '.join(answered) or 'none'
+            msg = f'{self.path / "config.json"}: no action of one dimension in output_features: '
+            raise CheckpointError(msg + have)
         check_steps(self.path)
-        check_statistics(self.path, self.config)
+        features = {'input_features': read, 'output_features': answered}
+        check_statistics(self.path, {**self.config, **features}, plans=self.type in FLOWS)
 
     @property
     def horizon(self) -> int:
         """Rows of a chunk; diffusion plans from its first observation, which has passed."""
         if self.type == 'diffusion':
-            return self._key('horizon') - self._key('n_obs_steps') + 1
-        return self._key('chunk_size')
+            return self._count('horizon') - self._count('n_obs_steps') + 1
+        return self._count('chunk_size')
 
     @property
     def action_dim(self) -> int:
         """Columns of a chunk, without those that the network has to spare."""
-        return self._key('output_features')['action']['shape'][0]
+        return self._features('output_features')['action']['shape'][0]
 
     @property
     def offers(self) -> frozenset[str]:
@@ -109,7 +117,7 @@ class LeRobotCheckpoint:
     @property
     def expects(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of what it reads; images are (height, width, 3), text is ()."""
-        features: Mapping[str, Any] = self._key('input_features')
+        features = self._features('input_features')
         shapes = {
             name: _turned(feature['shape']) if feature['type'] == 'VISUAL' else feature['shape']
             for name, feature in features.items()
@@ -126,12 +134,12 @@ class LeRobotCheckpoint:
     @property
     def observation_steps(self) -> int:
         """Observations that it reads at once; only diffusion looks back."""
-        return self._key('n_obs_steps') if self.type == 'diffusion' else 1
+        return self._count('n_obs_steps') if self.type == 'diffusion' else 1
 
     @property
     def num_steps(self) -> int:
         """Solver steps of a flow."""
-        return self._key(FLOWS[str(self.type)])
+        return self._count(FLOWS[str(self.type)])
 
     @functools.cached_property
     def weights_digest(self) -> str:
@@ -147,6 +155,25 @@ class LeRobotCheckpoint:
             msg = f'{self.path / "config.json"} has no {key}, which {self.type} policies have'
             raise CheckpointError(msg)
         return self.config[key]
+
+    def _count(self, key: str) -> int:
+        value = self._key(key)
+        if not isinstance(value, int) or value < 1:
+            msg = f'{self.path / "config.json"}: {key} is {value!r}, not a whole number above 0'
+            raise CheckpointError(msg)
+        return value
+
+    def _features(self, key: str) -> Mapping[str, Any]:
+        """Return name -> type and shape of what is read or answered."""
+        try:
+            features = dict(self._key(key))
+            for feature in features.values():
+                if not (isinstance(feature['type'], str) and all(n > 0 for n in feature['shape'])):
+                    raise ValueError(feature)
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f'{self.path / "config.json"}: {key} is not name: type, shape ({error!r:.200})'
+            raise CheckpointError(msg) from error
+        return features
 
 
 def _folder(path: Path) -> Path:
