@@ -9,11 +9,14 @@ from pathlib import Path
 
 import demonstrations
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 torch = pytest.importorskip('torch')
 
 from async_chunking.dataset.reading import DataError, check_robot, read_demonstrations
+from async_chunking.training.flow_recipe import check_positions
 from async_chunking.training.windows import Windows, split
 
 
@@ -45,13 +48,150 @@ def _rename(path: Path, names) -> Path:
         ({'motors': ['left', 'right']}, ('left', 'right')),
         ({'left': ['waist'], 'right': ['wrist']}, ('waist', 'wrist')),
         (['actions'], ()),  # What the axis is, not what is on it.
-        ({'axes': ['x', 'y', 'z']}, ()),
+        ({'left': ['waist'], 'right': {'arm': ['wrist']}}, ('waist', 'wrist')),
+        ({'waist': 1, 'wrist': 0}, ('wrist', 'waist')),
         (None, ()),
     ],
 )
 def test_names_in_groups_come_one_after_the_other(tmp_path: Path, names, expected):
     path = _rename(demonstrations.write(tmp_path), names)
     assert read_demonstrations(path).joint_names == expected
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        ({'axes': ['x', 'y', 'z']}, '3 names for 2 numbers'),
+        ({'left': ['x'], 'right': ['x']}, 'x is there twice'),
+        ({'waist': 1, 'wrist': 2}, 'places must be 0 to 1, each once'),
+        ([['waist'], [1.5]], '1.5 is no name'),
+    ],
+)
+def test_names_that_cannot_be_are_refused(tmp_path: Path, names, message):
+    path = _rename(demonstrations.write(tmp_path), names)
+    with pytest.raises(DataError, match=f'info.json: features.action.names .*{message}'):
+        read_demonstrations(path)
+
+
+def _told(path: Path, **content) -> Path:
+    file = path / 'meta/info.json'
+    file.write_text(json.dumps({**json.loads(file.read_text()), **content}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'total_episodes': 5}, 'info.json: total_episodes says 5 episodes, data/ has 4'),
+        ({'fps': 0}, 'fps is 0; it must be a number of frames per second above 0'),
+        ({'fps': '50'}, "fps is '50'; it must be"),
+        ({'fps': 25}, 'episode 0: meta/info.json says 25 frames per second, the time stamps ha'),
+        ({'features': [['action', {}]]}, 'it needs fps, and features by name'),
+        (
+            {'features': {'action': {'dtype': 'float32', 'shape': [7]}}},
+            r'action has shape \[7\], data/ has rows of shape \[2\]',
+        ),
+        (
+            {'features': {'observation.force': {'dtype': 'float32', 'shape': [3]}}},
+            'observation.force has dtype float32, data/ has no such numbers',
+        ),
+    ],
+)
+def test_what_is_told_must_be_what_is_there(tmp_path: Path, content, message):
+    with pytest.raises(DataError, match=message):
+        read_demonstrations(_told(demonstrations.write(tmp_path), **content))
+
+
+def test_lengths_that_are_told_must_be_those_that_are_there(tmp_path: Path):
+    path = demonstrations.write(tmp_path)
+    file = path / 'meta/episodes.jsonl'
+    told = [{'episode_index': episode, 'length': 30} for episode in range(4)]
+    file.write_text('\n'.join(map(json.dumps, told)))
+    assert len(read_demonstrations(path).ends) == 4
+    file.write_text('\n'.join(map(json.dumps, [*told[:3], {**told[3], 'length': 29}])))
+    with pytest.raises(DataError, match='episode 3 has length 29, data/ has 30 frames of it'):
+        read_demonstrations(path)
+    file.write_text('{"episode_index": 0, "le')
+    with pytest.raises(DataError, match=r'episodes.jsonl: no episode of a data set'):
+        read_demonstrations(path)
+
+
+def _at(name: str, frame: int, value):
+    """Return what changes one row."""
+
+    def change(table: dict) -> None:
+        table[name][frame] = value
+
+    return change
+
+
+def _shift(first: int, last: int, seconds: float):
+    def change(table: dict) -> None:
+        for frame in range(first, last):
+            table['timestamp'][frame] += seconds
+
+    return change
+
+
+def _pace(table: dict) -> None:
+    """Let the third of four episodes have another rate, which no median of all tells."""
+    table['timestamp'][60:90] = [frame / 15.0 for frame in range(30)]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (_pace, r'episode 2: meta/info.json says 50 frames per second, the time stamps have 15'),
+        (_shift(40, 60, 3.0), 'episode 1: 3.02 s pass between frames 9 and 10, 0.02 s by its'),
+        (_shift(40, 60, -2.0), r'episode 1, frame 10: the time stamp goes from 0.18 s to -1.8 s'),
+        (_shift(40, 41, -0.02), r'frame 10: the time stamp goes from 0.18 s to 0.18 s'),
+        (_at('timestamp', 33, float('nan')), 'episode 1, frame 3: the time stamp is no number'),
+        (_at('timestamp', 33, None), 'timestamp is of type double with 1 empty rows'),
+        (_at('episode_index', 33, None), 'episode_index is of type int64 with 1 empty rows'),
+    ],
+)
+def test_times_that_contradict_the_rate_are_refused(tmp_path: Path, change, message):
+    with pytest.raises(DataError, match=message):
+        read_demonstrations(demonstrations.write(tmp_path, change))
+
+
+def test_times_read_from_a_busy_clock_are_not_refused(tmp_path: Path):
+    def jitter(table: dict) -> None:
+        rng = np.random.default_rng(0)
+        noise = rng.uniform(0.0, 0.015, len(table['timestamp']))
+        table['timestamp'] = (np.array(table['timestamp']) + noise).tolist()
+
+    assert len(read_demonstrations(demonstrations.write(tmp_path, jitter)).ends) == 4
+
+
+@pytest.mark.parametrize(
+    ('rows', 'message'),
+    [
+        ([[[1.0, 2.0], [3.0, 4.0]], [[1.0], [2.0, 3.0, 4.0]]], 'pose has no numbers, or rows of'),
+        (
+            [[[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0, 3.0, 4.0]]],
+            'pose has 1x4 numbers .*, 2x2 b',
+        ),
+        ([[[1.0, None], [3.0, 4.0]]] * 2, 'pose is .*nan.*are not finite'),
+        ([[[1.0, 2.0], [3.0, 4.0]], None], 'pose has no numbers'),
+    ],
+)
+def test_matrices_of_unequal_shape_are_refused(tmp_path: Path, rows, message):
+    def extend(table: dict) -> None:
+        table['observation.pose'] = [rows[i % 2] for i in range(len(table['action']))]
+
+    with pytest.raises(DataError, match=message):
+        read_demonstrations(demonstrations.write(tmp_path, extend))
+
+
+def test_an_action_that_is_no_number_is_refused(tmp_path: Path):
+    path = demonstrations.write(tmp_path)
+    file = path / 'data/chunk-000/file-000.parquet'
+    table = pq.read_table(file)
+    words = pa.array(['up'] * len(table))
+    pq.write_table(table.set_column(2, 'action', words), file)
+    with pytest.raises(DataError, match=r'info.json: action has dtype float32, data/ has no such'):
+        read_demonstrations(path)
 
 
 def test_numbers_of_any_shape_are_read_and_the_rest_is_named(tmp_path: Path):
@@ -158,6 +298,19 @@ def test_a_folder_without_data_is_refused(tmp_path: Path):
     parquet.write_bytes(parquet.read_bytes()[:-100])
     with pytest.raises(DataError, match='a parquet file is torn'):
         read_demonstrations(path)
+
+
+def test_a_state_in_another_order_is_refused_where_it_is_compared(tmp_path: Path):
+    features = {
+        'action': {'names': ['left', 'right']},
+        'observation.state': {'names': ['right', 'left']},
+    }
+    data = read_demonstrations(_told(demonstrations.write(tmp_path), features=features))
+    assert (data.joint_names, data.state_names) == (('left', 'right'), ('right', 'left'))
+    with pytest.raises(DataError, match='state has right, left; toy has left, right, in this'):
+        check_robot(data, 'toy', ('left', 'right'))
+    with pytest.raises(DataError, match='state has right, left; action has left, right, in this'):
+        check_positions(data, '')
 
 
 def test_data_of_another_robot_is_refused(tmp_path: Path):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from async_chunking.dataset.reading import Demonstrations
+from async_chunking.dataset.reading import Demonstrations, check_order
 from async_chunking.policies.base import Encoding
 from async_chunking.policies.checkpoint.sidecar import read_sidecar
 from async_chunking.policies.checkpoint.weights import load_policy, save_policy
@@ -155,7 +155,9 @@ def check_positions(data: Demonstrations, reason: str) -> None:
 
     Raises:
         TrainingError: State and action differ in size; gives the reason why they must not.
+        DataError: They have the same joints in another order.
     """
+    check_order(data, 'action', data.joint_names)
     state = data.observations[STATE].shape[1]
     if state != data.action_dim:
         msg = f'{data.source}: {STATE} has {state} numbers, action {data.action_dim}; {reason}'

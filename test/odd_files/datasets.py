@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from async_chunking.dataset.reading import read_demonstrations
+from async_chunking.dataset.reading import check_robot, read_demonstrations
 from odd_files import Case
 
 JOINTS = ['left', 'right']
@@ -74,6 +74,11 @@ def _read(folder: Path) -> str:
     return f'{len(demonstrations.ends)} episodes, {len(demonstrations.actions)} frames, {names}'
 
 
+def _fits(folder: Path) -> str:
+    check_robot(read_demonstrations(folder), 'toy', JOINTS)
+    return 'accepted'
+
+
 def _observed(name: str, frame: int = 3) -> Callable[[Path], str]:
     def ask(folder: Path) -> str:
         values = read_demonstrations(folder).observations[name][frame]
@@ -95,6 +100,44 @@ def _put(name: str, value: Callable[[int], Any]) -> Callable[[Columns], None]:
 
 def _scale_time(columns: Columns) -> None:
     columns['timestamp'] = [time * FPS / 15.0 for time in columns['timestamp']]
+
+
+def _one_pace(columns: Columns) -> None:
+    if columns['episode_index'][0] == 1:
+        _scale_time(columns)
+
+
+def _later(seconds: float) -> Callable[[Columns], None]:
+    """Return what moves the second half of every episode."""
+
+    def change(columns: Columns) -> None:
+        columns['timestamp'] = [t + seconds * (i >= 5) for i, t in enumerate(columns['timestamp'])]
+
+    return change
+
+
+def _says(**content: Any) -> Callable[[Path], None]:
+    """Return what changes what is told of the features."""
+
+    def change(folder: Path) -> None:
+        file = folder / 'meta/info.json'
+        told = json.loads(file.read_text())
+        for name, feature in content.items():
+            told['features'].setdefault(name.replace('__', '.'), {}).update(feature)
+        file.write_text(json.dumps(told))
+
+    return change
+
+
+def _list_episodes(length: int) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        file = folder / 'meta/episodes/chunk-000/file-000.parquet'
+        file.parent.mkdir(parents=True)
+        pq.write_table(
+            pa.table({'episode_index': [0, 1, 2], 'length': [FRAMES, length, 10]}), file
+        )
+
+    return write
 
 
 def _drop_file(folder: Path) -> None:
@@ -151,4 +194,37 @@ CASES = [
     Case('data, ragged', data(change=_put('action', lambda k: [0.0] * (1 + (k < 5)))), _read,
          ('action has 1 numbers in episode 0, frame 5',)),
     Case('data without state', data(change=_no_state), _read, ("no column 'observation.state'",)),
+    Case('data, names in groups of unequal depth',
+         data({'left': ['left'], 'right': {'arm': ['right']}}), _read, ALL),
+    Case('data, a place for each name', data({'right': 1, 'left': 0}), _read, ALL),
+    Case('data, one name in two groups', data({'left': ['x'], 'right': ['x']}), _read,
+         ('info.json', 'features.', 'names', 'x is there twice')),
+    Case('data, more names than numbers', data(['left', 'right', 'grip']), _read,
+         ('features.', '3 names for 2 numbers')),
+    Case('data, a state in another order',
+         data(after=_says(observation__state={'names': ['right', 'left']})), _fits,
+         ('observation.state has right, left', 'toy has left, right')),
+    Case('data, one episode at another rate', data(change=_one_pace), _read,
+         ('episode 1', '50 frames per second', 'have 15')),
+    Case('data, a gap of three seconds', data(change=_later(3.0)), _read,
+         ('episode 0', '3.02 s pass between frames 4 and 5', 'frames are missing')),
+    Case('data, time that goes back', data(change=_later(-2.0)), _read,
+         ('episode 0, frame 5', 'from 0.08 s to -1.9 s', 'must increase')),
+    Case('data, another shape than told', data(after=_says(action={'shape': [7]})), _read,
+         ('info.json: action has shape [7]', 'rows of shape [2]')),
+    Case('data, another number of episodes than told', data(total_episodes=4), _read,
+         ('info.json: total_episodes says 4 episodes', 'data/ has 3')),
+    Case('data, a rate of zero', data(fps=0), _read, ('info.json: fps is 0', 'above 0')),
+    Case('data, episodes of another length than listed', data(after=_list_episodes(9)), _read,
+         ('file-000.parquet: episode 1 has length 9', 'data/ has 10 frames')),
+    Case('data, episodes as listed', data(after=_list_episodes(FRAMES)), _read, ALL),
+    Case('data, numbers that are told and not there',
+         data(after=_says(observation__force={'dtype': 'float32', 'shape': [3]})), _read,
+         ('info.json: observation.force has dtype float32', 'no such numbers')),
+    Case('data, ragged matrices of one size', data(change=_put(
+         'observation.pose', lambda k: [[1.0, 2.0], [3.0]] if k else [[1.0], [2.0, 3.0]])), _read,
+         ('observation.pose has no numbers, or rows of unequal length',)),
+    Case('data, a matrix with an empty place',
+         data(change=_put('observation.pose', lambda _: [[1.0, None], [3.0, 4.0]])), _read,
+         ('observation.pose', 'episode 0, frame 0', 'not finite')),
 ]  # fmt: skip

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frames of a data set: parquet columns as arrays of numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from async_chunking.dataset.told import DataError
+
+_REQUIRED = ('episode_index', 'frame_index', 'action', 'observation.state')
+
+
+def read_table(path: Path) -> pa.Table:
+    """
+    Return all frames of a data set, in the order in which they are in its files.
+
+    Raises:
+        DataError: There are none, a file is torn, or a column is missing.
+    """
+    files = sorted((path / 'data').rglob('*.parquet'))
+    try:
+        tables = [pq.read_table(file) for file in files]
+        table = pa.concat_tables(tables) if tables else pa.table({})
+    except (pa.ArrowInvalid, OSError) as error:
+        msg = f'{path}/data: a parquet file is torn, or they differ in columns ({error})'
+        raise DataError(msg) from error
+    if not table.num_rows:
+        msg = f'{path} has no frames: {len(files)} parquet files under {path}/data. Record some'
+        raise DataError(msg)
+    if missing := [name for name in _REQUIRED if name not in table.column_names]:
+        msg = f'{path}: no column {missing[0]!r}. Columns: {", ".join(table.column_names)}'
+        raise DataError(msg)
+    for name in table.column_names:
+        if table.column_names.count(name) > 1:
+            msg = f'{path}: the column {name} is there twice'
+            raise DataError(msg)
+    return table
+
+
+def numeric(table: pa.Table) -> list[str]:
+    """Return the columns that are numbers: the action and what is observed."""
+    return [
+        field.name
+        for field in table.schema
+        if (field.name == 'action' or field.name.startswith('observation.'))
+        and _is_number(_leaf(field.type))
+    ]
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    """Return what a list, or a list of lists, is made of."""
+    while hasattr(kind, 'value_type') and pa.types.is_nested(kind):
+        kind = kind.value_type
+    return kind
+
+
+def vector(table: pa.Table, name: str, path: Path) -> np.ndarray:
+    """
+    Return a column of single numbers [N].
+
+    Raises:
+        DataError: Something else is in it, or nothing.
+    """
+    column = table.column(name)
+    if not _is_number(column.type) or column.null_count:
+        msg = f'{path}: {name} is of type {column.type} with {column.null_count} empty rows'
+        raise DataError(f'{msg}; each frame has one number')
+    return column.to_numpy()
+
+
+def index(table: pa.Table, name: str, path: Path) -> np.ndarray:
+    """
+    Return a column of counts [N].
+
+    Raises:
+        DataError: One is no count.
+    """
+    values = vector(table, name, path)
+    counts = values.astype(np.int64)
+    wrong = np.flatnonzero((counts != values) | (counts < 0))
+    if wrong.size:
+        msg = f'{path}: {name} is {values[wrong[0]]} in row {wrong[0]}; it must count from 0'
+        raise DataError(msg)
+    return counts
+
+
+def matrix(table: pa.Table, name: str, path: Path) -> tuple[np.ndarray, tuple[int, ...]]:
+    """
+    Return numbers of any shape as rows [N, size], and the shape of each.
+
+    What is empty is NaN; a row that is empty altogether has another shape.
+
+    Raises:
+        DataError: Rows differ in shape; names the frame.
+    """
+    column = table.column(name)
+    if not pa.types.is_nested(column.type):
+        return column.to_numpy().astype(np.float32)[:, None], (1,)
+    deep = pa.types.is_nested(column.type.value_type)
+    rows = column.to_pylist() if deep else column.to_numpy(zero_copy_only=False)
+    arrays = [_array(row) for row in rows]
+    shapes = [None if array is None else array.shape for array in arrays]
+    wrong = [
+        at for at, shape in enumerate(shapes) if shape != shapes[0] or not (shape and all(shape))
+    ]
+    if wrong:
+        at = wrong[0]
+        episode, frame = (table.column(f'{key}_index')[at].as_py() for key in ('episode', 'frame'))
+        msg = (
+            f'{path}: {name} has {_shown(shapes[at])} in episode {episode}, frame {frame}, '
+            f'{_shown(shapes[0]).removesuffix(" numbers")} before'
+        )
+        raise DataError(msg)
+    return np.stack(arrays).reshape(len(arrays), -1), shapes[0]
+
+
+def _array(row: Any) -> np.ndarray | None:
+    """Return the numbers of a row; None where there are none, or they are no matrix."""
+    try:
+        return None if row is None else np.asarray(row, dtype=np.float32)
+    except ValueError:
+        return None
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    if shape is None:
+        return 'no numbers, or rows of unequal length'
+    return f'{"x".join(map(str, shape))} numbers'
