@@ -28,8 +28,11 @@ ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
 
 # Kinds of pixel, as Pillow names them, that are 8 bits a channel; depth has 16 and is no colour.
 _EIGHT_BITS = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'CMYK', 'YCbCr')
+# What a camera had before image_transport compressed it, which is no colour or none of 8 bits.
+_NO_COLOUR = ('16UC1', '32FC1', 'mono16', '16SC1', 'bayer')
 _DEPTH_HEADER = 12  # Bytes that compressed_depth_image_transport puts in front of its PNG.
 _PNG = b'\x89PNG'
+_PNG_KIND = slice(24, 26)  # Bits a channel, and kind of colour: 0 and 4 are grey.
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,33 @@ def _opened(content: bytes, form: str) -> Any:
     except (OSError, Pillow.DecompressionBombError) as error:
         msg = f"format '{form}': a damaged picture ({error})"
         raise StreamError(msg) from None
-    if image.mode not in _EIGHT_BITS:
+    bits, kind = content[_PNG_KIND] if image.format == 'PNG' else (8, 0)
+    if image.mode not in _EIGHT_BITS or (bits > 8 and kind in (0, 4)):
         msg = f"format '{form}' has 16 or more bits a pixel ({image.mode}): depth, not colour"
+        raise StreamError(msg)
+    was, _, compressed = form.partition(';')
+    if was.startswith(_NO_COLOUR) and 'compressed bgr' not in compressed:
+        msg = f"format '{form}' was {was}, which is no colour of 8 bits; name the colour topic"
         raise StreamError(msg)
     return image
 
 
 def _decompressed(content: bytes, form: str) -> np.ndarray:
     try:
-        return np.asarray(_opened(content, form).convert('RGB'))
+        pixels = np.asarray(_opened(content, form).convert('RGB'))
+        return pixels[..., ::-1] if _turned(form) else pixels
     except (OSError, SyntaxError) as error:
         msg = f'a damaged picture ({error})'
         raise StreamError(msg) from None
+
+
+def _turned(form: str) -> bool:
+    """
+    Return whether red and blue are exchanged in the file.
+
+    image_transport says of colours that it compressed them as BGR, which the codec expects, or
+    else it gave them to the codec in another order; its subscriber turns these round.
+    """
+    was, _, compressed = form.partition(';')
+    colour = was in ENCODINGS and ENCODINGS[was][0] > 1
+    return colour and 'compressed' in compressed and 'compressed bgr' not in compressed
