@@ -11,6 +11,7 @@ second; `listen` writes when the commands of a contender, or of our node (NUMBER
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -20,7 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from rclpy.executors import Executor, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import (
+    Executor,
+    ExternalShutdownException,
+    MultiThreadedExecutor,
+    SingleThreadedExecutor,
+)
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
@@ -92,7 +98,7 @@ def absolute(seconds: float) -> list[int]:
 
 
 def listen(seconds: float, ours: bool) -> list[int]:
-    """Return when the middleware of a subscriber had the commands."""
+    """Return when the middleware of a subscriber had the commands, until SIGTERM."""
     command = load('viperx', sim=True).commands[0].topic if ours else 'contender'
     node, times = rclpy.create_node('listener'), []
     node.create_subscription(
@@ -101,12 +107,10 @@ def listen(seconds: float, ours: bool) -> list[int]:
     )  # fmt: skip
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    end = time.monotonic() + seconds + (_PATIENCE if ours else 0.0)
-    last = time.monotonic()
-    while time.monotonic() < end and not (times and time.monotonic() - last > 1.0):
-        count = len(times)
-        executor.spin_once(timeout_sec=0.1)
-        last = time.monotonic() if len(times) > count else last
+    end = time.monotonic() + seconds + _PATIENCE
+    with contextlib.suppress(ExternalShutdownException):  # SIGTERM: nothing more will come.
+        while time.monotonic() < end:
+            executor.spin_once(timeout_sec=0.1)
     offset = time.time_ns() - time.monotonic_ns()
     return [stamp - offset for stamp in times]
 

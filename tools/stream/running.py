@@ -99,7 +99,9 @@ def _run(contender: Contender, seconds: float, folder: Path, stack: ExitStack) -
     else:
         kind = 'peer' if ours else contender.kind
         command = _python(kind, seconds, sent, contender.joints_hz)
-        _start(stack, _python('listen', seconds, received, float(ours)), fifo=contender.fifo)
+        listener = _start(
+            stack, _python('listen', seconds, received, float(ours)), fifo=contender.fifo
+        )
     watched = _start(stack, command, fifo=contender.fifo and not ours)
     pid = nodes.pid('executor') if ours else watched.pid
     used, begun = 0.0, time.monotonic()
@@ -109,6 +111,7 @@ def _run(contender: Contender, seconds: float, folder: Path, stack: ExitStack) -
     share = used / (time.monotonic() - begun)
     if contender.kind == 'c':
         return Turn(np.loadtxt(folder / 'sent.txt', np.int64), np.empty(0, np.int64), share)
+    listener.terminate()
     deadline = time.monotonic() + 10.0
     while not received.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
