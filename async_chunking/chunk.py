@@ -165,7 +165,7 @@ def actions_at(plans: Sequence[Plan], ticks: np.ndarray) -> np.ndarray:
     Return the actions of several plans at once.
 
     Args:
-        plans: Of one robot; there is at least one.
+        plans: Plans of one robot; there is at least one.
         ticks: [n].
 
     Returns:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from async_chunking.executor.turns import TURN, apart
+from async_chunking.executor.turns import TURN, apart, smooth
 from async_chunking.gate import Gate
 from async_chunking.safety import FARTHEST, Limits
 
@@ -91,7 +91,8 @@ class PoseWatch:
             self._pose = None
         else:
             self._reason = ''
-            self._pose = np.median([told for _, told in list(self._poses)[-3:]], axis=0)
+            newest = np.array([told for _, told in list(self._poses)[-3:]])
+            self._pose = np.median(smooth(newest, self._continuous), axis=0)
 
     def _impossible(self, pose: np.ndarray) -> str:
         """Return what is wrong with a pose by itself, empty if it could be."""

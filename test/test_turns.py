@@ -3,15 +3,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from async_chunking.chunk import ActionChunk
+from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.correctors import Corrector
-from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Phase
+from async_chunking.errors import StrategyError
+from async_chunking.executor import (
+    Admission,
+    Behaviour,
+    Executor,
+    ExecutorConfig,
+    Outcome,
+    Phase,
+)
+from async_chunking.executor.content import ContentCheck
 from async_chunking.executor.turns import apart, moved, smooth
 from async_chunking.mergers import MERGERS
+from async_chunking.metrics.seams import prefix_mismatch
+from async_chunking.policies.fit import Facts, FitError, check_fit
+from async_chunking.policies.strategy_fit import check_strategy
+from async_chunking.pose import PoseWatch
+from async_chunking.robot.action_modes import ActionModes
 from async_chunking.robot.embodiment import Embodiment
+from async_chunking.safety import Limits
+from async_chunking.strategies import resolve
 
 # Kinova Gen3 with 7 joints, as kortex_description has it: every second one turns without end.
 LARGE, SMALL = (
@@ -133,3 +152,191 @@ def test_times_of_a_sink_go_with_the_control_rate(rate, command, message):
         gen3(commands=[{'topic': 't', 'joints': NAMES, **command}], **changes)
     command['options'] = {'lead_s': 0.07} if 'lead_s' in command['options'] else {'rate_hz': 50.0}
     gen3(commands=[{'topic': 't', 'joints': NAMES, **command}], **changes)
+
+
+# --- where a turn between two numbers would be taken for a way ----------------------------------
+
+
+PAST = np.array([[3.10, 1.0], [3.13, 1.0], [-3.12, 1.0], [-3.09, 1.0]])  # A wrist goes past π.
+SMOOTH = np.add(PAST, [[0.0, 0.0], [0.0, 0.0], [2 * np.pi, 0.0], [2 * np.pi, 0.0]])
+
+
+def two_joints(**changes) -> ExecutorConfig:
+    limits = Limits(*(np.array(pair) for pair in ((-np.inf, -2.0), (np.inf, 2.0), (9.0, 9.0),
+                                                  (99.0, 99.0))))  # fmt: skip
+    settings = {'horizon': 4, 'execution_horizon': 2, 'continuous': (True, False), 'blend_s': 0.0}
+    return ExecutorConfig(limits, ('wrist', 'elbow'), **{**settings, **changes})
+
+
+@pytest.mark.parametrize('merger', ['switch', 'ensemble', 'bspline'])
+def test_a_merger_refines_what_does_not_jump(merger: str):
+    admission = Admission(two_joints())
+    behaviour = Behaviour(merger, MERGERS[merger](), Corrector())
+    admitted = admission.admit(ActionChunk(1, 1, 0, PAST), behaviour)
+    assert np.abs(admitted.rows - SMOOTH).max() < 0.05
+
+
+def test_a_joint_with_one_limit_is_held_to_it():
+    """A rail that ends on one side: no range, of which the tolerance would be a share."""
+    limits = Limits(*(np.array(pair) for pair in ((-np.inf, -0.5), (np.inf, np.inf), (9.0, 9.0),
+                                                  (99.0, 99.0))))  # fmt: skip
+    for tolerance in (0.1, 0.0):
+        config = ExecutorConfig(limits, ('wrist', 'rail'), 4, 2, limit_tolerance=tolerance)
+        outcome, reason = ContentCheck(config).judge(ActionChunk(1, 1, 0, np.zeros((4, 2))))
+        assert outcome is Outcome.ACCEPTED
+        below = np.array([[0.0, 0.0], [0.0, -5.0]])
+        outcome, reason = ContentCheck(config).judge(ActionChunk(1, 1, 0, below))
+        assert outcome is Outcome.OVER_LIMITS
+        assert reason == 'row 1 has rail at -5, its limits are -0.5 to inf'
+
+
+class Noted(Corrector):
+    """Notes what it is given, and adds a hundredth."""
+
+    def __init__(self) -> None:
+        self.given: list[np.ndarray] = []
+
+    def correct(self, action, row, horizon, observation):
+        del row, horizon, observation
+        self.given.append(action)
+        return action + 0.01
+
+
+@pytest.mark.parametrize(
+    ('observation', 'turn'), [({'observation.state': np.array([-3.1, 1.0])}, -1), (None, 0)]
+)
+def test_a_corrector_gets_actions_in_the_turn_of_what_is_measured(observation, turn):
+    """The executor went on past π twice; the driver and the corrector's training did not."""
+    noted, begin = Noted(), np.array([4 * np.pi + 3.1, 1.0])
+    executor = Executor(two_joints(), Behaviour('naive', MERGERS['switch'](), noted), 1, begin)
+    request = executor.poll()
+    executor.push(ActionChunk(1, request.request_id, 0, np.tile(PAST[0], (4, 1))))
+    step = executor.step(observation)
+    np.testing.assert_allclose(noted.given[0], [3.1 + 2 * np.pi * turn, 1.0], atol=1e-9)
+    assert abs(step.command[0] - begin[0]) < 0.05  # And not a turn away.
+
+
+class Told:
+    """A policy of positions that repeats what was planned, between -π and π; notes the plan."""
+
+    title, horizon, action_dim, observation_steps = 'told', 4, 2, 1
+    offers, expects, joint_names, policy_rate_hz, delays = frozenset(), {}, (), 0.0, {}
+    resizing, anchored = 'openpi', False
+
+    def digest(self, _strategy):
+        return ''
+
+    def policy_for(self, _strategy, _device):
+        chunk_policy = pytest.importorskip('async_chunking.policies.base').ChunkPolicy
+        torch = pytest.importorskip('torch')
+
+        class Repeat(chunk_policy):
+            horizon, action_dim = 4, 2
+
+            def chunk(self, observation, generator):
+                del observation, generator
+                return torch.from_numpy(PAST)[None]
+
+            def networks(self):
+                return ()
+
+        return Repeat()
+
+
+@pytest.mark.parametrize('measured', [3.09, -3.12])
+def test_an_answer_is_in_the_turn_of_the_plan(measured: float):
+    """So that what is compared with the plan, in reports too, differs by no turn."""
+    pytest.importorskip('torch')
+    from async_chunking.policies.responder import Responder
+
+    modes = ActionModes(('absolute', 'absolute'), 0.02, (), (True, False))
+    responder = Responder(Told(), modes=modes)
+    for turns in (0.0, 2 * np.pi, -4 * np.pi):
+        plan = np.add(SMOOTH, [turns, 0.0])
+        request = ChunkRequest(1, 1, 0, 'naive', Boundary(plan, 1, 2))
+        answer = responder.answer(request, {}, np.array([measured, 1.0]))
+        np.testing.assert_allclose(answer.actions, plan, atol=1e-6)
+        exchange = SimpleNamespace(previous=plan, actions=answer.actions)
+        assert prefix_mismatch(exchange, 4).max() < 1e-6  # CON.
+
+
+def test_a_policy_is_told_the_plan_in_the_turn_of_what_is_measured():
+    """Else a plan at π, of a wrist that is measured just past it, is nearly a turn off."""
+    modes = gen3().action_modes
+    assert modes.needs_pose
+    assert modes.trivial
+    plan = np.zeros((2, 7))
+    plan[:, 6] = 3.13, 3.15
+    at = np.zeros(7)
+    at[6] = -3.12
+    endless = np.array(modes.continuous)
+    told = modes.to_actions(moved(plan, plan[0], at, endless), at)
+    np.testing.assert_allclose(told[:, 6], np.array([3.13, 3.15]) - 2 * np.pi)
+
+
+def test_a_pose_at_pi_is_believed_where_it_is():
+    """The middle of two measurements on both sides of π is not 0."""
+    limits = Limits(np.array([-np.inf]), np.array([np.inf]), np.ones(1), np.ones(1))
+    poses = PoseWatch(limits, ('wrist',), np.array([True]), 0.3, 0.05, 0.5)
+    for number, angle in enumerate((3.14, -3.14)):
+        poses.add(np.array([angle]), 0.4 * number)
+    assert poses.pose is not None
+    assert abs(wrapped(poses.pose[0] - np.pi)) < 0.01
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def test_recorded_commands_are_near_where_each_joint_was_measured():
+    """The state has the joints in another order, and not all of them."""
+    from async_chunking.dataset.from_bags import _wrapped
+
+    streams = {
+        'observation.state': {'kind': 'measured', 'size': 2, 'joints': ['joint_7', 'joint_1']},
+        'elbow': {'kind': 'joint_state', 'topic': 'e', 'size': 1, 'joints': ['joint_5']},
+    }
+    robot = gen3(observations=streams)
+    features = {
+        'observation.state': np.array([[3.1, -3.0]]), 'elbow': np.array([[9.0]]),
+    }  # fmt: skip
+    action = np.array([[3.1, 2.0, 7.0, 1.0, 2.8, -3.0, -3.1]])
+    near = _wrapped(action, features, robot)[0]
+    turn = 2 * np.pi
+    expected = [3.1 - turn, 2.0, 7.0 - turn, 1.0, 2.8 + turn, -3.0, turn - 3.1]
+    np.testing.assert_allclose(near, expected)
+
+
+def test_a_chunk_to_learn_from_goes_on_past_pi(tmp_path):
+    torch = pytest.importorskip('torch')
+    for module in ('pyarrow',):
+        pytest.importorskip(module)
+    from async_chunking.dataset.reading import read_demonstrations
+    from async_chunking.dataset.writing import Demonstration, Description, write
+    from async_chunking.training.windows import Windows
+
+    names = ('wrist', 'elbow')
+    features = {'observation.state': names, 'action': names}
+    for endless in ((), ('wrist',)):
+        place = tmp_path / f'data{len(endless)}'
+        episode = Demonstration({'observation.state': PAST, 'action': PAST})
+        write(place, Description('two', 50.0, '', features, endless), [episode])
+        data = read_demonstrations(place)
+        assert data.continuous == tuple(name in endless for name in names)
+        chunk = Windows(data, np.array([0])).chunk(torch.tensor([0, 2]), 4)
+        np.testing.assert_allclose(chunk[0], SMOOTH if endless else PAST, atol=1e-6)
+        np.testing.assert_allclose(chunk[1, 0], PAST[2], atol=1e-6)
+
+
+def test_actions_counted_from_other_joints_are_refused():
+    shuffled = {'kind': 'measured', 'size': 7, 'joints': [*reversed(NAMES)]}
+    robot = gen3(observations={'observation.state': shuffled})
+    facts = Facts('policy', 16, 7, expects={'observation.state': (7,)})
+    check_fit(facts, robot)  # It may want that order.
+    with pytest.raises(FitError, match=r'which has joint_7.*gen3 has joint_1'):
+        check_fit(replace(facts, anchored=True), robot)
+    check_fit(replace(facts, anchored=True), gen3())
+    vlash = resolve('vlash')
+    able = replace(facts, offers=frozenset(vlash.needs))
+    check_strategy(vlash, able, gen3().action_modes)
+    with pytest.raises(StrategyError, match='has the joints in another order'):
+        check_strategy(vlash, able, robot.action_modes)

@@ -44,7 +44,7 @@ from async_chunking.dataset.writing import (
 )
 from async_chunking.executor.turns import TURN
 from async_chunking.robot.embodiment import Embodiment, Stream
-from async_chunking.robot.wiring import Wire
+from async_chunking.robot.wiring import WITH_JOINTS, Wire
 
 _STALE = 0.5  # An observation or a command older than this is no longer one [s].
 
@@ -98,7 +98,8 @@ def describe(robot: Embodiment, instruction: str) -> Description:
         for name, stream in robot.observations.items()
     }
     features = {**names, 'action': robot.joint_names}
-    return Description(robot.name, robot.policy.policy_rate_hz, instruction, features)
+    endless = tuple(joint.name for joint in robot.joints if joint.continuous)
+    return Description(robot.name, robot.policy.policy_rate_hz, instruction, features, endless)
 
 
 def demonstrations(
@@ -177,17 +178,20 @@ def _cut(
         for name, stream in robot.observations.items()
     }
     action = _joined(topics, 'command', commands, robot, times + int(period / 2), path)
-    _wrap(features, action, robot)
+    if any(robot.continuous):
+        action = _wrapped(action, features, robot)
     return Demonstration({**features, 'action': action})
 
 
-def _wrap(features: Mapping[str, np.ndarray], action: np.ndarray, robot: Embodiment) -> None:
-    """Tell commands of joints that turn without end within half a turn of what was measured."""
-    state = features.get('observation.state')
-    endless = np.array(robot.continuous)
-    if state is not None and state.shape == action.shape and endless.any():
-        turns = np.round((state - action) / TURN)
-        action += np.where(endless, TURN * turns, 0.0)
+def _wrapped(
+    action: np.ndarray, features: Mapping[str, np.ndarray], robot: Embodiment
+) -> np.ndarray:
+    """Return commands of joints that turn without end within half a turn of where they were."""
+    near = np.zeros_like(action)  # Of a joint that is not observed: between -π and π.
+    for name, stream in robot.observations.items():
+        if stream.kind in WITH_JOINTS:
+            near[:, _places(stream, robot)] = features[name]
+    return action + np.where(robot.continuous, TURN * np.round((near - action) / TURN), 0.0)
 
 
 def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> None:

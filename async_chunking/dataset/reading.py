@@ -43,7 +43,8 @@ class Demonstrations:
         fps: Frames per second.
         robot: Name of the embodiment, or ''.
         joint_names: [D], or empty.
-        state_names: Of `observation.state`, or empty.
+        state_names: Names in `observation.state`, or empty.
+        continuous: [D] whether each action is the angle of a joint that turns without end.
         left_alone: Features of the observation that are no numbers.
     """
 
@@ -55,6 +56,7 @@ class Demonstrations:
     robot: str = ''
     joint_names: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
+    continuous: tuple[bool, ...] = ()
     left_alone: tuple[str, ...] = ()
 
     @property
@@ -112,6 +114,7 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
         robot=told.robot,
         joint_names=names['action'],
         state_names=names[_STATE],
+        continuous=tuple(name in told.continuous for name in names['action']),
         left_alone=tuple(name for name in observed if name not in columns),
     )
 

@@ -57,6 +57,12 @@ class Told:
         """Where it is from."""
         return self.path / 'meta/info.json'
 
+    @property
+    def continuous(self) -> frozenset[str]:
+        """Names of actions that are angles of joints that turn without end."""
+        named = self.features.get('action', {}).get('continuous', ())
+        return frozenset(map(str, named)) if isinstance(named, (list, tuple)) else frozenset()
+
     def check_totals(self, numbers: np.ndarray, lengths: np.ndarray) -> None:
         """
         Refuse a data set of which files are missing, or are there twice.

@@ -27,6 +27,7 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.storage import write_json
 
 DATA = 'data/chunk-000/file-000.parquet'
+CONTINUOUS = 'continuous'  # Key of the action in info.json, which LeRobot leaves alone.
 EPISODES = 'meta/episodes/chunk-000/file-000.parquet'
 
 
@@ -44,12 +45,14 @@ class Description:
         fps: Frames per second.
         instruction: What a language-conditioned policy would be told.
         features: Name -> what each of its numbers is; 'action' and all that is observed.
+        continuous: Those of 'action' that are angles of joints that turn without end.
     """
 
     robot: str
     fps: float
     instruction: str
     features: Mapping[str, tuple[str, ...]]
+    continuous: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def write(out: Path, description: Description, episodes: Sequence[Demonstration]
 
 def _info(description: Description, episodes: int, frames: int) -> dict:
     fps = description.fps
+    endless = {CONTINUOUS: list(description.continuous)} if description.continuous else {}
     scalars = {'timestamp': 'float32'} | dict.fromkeys(
         ('frame_index', 'episode_index', 'index', 'task_index'), 'int64'
     )
@@ -123,6 +127,7 @@ def _info(description: Description, episodes: int, frames: int) -> dict:
         'video_path': None,
         'features': {
             name: {'dtype': 'float32', 'shape': [len(names)], 'names': list(names)}
+            | (endless if name == 'action' else {})
             for name, names in description.features.items()
         }
         | {name: {'dtype': kind, 'shape': [1], 'names': None} for name, kind in scalars.items()},

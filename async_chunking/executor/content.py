@@ -9,6 +9,7 @@ import numpy as np
 
 from async_chunking.chunk import ActionChunk
 from async_chunking.executor.config import ExecutorConfig
+from async_chunking.executor.turns import TURN
 
 
 class Outcome(enum.Enum):
@@ -49,7 +50,8 @@ class ContentCheck:
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
         self._most_rows = config.most_rows
-        slack = config.limit_tolerance * (config.limits.upper - config.limits.lower)
+        width = config.limits.upper - config.limits.lower
+        slack = config.limit_tolerance * np.where(np.isfinite(width), width, TURN)
         self._lowest = config.limits.lower - slack
         self._highest = config.limits.upper + slack
 

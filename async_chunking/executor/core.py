@@ -17,7 +17,7 @@ from async_chunking.executor.config import Behaviour, ExecutorConfig
 from async_chunking.executor.content import ContentCheck, Outcome
 from async_chunking.executor.requests import Admitted, RequestBook
 from async_chunking.executor.timeline import Timeline
-from async_chunking.executor.turns import moved, smooth
+from async_chunking.executor.turns import measured, moved, smooth
 from async_chunking.gate import Gate
 
 
@@ -148,8 +148,7 @@ class Executor:
             return None
         previous = self._timeline.upcoming(self.tick, self._book.rows_to_tell)
         if len(previous):  # As a policy knows angles, within a turn of 0 at first.
-            zero = np.zeros(self.config.action_dim)
-            previous = moved(previous, previous[0], zero, self._endless)
+            previous = moved(previous, previous[0], np.zeros_like(previous[0]), self._endless)
         return self._book.ask(self.tick, previous, self.delay)
 
     def admit(self, chunk: ActionChunk) -> Admitted:
@@ -221,8 +220,10 @@ class Executor:
         """Return the corrected action, as planned if the corrector fails."""
         horizon = min(self.config.horizon, len(plan.rows))  # Committed rows may stand before.
         row = max(plan.row_at(self.tick) - (len(plan.rows) - horizon), 0.0)
+        turned = measured(planned, observation, self._endless)  # As correctors know angles.
         try:
-            target = self.behaviour.corrector.correct(planned, row, horizon, observation)
+            target = self.behaviour.corrector.correct(turned, row, horizon, observation)
+            target = target + (planned - turned)
         except Exception:  # Whatever it is, the robot must be commanded.
             self.counters['correction_failed'] += 1
             return planned

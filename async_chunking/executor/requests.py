@@ -18,6 +18,7 @@ from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest, Plan
 from async_chunking.delay_ledger import steps_between
 from async_chunking.executor.config import Behaviour, ExecutorConfig
 from async_chunking.executor.content import ContentCheck, Outcome
+from async_chunking.executor.turns import smooth
 
 _MAX_OPEN = 64  # Unanswered requests that are remembered; older ones count as never made.
 
@@ -52,13 +53,14 @@ class Admission:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self._content = ContentCheck(config)
+        self._endless = config.endless
 
     def admit(self, chunk: ActionChunk, behaviour: Behaviour | None) -> Admitted:
         """Return a chunk with what is to be executed of it; `behaviour` asked for it."""
         outcome, reason = self._content.judge(chunk, behaviour.most_rows if behaviour else 0)
         rows = chunk.actions
         if outcome is Outcome.ACCEPTED and behaviour is not None:
-            rows = behaviour.merger.prepare(rows)
+            rows = behaviour.merger.prepare(smooth(rows, self._endless))
         return Admitted(chunk, rows, outcome, reason, behaviour.name if behaviour else None)
 
 

@@ -9,9 +9,12 @@ to where it is nearest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 TURN = 2.0 * np.pi
+STATE = 'observation.state'  # Where policies and correctors read the joints.
 
 
 def apart(one: np.ndarray, other: np.ndarray, continuous: np.ndarray) -> np.ndarray:
@@ -42,3 +45,14 @@ def moved(rows: np.ndarray, now: np.ndarray, to: np.ndarray, continuous: np.ndar
     if not continuous.any():
         return rows
     return rows + np.where(continuous, TURN * np.round((to - now) / TURN), 0.0)
+
+
+def measured(
+    action: np.ndarray, observation: Mapping[str, np.ndarray] | None, continuous: np.ndarray
+) -> np.ndarray:
+    """Return an action [D] in the turn of the measured joints, or of 0 if they are not there."""
+    if not continuous.any():
+        return action
+    near = (observation or {}).get(STATE)
+    near = np.zeros_like(action) if near is None or near.shape != action.shape else near
+    return moved(action[None], action, near, continuous)[0]

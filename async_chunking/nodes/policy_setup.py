@@ -103,7 +103,7 @@ def make_ready(
     facts = facts_of(source)
     check_fit(facts, robot)
     streams = dict(read_streams(facts, robot))
-    if not robot.action_modes.trivial:
+    if robot.action_modes.needs_pose:
         streams[MEASURED] = Stream(kind='measured', size=len(robot.joints))
     check_instruction(streams, parameters.instruction)
     placement = Placement(*(getattr(parameters, name) for name in _PLACEMENT))

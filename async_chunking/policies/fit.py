@@ -31,13 +31,14 @@ class Facts:
     joint_names: tuple[str, ...] = ()
     policy_rate_hz: float = 0.0
     delays: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    anchored: bool = False
 
 
 def facts_of(source: PolicySource) -> Facts:
     """Return what there is to know of a policy."""
     return Facts(
         source.title, source.horizon, source.action_dim, source.offers, dict(source.expects),
-        source.joint_names, source.policy_rate_hz, dict(source.delays),
+        source.joint_names, source.policy_rate_hz, dict(source.delays), source.anchored,
     )  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def check_fit(facts: Facts, robot: Embodiment) -> None:
 
     Raises:
         FitError: The action dimension, the order of the joints, the policy rate, an observation
-            or its shape differs; names both.
+            or its shape differs, or actions would be counted from other joints; names both.
     """
     joints = len(robot.joints)
     if facts.action_dim != joints:
@@ -90,6 +91,13 @@ def check_fit(facts: Facts, robot: Embodiment) -> None:
             f', robot {robot.name} in the order {", ".join(names)}'
         )
         raise FitError(msg)
+    if facts.anchored and not robot.action_modes.in_order:
+        state = robot.observations['observation.state'].joints or ()
+        msg = (
+            f"{facts.title}: the policy counts actions from 'observation.state', which has "
+            f'{", ".join(state)}; robot {robot.name} has {", ".join(names)}, in this order'
+        )
+        raise FitError(msg)
     rate = robot.policy.policy_rate_hz
     if facts.policy_rate_hz and not math.isclose(facts.policy_rate_hz, rate):
         msg = (
@@ -97,6 +105,10 @@ def check_fit(facts: Facts, robot: Embodiment) -> None:
             f'policy_rate_hz of robot {robot.name} is {rate:g}'
         )
         raise FitError(msg)
+    _check_streams(facts, robot)
+
+
+def _check_streams(facts: Facts, robot: Embodiment) -> None:
     streams = robot.observations
     for name, shape in facts.expects.items():
         if name not in streams:

@@ -14,6 +14,7 @@ import torch
 
 from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.executor.turns import moved, smooth
 from async_chunking.policies.base import ChunkPolicy, CountingPolicy, FlowPolicy
 from async_chunking.policies.fit import facts_of
 from async_chunking.policies.placed import Placement, place
@@ -82,18 +83,23 @@ class Responder:
                 own numbers, the boundary too.
             observation: Name -> array without batch dimension, or text.
             measured: [D] joints when it was made [rad, m]; needed where the policy's numbers are
-                no positions.
+                no positions, or a joint turns without end: what is planned is told to the policy
+                in the turn of what is measured, and the answer is in that of the plan.
         """
         modes, boundary = self._modes, request.boundary
         try:
-            if modes is None or modes.trivial or measured is None:
+            if modes is None or not modes.needs_pose or measured is None:
                 return self._answer(request, observation)
-            previous = modes.to_actions(boundary.previous, measured)
+            endless = np.array(modes.continuous or [False] * len(measured))
+            plan = boundary.previous
+            begin = plan[0] if len(plan) else measured
+            previous = modes.to_actions(moved(plan, begin, measured, endless), measured)
             request = replace(request, boundary=replace(boundary, previous=previous))
             answer = self._answer(request, observation)
         except (AsyncChunkingError, PolicyError) as error:
             return refused(request, self._source.action_dim, str(error))
-        return replace(answer, actions=modes.to_positions(answer.actions, measured))
+        rows = smooth(modes.to_positions(answer.actions, measured), endless)
+        return replace(answer, actions=moved(rows, rows[0], begin, endless))
 
     def warm_up(
         self,

@@ -65,11 +65,13 @@ class PolicySource(ABC):
             [steps].
         observation_steps: How much it reads of the past, the present counted, one policy step
             apart. If more than 1, numbers and images arrive as [n, ...], the oldest first.
+        anchored: Whether its actions are counted from `observation.state`.
         resizing: How its training scaled pictures, see `nodes.observations.resizing`.
     """
 
     observation_steps: int = 1
     resizing: str = 'openpi'
+    anchored: bool = False
     joint_names: tuple[str, ...] = ()
     policy_rate_hz: float = 0.0
     delays: Mapping[str, tuple[int, int]] = MappingProxyType({})

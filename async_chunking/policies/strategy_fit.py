@@ -114,6 +114,12 @@ def _check_states(strategy: Strategy, modes: ActionModes) -> None:
             f'are {", ".join(sorted(set(modes.modes)))}; it needs a policy of absolute positions'
         )
         raise StrategyError(msg)
+    if not modes.in_order:
+        msg = (
+            f"strategy '{strategy.name}' puts rows of the old plan where 'observation.state' is, "
+            'but that has the joints in another order; list them in the order of `joints`'
+        )
+        raise StrategyError(msg)
     if strategy.adds_rows:
         msg = (
             f"strategy '{strategy.name}' adds the old plan's rows up, but they are absolute "

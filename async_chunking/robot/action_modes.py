@@ -27,16 +27,25 @@ class ActionModes:
             measured one [rad/s, m/s].
         period: Between rows [s].
         units: [D] what a 1 of the policy's is [rad, m, rad/s, m/s]; empty: it counts in those.
+        continuous: [D] whether each joint turns without end; empty if none does.
+        in_order: Whether 'observation.state' has the joints in the order of the actions.
     """
 
     modes: tuple[str, ...]
     period: float
     units: tuple[float, ...] = ()
+    continuous: tuple[bool, ...] = ()
+    in_order: bool = True
 
     @property
     def trivial(self) -> bool:
         """Whether all joints are absolute in our units, so that there is nothing to do."""
         return set(self.modes) <= {'absolute'} and set(self.units) <= {1.0}
+
+    @property
+    def needs_pose(self) -> bool:
+        """Whether the measured joints are needed to translate."""
+        return not self.trivial or any(self.continuous)
 
     def to_positions(self, actions: np.ndarray, measured: np.ndarray) -> np.ndarray:
         """

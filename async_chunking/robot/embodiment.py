@@ -190,7 +190,10 @@ class Embodiment(Settings):
         ordered = tuple(modes.get(name, 'absolute') for name in self.joint_names)
         units = {name: group.unit for group in self.groups for name in group.joints}
         scales = tuple(units.get(name, 1.0) for name in self.joint_names)
-        return ActionModes(ordered, 1.0 / self.policy.policy_rate_hz, scales)
+        state = self.observations.get('observation.state')
+        in_order = state is None or state.joints in (None, self.joint_names)
+        period = 1.0 / self.policy.policy_rate_hz
+        return ActionModes(ordered, period, scales, self.continuous, in_order)
 
     @property
     def joint_names(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from async_chunking.dataset.reading import Demonstrations
+
+_TURN = 2.0 * math.pi
 
 
 class Windows:
@@ -32,6 +35,7 @@ class Windows:
         self._observations = {n: torch.from_numpy(v) for n, v in data.observations.items()}
         self._actions = torch.from_numpy(data.actions)
         self._last = torch.from_numpy(np.repeat(data.ends - 1, lengths))
+        self._endless = torch.tensor(data.continuous or [False] * data.action_dim)
         chosen = np.repeat(np.isin(np.arange(len(lengths)), episodes), lengths)
         self.frames = torch.from_numpy(np.flatnonzero(chosen))
 
@@ -55,8 +59,16 @@ class Windows:
         return frame[:, None] + torch.arange(horizon) <= self._last[frame][:, None]
 
     def chunk(self, frame: Tensor, horizon: int) -> Tensor:
-        """Return the actions [B, H, D] from frames [B] on."""
-        return self._actions[self.later(frame[:, None], torch.arange(horizon))]
+        """
+        Return the actions [B, H, D] from frames [B] on.
+
+        Joints that turn without end go on from the first row, as they do on a robot.
+        """
+        rows = self._actions[self.later(frame[:, None], torch.arange(horizon))]
+        if not self._endless.any():
+            return rows
+        turns = torch.round(rows.diff(dim=1) / _TURN).cumsum(1) * _TURN
+        return torch.cat((rows[:, :1], rows[:, 1:] - torch.where(self._endless, turns, 0.0)), 1)
 
 
 def split(

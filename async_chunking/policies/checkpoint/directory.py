@@ -111,6 +111,11 @@ class PolicyDirectory(PolicySource):
         return self._any.joint_names
 
     @property
+    def anchored(self) -> bool:
+        """Whether actions are counted from the measured joints."""
+        return any(s.normalization.actions == 'relative' for s in self.sidecars.values())
+
+    @property
     def policy_rate_hz(self) -> float:
         """Rows of a chunk per second."""
         return self._any.policy_rate_hz

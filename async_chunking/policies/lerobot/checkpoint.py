@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
-from async_chunking.policies.lerobot.statistics import check_statistics
+from async_chunking.policies.lerobot.statistics import check_statistics, steps_of
 from async_chunking.policies.lerobot.steps import check_steps
 from async_chunking.policies.lerobot.tensors import check_tensors
 from async_chunking.storage import read_json
@@ -125,6 +125,16 @@ class LeRobotCheckpoint:
         }
         texts = {TASK: ()} if self.type in FLOWS else {}
         return {name: tuple(shape) for name, shape in shapes.items()} | texts
+
+    @property
+    def anchored(self) -> bool:
+        """Whether a step of its own counts actions from the measured joints."""
+        steps = steps_of(self.path / 'policy_preprocessor.json')
+        return any(
+            step.get('registry_name') == 'relative_actions_processor'
+            and (step.get('config') or {}).get('enabled', False)
+            for step in steps
+        )
 
     @property
     def resizing(self) -> str:

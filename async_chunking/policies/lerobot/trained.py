@@ -150,6 +150,11 @@ class TrainedSource(PolicySource):
         return self.base.resizing
 
     @property
+    def anchored(self) -> bool:
+        """Whether the base's actions are counted from the measured joints."""
+        return self.base.anchored
+
+    @property
     def offers(self) -> frozenset[str]:
         """What the base offers, the recipes, and correctors beside them."""
         recipes = {f'recipe:{name}' for name in self.recipes}
