@@ -43,7 +43,7 @@ class Analytic(FlowPolicy):
         raise NotImplementedError
 
 
-class Constant(Analytic):
+class ConstantPolicy(Analytic):
     """v = 0.3 + state, a view that must not be written to."""
 
     def flow(self, x: Tensor, time: Tensor, state: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ HANGING = """
 import ctypes, sys, time
 from async_chunking.nodes import deadline
 
-deadline._GRACE = 0.2
+deadline._GRACE_S = 0.2
 guard = deadline.Deadline('an inference', 0.2)
 with guard:
     assert not guard.passed

@@ -10,7 +10,7 @@ import torch
 import typer
 
 from tools.gpu import checks, command
-from tools.gpu.checks import Verdict
+from tools.gpu.checks import CheckResult
 
 
 def test_a_sampler_and_itself_are_near_and_two_samplers_are_not() -> None:
@@ -23,12 +23,12 @@ def test_a_sampler_and_itself_are_near_and_two_samplers_are_not() -> None:
 def test_a_check_that_fails_is_a_row_and_ends_it_with_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(device: torch.device, rounds: int) -> Iterator[Verdict]:
-        yield Verdict('samplers', 'one', 'differs by 0', True)
+    def broken(device: torch.device, rounds: int) -> Iterator[CheckResult]:
+        yield CheckResult('samplers', 'one', 'differs by 0', True)
         raise RuntimeError('out of memory')
 
-    def whole(device: torch.device, rounds: int) -> Iterator[Verdict]:
-        yield Verdict('graphs', 'one', f'{rounds} rounds', None)
+    def whole(device: torch.device, rounds: int) -> Iterator[CheckResult]:
+        yield CheckResult('graphs', 'one', f'{rounds} rounds', None)
 
     monkeypatch.setattr(checks, 'samplers', broken)
     monkeypatch.setattr(checks, 'graphs', whole)

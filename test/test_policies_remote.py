@@ -123,7 +123,7 @@ def test_strategies_with_velocity_are_refused_with_a_remedy(strategy):
     ],
 )
 def test_a_server_of_another_kind_is_told_at_once(monkeypatch, greeting, sentence):
-    monkeypatch.setattr('async_chunking.policies.remote.openpi._CONNECT', 0.3)
+    monkeypatch.setattr('async_chunking.policies.remote.openpi._CONNECT_S', 0.3)
     rule = stand_still(7, 'state')
     with (
         running(OpenpiPeer(rule, greeting=greeting)) as server,
@@ -358,7 +358,7 @@ def test_gr00t_server_that_was_restarted_is_found_again():
 
 
 def test_gr00t_server_that_is_not_there(monkeypatch):
-    monkeypatch.setattr('async_chunking.policies.remote.gr00t._CONNECT', 0.2)
+    monkeypatch.setattr('async_chunking.policies.remote.gr00t._CONNECT_S', 0.2)
     with pytest.raises(
         RemoteError, match=r'within 0\.2 s to get_modality_config; is the server run'
     ):

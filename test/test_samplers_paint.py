@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 import torch
-from analytic import Analytic, Constant, Gaussian, Linear, RowWise
+from analytic import Analytic, ConstantPolicy, Gaussian, Linear, RowWise
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
@@ -39,8 +39,8 @@ def previous_rows(rows: int) -> Tensor:
 
 @pytest.mark.parametrize('sampler', VARIANTS, ids=repr)
 def test_constant_field_gives_the_exact_prefix_and_leaves_the_rest(sampler: Sampler) -> None:
-    chunk = draw(Constant(), sampler, delay=3)
-    naive = draw(Constant(), Plain(), delay=3)
+    chunk = draw(ConstantPolicy(), sampler, delay=3)
+    naive = draw(ConstantPolicy(), Plain(), delay=3)
     torch.testing.assert_close(chunk[:, :3], previous_rows(3))
     torch.testing.assert_close(chunk[:, 3:], naive[:, 3:])
 
@@ -55,9 +55,9 @@ def test_rows_that_do_not_mix_keep_their_suffix(sampler: Sampler) -> None:
 
 @pytest.mark.parametrize('delay', [2, 3, 9])
 def test_delay_beyond_the_plan_is_cut_to_it(delay: int) -> None:
-    chunk = draw(Constant(), Paint(), delay, rows=2)
+    chunk = draw(ConstantPolicy(), Paint(), delay, rows=2)
     torch.testing.assert_close(chunk[:, :2], previous_rows(2))
-    plain = draw(Constant(), Plain(), delay, rows=2)
+    plain = draw(ConstantPolicy(), Plain(), delay, rows=2)
     torch.testing.assert_close(chunk[:, 2:], plain[:, 2:])
 
 

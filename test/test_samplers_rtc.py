@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from analytic import Constant, Gaussian, Linear
+from analytic import ConstantPolicy, Gaussian, Linear
 
 from async_chunking.chunk import Boundary
 from async_chunking.errors import StrategyError
@@ -104,7 +104,7 @@ def test_jacobian_carries_guidance_to_later_rows() -> None:
 
 def test_rows_that_are_not_planned_are_not_compared() -> None:
     """On a constant field without mixing, rows beyond `previous` stay exactly as they were."""
-    policy = Constant()
+    policy = ConstantPolicy()
     previous = torch.full((1, 3, 2), 7.0, dtype=torch.float64)
     for schedule in ('exp', 'linear', 'ones', 'zeros'):
         for sampler in (Rtc(schedule=schedule), Rtc(schedule=schedule, jacobian=False)):
@@ -118,7 +118,7 @@ def test_rows_that_are_not_planned_are_not_compared() -> None:
 def test_variants_agree_where_the_jacobian_is_the_identity() -> None:
     boundary = Boundary(torch.ones(1, 5, 2, dtype=torch.float64), delay=2, execution_horizon=3)
     draws = [
-        sample_chunk(Constant(), Rtc(jacobian=j), observation(), boundary, seeded()).actions
+        sample_chunk(ConstantPolicy(), Rtc(jacobian=j), observation(), boundary, seeded()).actions
         for j in (True, False)
     ]
     torch.testing.assert_close(*draws)

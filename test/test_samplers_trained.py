@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from analytic import Analytic, Constant, Gaussian, RowWise
+from analytic import Analytic, ConstantPolicy, Gaussian, RowWise
 from torch import Tensor
 
 from async_chunking.chunk import Boundary
@@ -152,26 +152,26 @@ def test_vlash_rolls_the_state_forward_delta() -> None:
 
 def test_vlash_chunk_begins_where_the_old_plan_is_left() -> None:
     """The constant field adds the state: the chunk is the plain one, from the rolled state."""
-    answer = draw(Constant(), Vlash())
+    answer = draw(ConstantPolicy(), Vlash())
     assert answer.shape == (1, 3 + 8, 2)
     assert torch.equal(answer[:, :3], PREVIOUS[:, :3])
-    moved = draw(Constant(), Plain()) + PREVIOUS[:, 2:3] - STATE[:, None]
+    moved = draw(ConstantPolicy(), Plain()) + PREVIOUS[:, 2:3] - STATE[:, None]
     torch.testing.assert_close(answer[:, 3:], moved)
 
 
 def test_vlash_state_is_rolled_to_the_end_of_a_short_plan() -> None:
-    answer = draw(Constant(), Vlash(), delay=5, rows=2)
+    answer = draw(ConstantPolicy(), Vlash(), delay=5, rows=2)
     assert answer.shape == (1, 2 + 8, 2)
-    moved = draw(Constant(), Plain()) + PREVIOUS[:, 1:2] - STATE[:, None]
+    moved = draw(ConstantPolicy(), Plain()) + PREVIOUS[:, 1:2] - STATE[:, None]
     torch.testing.assert_close(answer[:, 2:], moved)
 
 
 def test_vlash_quantization() -> None:
-    chunk = draw(Constant(), Vlash())[:, 3:]
-    fast = draw(Constant(), Vlash(quantization=3))
+    chunk = draw(ConstantPolicy(), Vlash())[:, 3:]
+    fast = draw(ConstantPolicy(), Vlash(quantization=3))
     torch.testing.assert_close(fast[:, 3:], chunk[:, [2, 5]])
-    rolled = draw(Constant(), Vlash(mode='delta'))[:, 3:]
-    sums = draw(Constant(), Vlash(mode='delta', quantization=2))[:, 3:]
+    rolled = draw(ConstantPolicy(), Vlash(mode='delta'))[:, 3:]
+    sums = draw(ConstantPolicy(), Vlash(mode='delta', quantization=2))[:, 3:]
     torch.testing.assert_close(sums, rolled[:, 0::2] + rolled[:, 1::2])
     torch.testing.assert_close(sums.sum(1), rolled.sum(1))
 
@@ -184,4 +184,4 @@ def test_vlash_mistakes_are_named() -> None:
     with pytest.raises(
         StrategyError, match=r"needs 'joints' \[1, 2\] in the observation; it is m"
     ):
-        draw(Constant(), Vlash(state_key='joints'))
+        draw(ConstantPolicy(), Vlash(state_key='joints'))

@@ -35,8 +35,8 @@ class Attacker:
     """Attacks now and then.
 
     Args:
-        namespace: Of the robot.
-        seed: Of all chance.
+        namespace: Namespace of the robot.
+        seed: Seed of all chance.
     """
 
     def __init__(self, namespace: str, seed: int) -> None:

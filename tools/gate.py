@@ -27,7 +27,7 @@ def exceeded(commands: np.ndarray, limits: Limits, period: float) -> np.ndarray:
 
     Args:
         commands: [T, D] one a period [rad, m].
-        limits: Of the robot.
+        limits: Limits of the robot.
         period: [s].
     """
     shares = [np.full(commands.shape[1], -np.inf)] * 4
@@ -53,7 +53,7 @@ class Attack:
     A gate, and an operator, a plan and a network that want the worst.
 
     Args:
-        seed: Of the limits and of every order.
+        seed: Seed of the limits and of every order.
         joints: Each with limits of its own, unknown jerk among them.
         narrow: Ranges down to a few ticks of movement.
     """
@@ -135,8 +135,8 @@ class Attack:
 
 
 def gate(
-    steps: Annotated[float, typer.Option(min=1.0, help='Of a joint, all together.')] = 1e6,
-    seed: Annotated[int, typer.Option(help='Of limits and orders.')] = 0,
+    steps: Annotated[float, typer.Option(min=1.0, help='Steps of a joint, all together.')] = 1e6,
+    seed: Annotated[int, typer.Option(help='Seed of limits and orders.')] = 0,
 ) -> None:
     """Attack the last gate with random orders, resets, pauses and lost commands."""
     rounds = max(round(steps / (_JOINTS * _ROUND)), 1)

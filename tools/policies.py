@@ -54,7 +54,7 @@ def halve(path: Path) -> tuple[int, int]:
     Keep a checkpoint's weights in half precision.
 
     Args:
-        path: Of the checkpoint, without suffix.
+        path: Path of the checkpoint, without suffix.
 
     Returns:
         Size of the weights before and after [bytes].

@@ -27,9 +27,9 @@ from async_chunking.ros_environment import environment
 from async_chunking.storage import write_json
 from async_chunking.tables import Table, show
 
-_START = 120.0  # [s].
+_START_S = 120.0  # [s].
 _SAMPLES = 300  # In the whole time.
-_LEAST_PERIOD = 1.0  # Between two samples [s].
+_LEAST_PERIOD_S = 1.0  # Between two samples [s].
 _PAGE = os.sysconf('SC_PAGE_SIZE')
 _SETTLED = 0.2  # Share of the time that caches and pools get to fill; growth counts from there.
 # What a process may grow by, in all the time after that: a leak would not stop at it.
@@ -42,7 +42,7 @@ class Samples:
     """One process over time.
 
     Attributes:
-        seconds: When.
+        seconds: Times of the samples [s].
         memory: Resident set size [bytes].
         files: Open file descriptors.
     """
@@ -124,7 +124,7 @@ def _watch(
     """Run for some seconds from the first chunk on, and look at every process now and then."""
     names = [node.name for node in bringup.nodes]
     samples = {name: Samples() for name in names}
-    period = max(seconds / _SAMPLES, _LEAST_PERIOD)
+    period = max(seconds / _SAMPLES, _LEAST_PERIOD_S)
     arguments = bringup.arguments
     with Processes(
         bringup.nodes, arguments.namespace, arguments.log_level, subprocess.DEVNULL
@@ -175,12 +175,12 @@ def _watching(namespace: str) -> Iterator[Callable[[], bool]]:
 
 
 def _await(nodes: Processes, executed: Callable[[], bool], stopped: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _START
+    deadline = time.monotonic() + _START_S
     while not executed() and not stopped():
         if ended := nodes.look_after():
             raise RunError(ended)
         if time.monotonic() > deadline:
-            msg = f'no chunk was executed within {_START:.0f} s'
+            msg = f'no chunk was executed within {_START_S:.0f} s'
             raise RunError(msg)
 
 

@@ -14,8 +14,8 @@ from rosbags.interfaces import Qos
 
 from async_chunking.bags.writer import BagWriter
 
-_FLUSH = 1.0  # A sudden end loses no more than this [s].
-_PATIENCE = 0.2  # How soon the end of a quiet recording is noticed [s].
+_FLUSH_S = 1.0  # A sudden end loses no more than this [s].
+_PATIENCE_S = 0.2  # How soon the end of a quiet recording is noticed [s].
 _WAITING = 50_000  # Messages that may wait for a slow disk, some 30 MB of a small robot.
 
 
@@ -79,12 +79,12 @@ class Recording:
         except queue.Full:
             self.dropped += 1
 
-    def close(self, timeout: float = 10.0) -> None:
+    def close(self, timeout_s: float = 10.0) -> None:
         """Write what waits, and finish the files."""
         self._ending.set()
-        self._thread.join(timeout)
+        self._thread.join(timeout_s)
         if self._thread.is_alive():
-            self.failure = f'{self.path}: the disk takes longer than {timeout:g} s; gave up'
+            self.failure = f'{self.path}: the disk takes longer than {timeout_s:g} s; gave up'
 
     def _run(self) -> None:
         try:
@@ -101,12 +101,12 @@ class Recording:
         flushed = time.monotonic()
         while not (self._ending.is_set() and self._queue.empty()):
             try:
-                message = self._queue.get(timeout=_PATIENCE)
+                message = self._queue.get(timeout=_PATIENCE_S)
             except queue.Empty:
                 message = None
             with self._lock:
                 if message is not None:
                     self._writer.write(*message)
-                if time.monotonic() - flushed >= _FLUSH:
+                if time.monotonic() - flushed >= _FLUSH_S:
                     self._writer.flush()
                     flushed = time.monotonic()

@@ -28,7 +28,7 @@ STEP_DEFAULTS = {
     'phase': 1, 'row': np.nan, 'delay': -1, 'missed': False,
     **dict.fromkeys(_COUNTERS.values(), 0),
 }  # fmt: skip
-_JUMP = 1.0  # A clock that gains or loses more than this between two ticks was set [s].
+_JUMP_S = 1.0  # A clock that gains or loses more than this between two ticks was set [s].
 _DEFAULT_PERIOD = 0.02
 
 
@@ -102,7 +102,7 @@ class Ticks:
         self._counters = {n: int(c[-1]) - self._before[n] for n, c in counts.items()}
         self.lost += int((np.diff(tick, prepend=self.last) - 1).sum())
         steps = np.diff(lead, prepend=self._lead)
-        jumped = np.flatnonzero(np.abs(steps) > _JUMP)
+        jumped = np.flatnonzero(np.abs(steps) > _JUMP_S)
         self.jumps += [(int(tick[i]), float(steps[i])) for i in jumped]
         if len(tick) > 1:
             period = np.median(np.diff(columns['deadline_ns']) / np.diff(tick)) * 1e-9

@@ -21,7 +21,7 @@ from async_chunking.ros_environment import environment
 from async_chunking.start import PARENT_VARIABLE, REASON_VARIABLE
 
 _PATIENCE = (8.0, 3.0)  # Seconds from SIGINT to SIGTERM, and from there to SIGKILL.
-_RECORDER_PATIENCE = 30.0  # [s].
+_RECORDER_PATIENCE_S = 30.0  # [s].
 _BACK_OFF = (
     0.5  # Between two starts of a node that dies, doubled each time up to ten times it [s].
 )
@@ -73,7 +73,7 @@ class Processes:
     def _await_recording(self, name: str) -> None:
         """Let a recorder make its folder before there is something to record."""
         path = self._nodes[name].parameters.get('path')
-        deadline = time.monotonic() + _RECORDER_PATIENCE
+        deadline = time.monotonic() + _RECORDER_PATIENCE_S
         while path and not os.path.exists(path) and time.monotonic() < deadline:
             if self._running[name].poll() is not None:
                 return

@@ -46,7 +46,7 @@ from async_chunking.executor.turns import TURN
 from async_chunking.robot.embodiment import Embodiment, Stream
 from async_chunking.robot.wiring import WITH_JOINTS, Wire
 
-_STALE = 0.5  # An observation or a command older than this is no longer one [s].
+_STALE_S = 0.5  # An observation or a command older than this is no longer one [s].
 
 
 def convert(
@@ -199,7 +199,7 @@ def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> None:
     stamps = np.sort(np.concatenate(column(topics, 0)))
     stamps = stamps[(stamps >= start) & (stamps <= stop)]
     gaps = np.diff(stamps) * 1e-9
-    if len(gaps) and gaps.max() > _STALE:
+    if len(gaps) and gaps.max() > _STALE_S:
         at = (stamps[gaps.argmax()] - start) * 1e-9
         msg = (
             f'{path}: nothing at all was recorded for {gaps.max():.1f} s after {at:.1f} s: it was '
@@ -233,9 +233,9 @@ def _newest(series: Series, times: np.ndarray, what: str) -> np.ndarray:
     """Return the newest values [n, k] up to some times [n] [ns]."""
     index = np.searchsorted(series.stamps, times, side='right') - 1
     ages = np.where(index < 0, np.inf, (times - series.stamps[index]) / 1e9)
-    late = np.flatnonzero(ages > _STALE)
+    late = np.flatnonzero(ages > _STALE_S)
     if late.size:
         seconds = (times[late[0]] - times[0]) / 1e9
-        msg = f'{what} said nothing for {_STALE} s until {seconds:.1f} s; record it again'
+        msg = f'{what} said nothing for {_STALE_S} s until {seconds:.1f} s; record it again'
         raise DatasetError(msg)
     return series.values[index]

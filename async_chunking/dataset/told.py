@@ -82,12 +82,12 @@ class Told:
                     'files are missing or of another version of it. Copy it once more'
                 )
                 raise DataError(msg)
-        found = dict(zip(numbers.tolist(), lengths.tolist(), strict=True))
+        there = dict(zip(numbers.tolist(), lengths.tolist(), strict=True))
         for file, number, length in _episodes(self.path):
-            if found.get(number, 0) != length:
+            if there.get(number, 0) != length:
                 msg = (
                     f'{file}: episode {number} has length {length}, data/ has '
-                    f'{found.get(number, 0)} frames of it. Copy it once more'
+                    f'{there.get(number, 0)} frames of it. Copy it once more'
                 )
                 raise DataError(msg)
 

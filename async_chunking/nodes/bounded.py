@@ -20,7 +20,7 @@ from rclpy.subscription import Subscription
 
 _TAKES = 4  # Per `poll` at most; the middleware keeps one.
 _MOST = 1 << 20  # A thousand rows for a hundred joints, and texts [bytes].
-_SELDOM = 5.0  # Between two words about the same topic [s].
+_SELDOM_S = 5.0  # Between two words about the same topic [s].
 
 
 class Unwatched(CallbackGroup):
@@ -100,6 +100,6 @@ def listen(
     """Subscribe with a limit that no message of ours reaches; the log names what is refused."""
 
     def refuse(reason: str) -> None:
-        node.get_logger().warning(reason, throttle_duration_sec=_SELDOM)
+        node.get_logger().warning(reason, throttle_duration_sec=_SELDOM_S)
 
     return Bounded(node, kind, topic, _MOST, callback, refuse, profile)

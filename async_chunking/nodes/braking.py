@@ -28,7 +28,7 @@ class Output(Protocol):
 
 
 def come_to_rest(
-    executor: Executor, pace: Pace, output: Output, last: np.ndarray, patience: float
+    executor: Executor, pace: Pace, output: Output, last: np.ndarray, patience_s: float
 ) -> np.ndarray:
     """Brake after an error, with the little that is needed for it.
 
@@ -37,14 +37,14 @@ def come_to_rest(
         pace: Clock that says when ticks are due.
         output: Where commands go.
         last: [D] the last command that was sent [rad, m].
-        patience: Longest wait for one tick [s].
+        patience_s: Longest wait for one tick [s].
 
     Returns:
         [D] the last command that was sent now.
     """
     executor.stop()
     for _ in range(_REST_TICKS):
-        due = pace.wait(patience)
+        due = pace.wait(patience_s)
         if due is None:
             continue
         step = executor.step()

@@ -25,7 +25,7 @@ from async_chunking.pose import go_on
 
 _CHUNKS_PER_TICK = 16  # A flood of chunks must not delay the command,
 _CHUNKS = 256  # nor fill the memory.
-_WAIT = 0.1  # How often the loop looks whether it shall end [s].
+_WAIT_S = 0.1  # How often the loop looks whether it shall end [s].
 
 
 class CommandLoop:
@@ -74,7 +74,7 @@ class CommandLoop:
         self._listen = listen
         self._chunks: deque[ActionChunk | Admitted] = deque()
         # Longer than a tick, so that only a clock that stands still makes the loop look up.
-        self._patience = max(_WAIT, 2.0 * config.control_period)
+        self._patience = max(_WAIT_S, 2.0 * config.control_period)
         self._past: Counter[str] = Counter()
         self._sent_ns = 0  # When the last command was; before the first, when the run began.
         self._halted = False

@@ -6,14 +6,14 @@ from __future__ import annotations
 import faulthandler
 import time
 
-_GRACE = 5.0  # For the process to end by itself, and to say why [s].
+_GRACE_S = 5.0  # For the process to end by itself, and to say why [s].
 
 
 class Deadline:
     """Guards work, as a context; it may be entered again and again.
 
-    What hangs may hold the interpreter, so that nothing in Python can end it. Then, `_GRACE` after
-    the deadline, the process ends with status 1 and prints where each of its threads was.
+    What hangs may hold the interpreter, so that nothing in Python can end it. Then, `_GRACE_S`
+    after the deadline, the process ends with status 1 and prints where each of its threads was.
 
     Args:
         what: The work, in words.
@@ -26,7 +26,7 @@ class Deadline:
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
-        faulthandler.dump_traceback_later(self._seconds + _GRACE, exit=True, file=2)
+        faulthandler.dump_traceback_later(self._seconds + _GRACE_S, exit=True, file=2)
 
     def __exit__(self, *_: object) -> None:
         faulthandler.cancel_dump_traceback_later()

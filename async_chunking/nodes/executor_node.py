@@ -31,8 +31,8 @@ from async_chunking.nodes.sinks import sink_class
 from async_chunking.nodes.succession import Succession
 
 _POLLS = 100.0  # Looks a second at what is measured, at most [Hz].
-_NEWCOMER = 3.0  # Who finds others so soon after it began came after them [s].
-_ASKING = 0.05  # How often a sink that waits for answers looks at the command [s].
+_NEWCOMER_S = 3.0  # Who finds others so soon after it began came after them [s].
+_ASKING_S = 0.05  # How often a sink that waits for answers looks at the command [s].
 
 
 class ExecutorNode(RobotNode):
@@ -86,7 +86,7 @@ class ExecutorNode(RobotNode):
         self.create_timer(1.0, self._diagnose)
         self.create_timer(1.0 / min(config.control_rate_hz, _POLLS), self._poll)
         if self._asking:
-            self.create_timer(_ASKING, self._ask)
+            self.create_timer(_ASKING_S, self._ask)
 
     def _now_ns(self) -> int:
         return time.monotonic_ns() if self._simulation is None else self._simulation.now_ns
@@ -174,7 +174,7 @@ class ExecutorNode(RobotNode):
         others = rivals(self, self._topics)
         if others or self._watch.left:
             level, message = diagnostics.ERROR, others or self._watch.left
-        if others and time.monotonic() - self._since < _NEWCOMER:
+        if others and time.monotonic() - self._since < _NEWCOMER_S:
             self.failure = f'{others}; end the others first'  # They were there before.
         values = self._state.values(status, self._intake) | self._succession.values()
         self._diagnostics.publish(level, message, values)

@@ -13,8 +13,8 @@ from async_chunking.nodes import diagnostics
 from async_chunking.nodes.intake import MEASURED, Intake
 from async_chunking.nodes.sender.values import Status
 
-_SILENT = 1.0  # Without a tick [s].
-_LEFT_STOPPED = 5.0  # Longer than between two episodes [s].
+_SILENT_S = 1.0  # Without a tick [s].
+_LEFT_STOPPED_S = 5.0  # Longer than between two episodes [s].
 
 
 class Situation(NamedTuple):
@@ -96,7 +96,7 @@ class ExecutorState:
             if intake.age <= self._stale_s:
                 why = f'a pose to believe: {intake.doubt}'
             return diagnostics.ERROR, f'waiting for {why}'
-        if now - self._moved > max(_SILENT, 2.0 * self._config.control_period):
+        if now - self._moved > max(_SILENT_S, 2.0 * self._config.control_period):
             what = 'the sender stands still' if situation.clock is None else '/clock stands still'
             return diagnostics.ERROR, f'{what}: no command for {now - self._moved:.1f} s'
         return None
@@ -115,7 +115,7 @@ class ExecutorState:
         if not situation.stopped_at:
             sentence = f'safe stop: the plan ran out for too long; call {self._reset}'
             return diagnostics.ERROR, sentence
-        left_so = time.monotonic() - situation.stopped_at > _LEFT_STOPPED
+        left_so = time.monotonic() - situation.stopped_at > _LEFT_STOPPED_S
         level = diagnostics.WARN if left_so else diagnostics.OK
         return level, f'stopped by {self._stop}; call {self._reset}'
 

@@ -56,8 +56,8 @@ class Pace(ABC):
         """Return the time on the clock of the deadlines [ns]."""
 
     @abstractmethod
-    def wait(self, timeout: float) -> Due | None:
-        """Sleep until the next tick is due; None if it is not within `timeout` [s, wall time]."""
+    def wait(self, timeout_s: float) -> Due | None:
+        """Sleep until the next tick is due; None if it is not within `timeout_s` of wall time."""
 
     def hold(self, deadline_ns: int) -> None:  # noqa: B027
         """Wait for the deadline of a tick that was given out."""
@@ -95,11 +95,11 @@ class SteadyPace(Pace):
         """Return CLOCK_MONOTONIC [ns]."""
         return time.monotonic_ns()
 
-    def wait(self, timeout: float) -> Due | None:
+    def wait(self, timeout_s: float) -> Due | None:
         """See `Pace.wait`."""
         left = self._next - self.lead_ns - time.monotonic_ns()
-        if left > timeout * 1e9:
-            time.sleep(timeout)
+        if left > timeout_s * 1e9:
+            time.sleep(timeout_s)
             return None
         if left > 0:
             time.sleep(left * 1e-9)
@@ -129,9 +129,9 @@ class SimPace(Pace):
         """Return the newest time that `wait` saw [ns]."""
         return self._now
 
-    def wait(self, timeout: float) -> Due | None:
+    def wait(self, timeout_s: float) -> Due | None:
         """See `Pace.wait`; a clock that jumps back restarts the grid."""
-        now = self._next_time(timeout)
+        now = self._next_time(timeout_s)
         if now is None:
             return None
         back, self._now = now < self._now, now

@@ -32,9 +32,9 @@ from async_chunking.policies.responder import refused
 from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.robot.embodiment import Stream
 
-_PATIENCE = 10.0  # An inference in progress is waited for at most so long [s].
+_PATIENCE_S = 10.0  # An inference in progress is waited for at most so long [s].
 _COUNTERS = ('answered', 'refused', 'incomplete', 'overridden', 'failed', 'horizon_too_short')
-_LOOK = 0.001  # At a clock that may run at any pace [s].
+_LOOK_S = 0.001  # At a clock that may run at any pace [s].
 _NONE = np.empty(0)
 _QOS = QoSProfile(depth=2)
 
@@ -102,7 +102,7 @@ class PolicyNode(RobotNode):
 
     def deactivate(self) -> None:
         """Stop it; an inference in progress is finished, a wait for a server is not."""
-        self._worker.stop(0.0 if self.failure else _PATIENCE)
+        self._worker.stop(0.0 if self.failure else _PATIENCE_S)
 
     def cleanup(self) -> None:
         """Close the policy."""
@@ -146,7 +146,7 @@ class PolicyNode(RobotNode):
         asked = convert.request_value(request)
         with self._deadline:
             answer = self._answer_to(asked, samples, received_ns, start_ns)
-        self._worker.sleep(self._now_ns, received_ns, self._latency.draw(self._rng), _LOOK)
+        self._worker.sleep(self._now_ns, received_ns, self._latency.draw(self._rng), _LOOK_S)
         message = convert.answer_message(request, self.embodiment.joint_names)
         convert.fill(message, answer)
         ages, message.observation_age = self._inputs.ages(samples, start_ns)

@@ -33,7 +33,7 @@ from async_chunking.nodes.process import run
 from async_chunking.nodes.qos import LATCHED
 from async_chunking.nodes.snapshot import Snapshot
 
-_DISCOVERY = 0.1  # How often new topics are looked for [s].
+_DISCOVERY_S = 0.1  # How often new topics are looked for [s].
 _NICENESS = 10
 _DEPTH = 1000  # Messages of a topic that may wait to be received.
 
@@ -67,7 +67,7 @@ class RecorderNode(RobotNode):
             self, self.embodiment, lambda t: self._text.publish(String(data=t))
         )
         self._diagnostics = diagnostics.Diagnostics(self, self.embodiment.name)
-        self.create_timer(_DISCOVERY, self._look)
+        self.create_timer(_DISCOVERY_S, self._look)
         self.create_timer(1.0, self._diagnose)
         self._look()
 

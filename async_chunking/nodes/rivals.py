@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterable
 
 from rclpy.node import Node
 
-_DISCOVERY = 1.0  # In which others are found, on a machine that is not too busy [s].
-_LOOK = 0.05  # [s].
+_DISCOVERY_S = 1.0  # In which others are found, on a machine that is not too busy [s].
+_LOOK_S = 0.05  # [s].
 
 
 def wait_for_rivals(node: Node, topics: Collection[str]) -> str:
     """Look for as long as discovery takes; returns as `rivals`."""
-    end = time.monotonic() + _DISCOVERY
+    end = time.monotonic() + _DISCOVERY_S
     while not (others := rivals(node, topics)) and time.monotonic() < end:
-        time.sleep(_LOOK)
+        time.sleep(_LOOK_S)
     return others
 
 

@@ -25,7 +25,7 @@ from async_chunking.sim.episode_loop import EpisodeLoop, EpisodePhase, EpisodeRe
 from async_chunking.sim.task import Task
 
 _ENVIRONMENT = 'observation.environment_state'
-_LOCK_STEP_PATIENCE = 0.5  # A missing command holds the simulation up this long at most [s].
+_LOCK_STEP_PATIENCE_S = 0.5  # A missing command holds the simulation up this long at most [s].
 _EPISODES = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -134,7 +134,7 @@ class SimNode(RobotNode):
             self._arrived.clear()
             self._robot.show(self._episode_loop.observation[_ENVIRONMENT], now_ns)
             if waits:
-                self._arrived.wait(_LOCK_STEP_PATIENCE)
+                self._arrived.wait(_LOCK_STEP_PATIENCE_S)
 
     def _step(self) -> None:
         result = self._episode_loop.step()

@@ -9,7 +9,7 @@ import time
 from async_chunking import ros_environment
 from async_chunking.nodes.watch import Watch
 
-_LOOK = 0.2  # [s].
+_LOOK_S = 0.2  # [s].
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     begin = 0.0
     try:
         while True:
-            sight = watch.look(_LOOK)
+            sight = watch.look(_LOOK_S)
             begin = begin or (time.monotonic() if sight.executed else 0.0)
             if duration and begin and time.monotonic() - begin >= duration:
                 watch.tell(f'{duration:g} s are over')

@@ -10,10 +10,10 @@ import numpy as np
 
 from async_chunking.sim.task import Observation, Task
 
-_STAND = 0.2  # A new scene stands still this long, so that its joint positions are known [s].
-_PATIENCE = 3.0  # The executor is asked again after this [s].
+_STAND_S = 0.2  # A new scene stands still this long, so that its joint positions are known [s].
+_PATIENCE_S = 3.0  # The executor is asked again after this [s].
 _STILL = 1e-6  # Commands that differ by less do not move the robot [rad, m].
-_DISCARD = 0.04  # Commands that were meant for the last scene may arrive this late [s].
+_DISCARD_S = 0.04  # Commands that were meant for the last scene may arrive this late [s].
 
 
 class EpisodePhase(enum.Enum):
@@ -132,9 +132,9 @@ class EpisodeLoop:
     def _enter(self, phase: EpisodePhase) -> None:
         self.phase = phase
         seconds = {
-            EpisodePhase.STANDING: _STAND,
-            EpisodePhase.AWAITING: _PATIENCE,
-            EpisodePhase.CLEARING: _DISCARD,
+            EpisodePhase.STANDING: _STAND_S,
+            EpisodePhase.AWAITING: _PATIENCE_S,
+            EpisodePhase.CLEARING: _DISCARD_S,
             EpisodePhase.PAUSING: self._pause_s,
         }
         self._left = round(seconds.get(phase, 0.0) * self._task.control_rate_hz)

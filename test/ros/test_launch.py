@@ -22,7 +22,7 @@ from async_chunking.robot.embodiment import load
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 NO_LAUNCH = 'launch_ros and ros2launch are not on PyPI; source a ROS 2 installation'
-PATIENCE = 120.0  # [s].
+PATIENCE_S = 120.0  # [s].
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def ros2(ros_domain_id, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
     for process in started:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=PATIENCE)
+            process.wait(timeout=PATIENCE_S)
 
 
 def wait_for(predicate: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE_S
     while not predicate():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
@@ -205,14 +205,14 @@ def test_a_robot_that_ends_leaves_the_other_and_fails_the_launch(ros2, tmp_path)
     assert process.poll() is None
     os.kill(pids[1], 0)  # Still there.
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=PATIENCE) == 1
+    assert process.wait(timeout=PATIENCE_S) == 1
     assert '/left/delay_monitor ended with status -9' in log.read_text()
 
 
 @pytest.mark.slow
 def test_a_launch_ends_after_its_episodes_and_says_so(ros2, tmp_path) -> None:
     process = ros2('launch', 'async_chunking', 'viperx.launch.py', 'episodes:=1')
-    assert process.wait(timeout=2 * PATIENCE) == 0, (tmp_path / 'log').read_text()[-3000:]
+    assert process.wait(timeout=2 * PATIENCE_S) == 0, (tmp_path / 'log').read_text()[-3000:]
     assert '1 episodes are over' in (tmp_path / 'log').read_text()
 
 
@@ -223,5 +223,5 @@ def test_a_refused_node_fails_the_launch(ros2, tmp_path) -> None:
     entry.write_text('def make(spec):\n    raise RuntimeError("no weights today")\n')
     words = ('policy:=torch', f'policy_entry:={entry}:make')
     process = ros2('launch', 'async_chunking', 'viperx.launch.py', *words)
-    assert process.wait(timeout=2 * PATIENCE) == 1
+    assert process.wait(timeout=2 * PATIENCE_S) == 1
     assert 'no weights today' in (tmp_path / 'log').read_text()

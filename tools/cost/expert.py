@@ -27,11 +27,11 @@ class ExpertShape:
         horizon: Rows of a chunk [steps].
         action_dim: Columns.
         context: Tokens in the cache: images, text and state.
-        width: Of a token.
+        width: Width of a token.
         layers: Number of blocks.
         heads: Query heads; there is one head of keys and values.
-        head_dim: Of each.
-        hidden: Of the gated MLP.
+        head_dim: Width of each head.
+        hidden: Width of the gated MLP.
     """
 
     horizon: int = 50
@@ -52,8 +52,8 @@ class ActionExpert(FlowPolicy):
         shape: Sizes.
         num_steps: Solver steps.
         device: Where it runs.
-        dtype: Of weights and activations; actions go in and come out in their own type.
-        seed: Of the weights.
+        dtype: Type of weights and activations; actions go in and come out in their own type.
+        seed: Seed of the weights.
     """
 
     offers = frozenset({'velocity', 'gradients', 'per_token_time'})

@@ -35,7 +35,7 @@ class CallKind(NamedTuple):
 
     Attributes:
         batch: Elements.
-        flow_time: Of the first element: one, or one for each row.
+        flow_time: Flow time of the first element: one, or one for each row.
         gradient: With a backward pass.
     """
 
@@ -94,7 +94,7 @@ class CostCase:
 
     Args:
         policy: To be measured.
-        observation: Of batch 1.
+        observation: Observation of batch 1.
         num_steps: Solver steps.
         device: Where the policy is.
     """
@@ -162,7 +162,7 @@ def measure(
 
     Args:
         case: What is sampled.
-        names: Of `SAMPLERS`.
+        names: Keys of `SAMPLERS`.
         rounds: How often each is timed, after one that is not.
         timer: Times one task.
         prepare: Done once with every task that is timed.

@@ -17,7 +17,7 @@ import numpy as np
 
 from async_chunking.bringup.processes import Processes
 from tools.faults.done import Done
-from tools.faults.scene import NAMESPACE, PATIENCE, FaultError, FaultScene
+from tools.faults.scene import NAMESPACE, PATIENCE_S, FaultError, FaultScene
 
 _HUGE = (1e306, -1e306, 3e305, 1e18)
 _NAMES, _FLOATS, _TEXTS = 3_000_000, 5_000_000, 1_000_000
@@ -28,7 +28,7 @@ _REST = 100  # Ticks in which a robot comes to rest.
 
 def _begin_again(scene: FaultScene) -> None:
     """Ask for a new run until there is one, as an operator would."""
-    if not scene.until(lambda: scene.new_run() == '', PATIENCE):
+    if not scene.until(lambda: scene.new_run() == '', PATIENCE_S):
         raise FaultError('the executor refuses every new run')
 
 
@@ -97,7 +97,7 @@ def second_executor(scene: FaultScene, seconds: float) -> Done:
     spec = replace(scene.spec('executor'), name='rival', remappings={})
     with Processes([spec], NAMESPACE, 'fatal', subprocess.DEVNULL) as rival:
         refused: list[str] = []
-        ended = scene.until(lambda: refused.append(rival.look_after()) or refused[-1], PATIENCE)
+        ended = scene.until(lambda: refused.append(rival.look_after()) or refused[-1], PATIENCE_S)
     scene.run(max(seconds / 4.0, 2.0))
     return Done(1, {
         'it is refused': ended and refused[-1].startswith('rival '),
@@ -151,7 +151,7 @@ def clock_jumps(scene: FaultScene, seconds: float) -> Done:
         done.count += 1
         scene.run(2.0)
     rate = scene.robot.control_rate_hz
-    most = (2.0 * done.count + PATIENCE) * rate
+    most = (2.0 * done.count + PATIENCE_S) * rate
     done.checks = {'no burst of ticks': len(scene.link.log.steps) - before < most}
     return done
 

@@ -33,7 +33,7 @@ from tools.faults.log import Arrival, Log, SeenTakeover, SentCommand
 
 _ALL = QoSProfile(depth=2000)
 _AT_ONCE = 100  # Messages of a topic.
-_LOOK = 0.001  # [s].
+_LOOK_S = 0.001  # [s].
 _BEFORE = 'before_the_link'  # Topics of this namespace have not gone through the link yet.
 
 # Topic -> type, QoS, and the node that sends.
@@ -55,8 +55,8 @@ class LossyLink:
     """Relays what the nodes send, through a filter where there is one, and writes down the rest.
 
     Args:
-        robot: Its description.
-        namespace: Of its nodes.
+        robot: Description of the robot.
+        namespace: Namespace of the robot.
 
     Attributes:
         filters: Topic of `RELAYED` -> what is sent on instead of each message.
@@ -115,7 +115,7 @@ class LossyLink:
             if time.monotonic() >= end:
                 return
             if not taken:
-                time.sleep(_LOOK)
+                time.sleep(_LOOK_S)
 
     @staticmethod
     def _drain(handle: Any, kind: type, take: Callable[[Any], None]) -> int:

@@ -15,12 +15,12 @@ from typing import Any
 
 from async_chunking.ros_environment import environment
 from tools.faults.done import Done
-from tools.faults.scene import PATIENCE, FaultError, FaultScene
+from tools.faults.scene import PATIENCE_S, FaultError, FaultScene
 
 MUTATIONS = 100_000
-_LIFE = 2.0  # A policy lives this long before it is killed again [s].
+_LIFE_S = 2.0  # A policy lives this long before it is killed again [s].
 _HOUR = 3600
-_FAR = 20 * 365 * 24 * _HOUR  # Beyond 2038 [s].
+_FAR_S = 20 * 365 * 24 * _HOUR  # Beyond 2038 [s].
 _EXTRA = 200_000  # What the disk still takes [bytes].
 
 
@@ -50,7 +50,7 @@ def monitor_dead(scene: FaultScene, seconds: float) -> Done:
     return _killed_again(scene, 'delay_monitor', seconds, 0.0)
 
 
-def _killed_again(scene: FaultScene, node: str, seconds: float, life: float = _LIFE) -> Done:
+def _killed_again(scene: FaultScene, node: str, seconds: float, life: float = _LIFE_S) -> Done:
     done, lived, before = Done(), life, len(scene.link.log.arrivals)
     step = 0.1
     for _ in range(max(int(seconds / step), 1)):
@@ -112,7 +112,7 @@ def disk_full(scene: FaultScene, seconds: float) -> Done:
     pid = scene.processes.pid('recorder')
     size = max(path.stat().st_size for path in scene.bag.iterdir())
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size + _EXTRA, size + _EXTRA))
-    ended = scene.until(lambda: not scene.processes.pid('recorder'), seconds + PATIENCE)
+    ended = scene.until(lambda: not scene.processes.pid('recorder'), seconds + PATIENCE_S)
     scene.run(1.0)
     sentences = any('recording ended' in s for s in scene.link.log.sentences.get('recorder', []))
     return Done(1, {'the recorder ends and says so': ended and sentences})
@@ -132,7 +132,7 @@ def mutated(scene: FaultScene, seconds: float) -> Done:
             env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            scene.until(lambda child=child: child.poll() is not None, seconds + 10.0 * PATIENCE)
+            scene.until(lambda child=child: child.poll() is not None, seconds + 10.0 * PATIENCE_S)
         finally:
             child.kill()
             child.wait()
@@ -154,7 +154,7 @@ def clock_set(scene: FaultScene, seconds: float) -> Done:
     done = Done()
     if scene.clock is None:
         raise FaultError('this robot was started with the clock of the machine')
-    for offset in (_HOUR, 0, -_HOUR, _FAR, 0):
+    for offset in (_HOUR, 0, -_HOUR, _FAR_S, 0):
         scene.clock.set(offset)
         done.count += 1
         sentences = scene.link.log.sentences['executor']

@@ -35,7 +35,7 @@ def bad_streams(scene: FaultScene, seconds: float) -> Done:
     }
     good = np.sin(np.arange(200) * 0.02)[:, None] * 0.1
     accused['and none that is good'] = limit_use(good, _PERIOD, LIMITS).figures()['exceeded'] == 0
-    return Done(len(streams), {f'counted: {name}': found for name, found in accused.items()})
+    return Done(len(streams), {f'counted: {name}': right for name, right in accused.items()})
 
 
 def jerk_used(scene: FaultScene, seconds: float) -> Done:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tools.faults.link import LossyLink
 
 NAMESPACE = '/faults'  # Broken messages must not reach a robot that happens to run as well.
-PATIENCE = 240.0  # For a robot to start, or to go on after a fault, on a busy machine [s].
+PATIENCE_S = 240.0  # For a robot to start, or to go on after a fault, on a busy machine [s].
 _LATENCY_MS = '60'
 _BELOW = 2  # The priority of the link is below that of the executor's threads by this.
 # A fault may last longer than the default; a safe stop would wait for an operator then.
@@ -43,14 +43,14 @@ class FaultScene:
         robot: Name of a description with a simulation and one command topic.
         priority: SCHED_FIFO priority of the command thread, 0 for none.
         clock: The nodes' wall clock, where it shall be set.
-        seed: Of everything random in the faults.
+        seed: Seed of everything random in the faults.
         kind: '' as simulations run; 'kept', where a reset keeps every command, as robots do;
             'clock', where the simulation sets the clock.
 
     Attributes:
-        robot: Its description.
+        robot: Description of the robot.
         link: Between its nodes.
-        processes: Its nodes.
+        processes: Nodes of the robot.
         bag: Where they are recorded.
         folder: For what is needed on the way.
         clock: The nodes' wall clock, None if it is the machine's.
@@ -99,8 +99,8 @@ class FaultScene:
                     self.clock.variables if self.clock else {},
                 )
             )  # fmt: skip
-            if not self.until(self.executing, PATIENCE):
-                msg = f'no chunk was executed within {PATIENCE:.0f} s\n{self.printed()}'
+            if not self.until(self.executing, PATIENCE_S):
+                msg = f'no chunk was executed within {PATIENCE_S:.0f} s\n{self.printed()}'
                 raise FaultError(msg)
             self._watch_closely()
             self._stack = self._stack.pop_all()
@@ -192,7 +192,7 @@ class FaultScene:
         return self._answer(self.link.order(name), f'the executor about {name}')
 
     def _answer(self, ask: Callable[[], str | None], what: str) -> str:
-        if not self.until(lambda: ask() is not None, PATIENCE):
-            msg = f'no answer of {what} within {PATIENCE:.0f} s'
+        if not self.until(lambda: ask() is not None, PATIENCE_S):
+            msg = f'no answer of {what} within {PATIENCE_S:.0f} s'
             raise FaultError(msg)
         return ask() or ''

@@ -13,12 +13,12 @@ from async_chunking.bags.definitions import parse
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import STEP
 from async_chunking.executor import Outcome
-from tools.faults.scene import PATIENCE, FaultError, FaultScene
+from tools.faults.scene import PATIENCE_S, FaultError, FaultScene
 from tools.faults.table import FAULTS, Fault
 from tools.faults.verdict import FaultWindow, Tick, Verdict, judge, on_the_wire
 from tools.faults.wall_clock import WallClock, compiler
 
-_CALM = 1.0  # Before a fault [s].
+_CALM_S = 1.0  # Before a fault [s].
 _COUNTED = (
     *(outcome.name.lower() for outcome in Outcome if outcome is not Outcome.ACCEPTED),
     'unreadable', 'joint_states_faults', 'starved_ticks',
@@ -34,7 +34,7 @@ def play(
     A robot that does not go on after a fault is replaced.
 
     Args:
-        names: Of `FAULTS`.
+        names: Keys of `FAULTS`.
         seconds: For each.
         priority: SCHED_FIFO priority of the command thread, 0 for none.
         tell: Is told what happens.
@@ -69,8 +69,8 @@ def play(
 def one(scene: FaultScene, name: str, fault: Fault, seconds: float) -> FaultWindow:
     """Let one fault happen, and wait until the stream goes on."""
     log = scene.link.log
-    scene.until(scene.executing, PATIENCE)
-    scene.run(_CALM)
+    scene.until(scene.executing, PATIENCE_S)
+    scene.run(_CALM_S)
     if not _diagnosed(scene):
         raise FaultError('the executor publishes no /diagnostics')
     before, executor = _counters(scene), scene.processes.pid('executor')
@@ -84,7 +84,7 @@ def one(scene: FaultScene, name: str, fault: Fault, seconds: float) -> FaultWind
     window.asked = (request.run_id, request.request_id) if request is not None else (0, 0)
     gone_on = scene.until(
         lambda: log.takeovers and log.takeovers[-1].step >= window.end and scene.executing(),
-        PATIENCE,
+        PATIENCE_S,
     )
     window.done.checks['/diagnostics go on'] = _diagnosed(scene)
     window.stop = len(log.steps) if gone_on else window.end
@@ -98,7 +98,7 @@ def _diagnosed(scene: FaultScene) -> bool:
     """Wait for a word of the executor about everything that happened until now."""
     sentences = scene.link.log.sentences.setdefault('executor', [])
     count = len(sentences)
-    return scene.until(lambda: len(sentences) >= count + 2, PATIENCE)
+    return scene.until(lambda: len(sentences) >= count + 2, PATIENCE_S)
 
 
 def _counters(scene: FaultScene) -> Mapping[str, int]:

@@ -24,7 +24,7 @@ class Fault:
         cut: The recording may end with it.
         clock: It needs a clock that can be set.
         longer: It lasts as many times as long as the others.
-        kind: Of the scene; see `FaultScene`.
+        kind: Kind of the scene; see `FaultScene`.
         paused: Ticks are missed by it, and deadlines may begin on another grid.
         ends: The robot ends with it.
     """

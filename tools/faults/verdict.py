@@ -33,7 +33,7 @@ class FaultWindow:
     The time of a fault, as places in the log.
 
     Attributes:
-        name: Of the fault.
+        name: Name of the fault.
         start: First step.
         end: First step after the fault.
         stop: Behind the last step that counts.
@@ -61,10 +61,10 @@ class Verdict:
     What became of the stream.
 
     Attributes:
-        name: Of the fault.
+        name: Name of the fault.
         done: What it did.
         ticks: In the window, the recovery included.
-        missed: Of these, ticks on which nothing was sent.
+        missed: Among these, ticks on which nothing was sent.
         velocity_use: Largest velocity of the commands on the wire, as a share of the limit.
         acceleration_use: Likewise.
         counted: Rejections and other counters that rose.
@@ -112,11 +112,11 @@ def judge(
 
     Args:
         fault: What went wrong.
-        window: When.
-        log: Of the whole session.
+        window: Time of the fault.
+        log: Log of the whole session.
         wire: The commands of the whole session, from `on_the_wire`.
         recorded: Every ControlStep in the recording.
-        limits: Of the robot.
+        limits: Limits of the robot.
         period_ns: Control period [ns].
     """
     steps = log.steps[window.start : window.stop]

@@ -35,7 +35,7 @@ EXACT = 1e-3  # Of single precision on two devices, whose sums run in another or
 HALF = 0.1  # Of actions near 1 in half precision.
 
 
-class Verdict(NamedTuple):
+class CheckResult(NamedTuple):
     """
     One line of the table.
 
@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
     good: bool | None
 
 
-Check = Callable[[torch.device, int], Iterator[Verdict]]
+Check = Callable[[torch.device, int], Iterator[CheckResult]]
 """(device, rounds) -> rows."""
 
 
@@ -64,13 +64,13 @@ def milliseconds(task: Callable[[], Any], device: torch.device, rounds: int) -> 
     return statistics.median(timed(task) for _ in range(rounds))
 
 
-def near(check: str, variant: str, value: Tensor, wanted: Tensor, limit: float) -> Verdict:
+def near(check: str, variant: str, value: Tensor, wanted: Tensor, limit: float) -> CheckResult:
     """Return the row of the largest difference of two chunks."""
     gap = (value.cpu().double() - wanted.double()).abs().max().item()
-    return Verdict(check, variant, f'differs by {gap:.1e}', gap <= limit)
+    return CheckResult(check, variant, f'differs by {gap:.1e}', gap <= limit)
 
 
-def samplers(device: torch.device, rounds: int) -> Iterator[Verdict]:
+def samplers(device: torch.device, rounds: int) -> Iterator[CheckResult]:
     """Compare each sampler on the device with itself on the CPU."""
     del rounds  # Unused.
     here, there = mixer('cpu'), mixer(device)
@@ -78,7 +78,7 @@ def samplers(device: torch.device, rounds: int) -> Iterator[Verdict]:
         yield near('sampler', name, drawn(there, name), drawn(here, name), EXACT)
 
 
-def placements(device: torch.device, rounds: int) -> Iterator[Verdict]:
+def placements(device: torch.device, rounds: int) -> Iterator[CheckResult]:
     """Compare precisions and compilation with single precision on the CPU, and time them."""
     exact = drawn(expert_of('cpu'), 'rtc')
     for precision, compiled in (
@@ -91,13 +91,15 @@ def placements(device: torch.device, rounds: int) -> Iterator[Verdict]:
         first = time.perf_counter() - began
         yield near('placed', variant, chunk, exact, EXACT if precision == 'float32' else HALF)
         taken = milliseconds(lambda subject=subject: drawn(subject, 'rtc'), device, rounds)
-        yield Verdict('placed', variant, f'{taken:.1f} ms a chunk, the first {first:.1f} s', None)
+        yield CheckResult(
+            'placed', variant, f'{taken:.1f} ms a chunk, the first {first:.1f} s', None
+        )
 
 
-def graphs(device: torch.device, rounds: int) -> Iterator[Verdict]:
+def graphs(device: torch.device, rounds: int) -> Iterator[CheckResult]:
     """Compare a draw that is replayed as one CUDA graph with the same draw step by step."""
     if device.type != 'cuda':
-        yield Verdict('graph', 'all', 'needs CUDA', None)
+        yield CheckResult('graph', 'all', 'needs CUDA', None)
         return
     policy = PolicyDirectory(policy_directory(SHIPPED)).load('flow', device)
     observation = {n: v.to(device) for n, v in mixer('cpu').observation.items()}
@@ -111,14 +113,14 @@ def graphs(device: torch.device, rounds: int) -> Iterator[Verdict]:
         torch.cuda.synchronize(device)
         yield near('graph', name, kept['x'], wanted, EXACT)
         quick, slow = (milliseconds(each, device, rounds) for each in (replay, draw))
-        yield Verdict('graph', name, f'{quick:.2f} ms, step by step {slow:.2f} ms', None)
+        yield CheckResult('graph', name, f'{quick:.2f} ms, step by step {slow:.2f} ms', None)
 
 
 def _keep(kept: dict[str, Tensor], draw: Callable[[], Tensor]) -> None:
     kept['x'] = draw()
 
 
-def expert(device: torch.device, rounds: int) -> Iterator[Verdict]:
+def expert(device: torch.device, rounds: int) -> Iterator[CheckResult]:
     """Time the samplers on an action expert of 300 M weights; on the CPU on a small one."""
     shape = ExpertShape() if device.type == 'cuda' else SMALL
     policy = ActionExpert(shape, device=device)
@@ -134,13 +136,13 @@ def expert(device: torch.device, rounds: int) -> Iterator[Verdict]:
     }
     for name, cost in costs.items():
         text = f'{cost.ms:.1f} ms, {100 * cost.overhead:+.1f} % over its calls'
-        yield Verdict('expert', f'{name}, {title}', text, cost.overhead <= 0.05)
+        yield CheckResult('expert', f'{name}, {title}', text, cost.overhead <= 0.05)
     ratio = costs['paint'].ms / costs['rtc'].ms
-    yield Verdict('expert', 'paint / rtc', f'{ratio:.2f}', ratio <= 1.0)
+    yield CheckResult('expert', 'paint / rtc', f'{ratio:.2f}', ratio <= 1.0)
     yield from _compiled(policy, device, rounds)
 
 
-def _compiled(policy: ActionExpert, device: torch.device, rounds: int) -> Iterator[Verdict]:
+def _compiled(policy: ActionExpert, device: torch.device, rounds: int) -> Iterator[CheckResult]:
     """Compare one velocity, compiled, with itself."""
     shape = (1, policy.horizon, policy.action_dim)
     x, half = torch.ones(shape, device=device), torch.full((1,), 0.5, device=device)
@@ -158,7 +160,7 @@ def _compiled(policy: ActionExpert, device: torch.device, rounds: int) -> Iterat
         for name, call in calls.items():
             taken = milliseconds(call, device, rounds)
             rest = f', the first {first:.0f} s' if name == 'compiled' else ''
-            yield Verdict('velocity', name, f'{taken:.2f} ms{rest}', None)
+            yield CheckResult('velocity', name, f'{taken:.2f} ms{rest}', None)
 
 
 class Subject(NamedTuple):

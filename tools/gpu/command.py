@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import torch
 
     from async_chunking.tables import Table
-    from tools.gpu.checks import Check, Verdict
+    from tools.gpu.checks import Check, CheckResult
 
 NAMES = ('samplers', 'placements', 'graphs', 'expert', 'lerobot')
 
 
 def gpu(
-    device: Annotated[str, typer.Option(help='Of torch.')] = 'cuda',
+    device: Annotated[str, typer.Option(help='Device of torch.')] = 'cuda',
     rounds: Annotated[int, typer.Option(min=1, help='Repetitions of what is timed.')] = 20,
     only: Annotated[str, typer.Option(help=f'Some of {", ".join(NAMES)}, by comma.')] = '',
     seconds: Annotated[float, typer.Option(help='After which no new check begins.')] = 200.0,
@@ -45,7 +45,9 @@ def gpu(
     typer.echo(_line(rows[0]))
     for name in only.split(',') if only else NAMES:
         if time.monotonic() - began > seconds:
-            results: Iterator[Verdict] = iter([checks.Verdict(name, 'all', 'no time left', None)])
+            results: Iterator[CheckResult] = iter(
+                [checks.CheckResult(name, 'all', 'no time left', None)]
+            )
         else:
             results = _guarded(name, known[name], place, rounds)
         for row in results:
@@ -58,35 +60,35 @@ def gpu(
         raise typer.Exit(1)
 
 
-def _guarded(name: str, check: Check, device: torch.device, rounds: int) -> Iterator[Verdict]:
+def _guarded(name: str, check: Check, device: torch.device, rounds: int) -> Iterator[CheckResult]:
     """Pass a check's rows on; what it raises is a row too, so that the others still run."""
-    from tools.gpu.checks import Verdict
+    from tools.gpu.checks import CheckResult
 
     try:
         yield from check(device, rounds)
     except Exception as error:  # Whatever a driver or a compiler raises.
         traceback.print_exc()
         first = str(error).partition('\n')[0][:80]
-        yield Verdict(name, 'stopped', f'{type(error).__name__}: {first}', False)
+        yield CheckResult(name, 'stopped', f'{type(error).__name__}: {first}', False)
 
 
-def _machine(device: torch.device) -> Verdict:
+def _machine(device: torch.device) -> CheckResult:
     import torch
 
-    from tools.gpu.checks import Verdict
+    from tools.gpu.checks import CheckResult
 
     if device.type != 'cuda':
-        return Verdict('machine', f'torch {torch.__version__}', str(device), None)
+        return CheckResult('machine', f'torch {torch.__version__}', str(device), None)
     about = torch.cuda.get_device_properties(device)
     text = f'{about.name}, {about.total_memory / 2**30:.0f} GiB'
-    return Verdict('machine', f'torch {torch.__version__}', text, None)
+    return CheckResult('machine', f'torch {torch.__version__}', text, None)
 
 
-def _line(row: Verdict) -> str:
+def _line(row: CheckResult) -> str:
     return f'{row.check}: {row.variant}: {row.result}{"  WRONG" * (row.good is False)}'
 
 
-def _table(rows: list[Verdict], seconds: float) -> Table:
+def _table(rows: list[CheckResult], seconds: float) -> Table:
     from async_chunking.tables import Table
 
     shown = {True: 'yes', False: 'NO', None: ''}

@@ -17,7 +17,7 @@ from async_chunking.policies.lerobot.policy import LeRobotFlow, Processors
 from async_chunking.policies.reversed import Reversed
 from async_chunking.samplers.base import sample_chunk
 from async_chunking.strategies import SAMPLERS
-from tools.gpu.checks import HALF, Verdict, milliseconds, near
+from tools.gpu.checks import HALF, CheckResult, milliseconds, near
 
 DIM = 14
 STEPS = 10
@@ -25,26 +25,26 @@ CAMERAS = ('observation.images.top', 'observation.images.left', 'observation.ima
 OFFERS = frozenset({'velocity', 'gradients'})
 
 
-def classes(device: torch.device, rounds: int) -> Iterator[Verdict]:
+def classes(device: torch.device, rounds: int) -> Iterator[CheckResult]:
     """Compare a chunk with LeRobot's own from the same noise, and time encoding and sampling."""
     try:
         import lerobot.policies.factory  # noqa: F401
     except ImportError as error:
-        yield Verdict('lerobot', 'pi05', f'not installed ({error})', None)
+        yield CheckResult('lerobot', 'pi05', f'not installed ({error})', None)
         return
     if device.type != 'cuda':
-        yield Verdict('lerobot', 'pi05', 'needs CUDA: 8 GB of weights', None)
+        yield CheckResult('lerobot', 'pi05', 'needs CUDA: 8 GB of weights', None)
         return
     yield from pi05(device, min(rounds, 5))
 
 
-def pi05(device: torch.device, rounds: int) -> Iterator[Verdict]:
+def pi05(device: torch.device, rounds: int) -> Iterator[CheckResult]:
     """See `classes`."""
     began = time.perf_counter()
     theirs, batch = _policy(device), _batch(device)
     count = sum(p.numel() for p in theirs.parameters())
     made = time.perf_counter() - began
-    yield Verdict('lerobot', 'pi05', f'{count / 1e9:.2f} B weights made in {made:.0f} s', None)
+    yield CheckResult('lerobot', 'pi05', f'{count / 1e9:.2f} B weights made in {made:.0f} s', None)
     flow = _adapted(theirs, batch, device)
     noise = torch.randn(1, flow.horizon, 32, generator=torch.Generator().manual_seed(2))
     wanted = theirs.predict_action_chunk(batch, noise=noise.to(device)).cpu()
@@ -53,21 +53,21 @@ def pi05(device: torch.device, rounds: int) -> Iterator[Verdict]:
         encoding = flow.encode({})
         x, half = noise.to(device), torch.full((1,), 0.5, device=device)
         taken = milliseconds(lambda: flow.encode({}), device, rounds)
-        yield Verdict('lerobot', 'encode', f'{taken:.1f} ms', None)
+        yield CheckResult('lerobot', 'encode', f'{taken:.1f} ms', None)
         taken = milliseconds(lambda: flow.velocity(x, half, encoding), device, rounds)
-        yield Verdict('lerobot', 'velocity', f'{taken:.1f} ms', None)
+        yield CheckResult('lerobot', 'velocity', f'{taken:.1f} ms', None)
     for name, entry in SAMPLERS.items():
         if entry.needs <= flow.offers and name != 'paint_optim':
             taken = milliseconds(lambda name=name: _chunk(flow, name, device), device, rounds)
-            yield Verdict('lerobot', name, f'{taken:.0f} ms a chunk, n = {STEPS}', None)
+            yield CheckResult('lerobot', name, f'{taken:.0f} ms a chunk, n = {STEPS}', None)
     peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == 'cuda' else 0.0
-    yield Verdict('lerobot', 'memory', f'{peak:.1f} GiB at most', None)
+    yield CheckResult('lerobot', 'memory', f'{peak:.1f} GiB at most', None)
     with torch.no_grad():
         compiled = torch.compile(flow.velocity)
         plain = flow.velocity(x, half, encoding)
         yield near('lerobot', 'compiled', compiled(x, half, encoding), plain.cpu(), HALF)
         taken = milliseconds(lambda: compiled(x, half, encoding), device, rounds)
-        yield Verdict('lerobot', 'velocity, compiled', f'{taken:.1f} ms', None)
+        yield CheckResult('lerobot', 'velocity, compiled', f'{taken:.1f} ms', None)
 
 
 def _policy(device: torch.device) -> Any:

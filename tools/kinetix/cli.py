@@ -44,7 +44,7 @@ Debug = Annotated[bool, typer.Option('--debug', help='Tiny sizes, for a test of 
 Seconds = Annotated[
     float, typer.Option('--max-seconds', help='Stop after so long; the next call goes on.')
 ]
-Seed = Annotated[int, typer.Option(help='Of weights, actions and noise.')]
+Seed = Annotated[int, typer.Option(help='Seed of weights, actions and noise.')]
 RUNS = Path('runs') / 'kinetix'
 
 
@@ -78,7 +78,7 @@ def expert(
     level: Names = ALL,
     levels: Levels = None,
     folder: Folder = RUNS,
-    max_steps: Annotated[int, typer.Option(help='Of the environments, per level.')] = 2_000_000,
+    max_steps: Annotated[int, typer.Option(help='Environment steps per level.')] = 2_000_000,
     max_s: Seconds = 540.0,
     solve_rate: Annotated[float, typer.Option(help='Enough, over the last episodes.')] = 0.9,
     seed: Seed = 0,
@@ -141,7 +141,7 @@ def collect(
     folder: Folder = RUNS,
     transitions: Annotated[int, typer.Option(help='Per level, at least.')] = 300_000,
     spread: Annotated[
-        float, typer.Option(min=0.01, help="Of the actions, as a share of the expert's own.")
+        float, typer.Option(min=0.01, help="Noise of actions; 1 is the expert's own.")
     ] = 1.0,
     debug: Debug = False,
 ) -> None:
@@ -164,7 +164,7 @@ def train(
     folder: Folder = RUNS,
     max_s: Seconds = 540.0,
     horizon: Horizon = HORIZON,
-    updates: Annotated[int, typer.Option(min=1, help='Of the weights.')] = 3000,
+    updates: Annotated[int, typer.Option(min=1, help='Updates of the weights.')] = 3000,
     debug: Debug = False,
 ) -> None:
     """Train a flow policy from each level's data."""

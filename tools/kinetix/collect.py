@@ -32,11 +32,11 @@ def collect_data(
 
     Args:
         level: Where to act.
-        folder: Of the expert, and for the data.
+        folder: Folder of the expert, and for the data.
         transitions: At least so many.
         recipe: That the expert was trained with.
-        seed: Of actions and noise.
-        spread: Of the actions before squashing, as a share of the expert's own.
+        seed: Seed of actions and noise.
+        spread: Spread of the actions before squashing, as a share of the expert's own.
 
     Returns:
         Counts of transitions and episodes, and the expert's solve rate.

@@ -33,7 +33,7 @@ def without_idle_pairs(state: Any, static: Any) -> tuple[Any, PhysicsEngine]:
 
     Args:
         state: At the start of the level.
-        static: Its sizes.
+        static: Sizes of the scene.
     """
     engine = PhysicsEngine(static)
     size, count = static.solver_batch_size, static.num_polygons

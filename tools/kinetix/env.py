@@ -25,7 +25,7 @@ class Transition(NamedTuple):
     What a step gives, of one environment.
 
     Attributes:
-        state: Of the environment.
+        state: State of the environment.
         observation: [O].
         reward: Goal +1, failure -1, plus progress.
         done: The episode ended with this step.
@@ -44,7 +44,7 @@ class Level:
     One level; every reset gives the same state, and noise on the actions makes episodes differ.
 
     Attributes:
-        name: Of the level.
+        name: Name of the level.
         initial: State at the start of an episode.
         observation_dim: O.
         shaping: What the level adds to the reward while training, as a potential of the state.

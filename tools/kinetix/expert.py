@@ -34,12 +34,12 @@ def train_expert(
     Args:
         level: To be solved.
         folder: For `LEVEL.expert.safetensors`, the whole training, and its description.
-        recipe: Of PPO.
-        seed: Of the training.
+        recipe: Recipe of PPO.
+        seed: Seed of the training.
         solve_rate: Enough, over the last episodes with sampled actions and noise: 512, or as many
             as there are environments, since the first to end are not like the others.
-        max_steps: Of the environments, over all pieces.
-        max_s: Of this piece [s]; checked after each update.
+        max_steps: Most steps of the environments, over all pieces.
+        max_s: Most time of this piece [s]; checked after each update.
         clock: Seconds [s].
 
     Returns:

@@ -38,15 +38,15 @@ class FlowSettings:
 
     Attributes:
         horizon: Rows of a chunk [steps].
-        updates: Of the weights.
+        updates: Updates of the weights.
         batch: Chunks per update.
-        learning_rate: Of AdamW, after the warm-up; it falls to zero along a cosine.
+        learning_rate: Learning rate of AdamW, after the warm-up; it falls to zero along a cosine.
         warm_up: Updates over which the rate rises.
-        weight_decay: Of AdamW.
+        weight_decay: Weight decay of AdamW.
         width: Channels of the network.
         token_width: Hidden units that mix the rows.
         channel_width: Hidden units that mix them.
-        blocks: Of the network.
+        blocks: Blocks of the network.
     """
 
     horizon: int = HORIZON
@@ -79,11 +79,11 @@ def train_flow(
     Train the flow policy of a level, or continue to; write its `policy_path` when finished.
 
     Args:
-        level: Its name.
-        folder: Of the data, and for the policy.
-        recipe: Of the training.
-        seed: Of weights, batches and noise.
-        max_s: Of this piece [s]; then the training is stored, to go on with the next call.
+        level: Name of the level.
+        folder: Folder of the data, and for the policy.
+        recipe: Recipe of the training.
+        seed: Seed of weights, batches and noise.
+        max_s: Most time of this piece [s]; then it is stored, to go on with the next call.
         clock: Seconds [s].
 
     Returns:

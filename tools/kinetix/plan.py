@@ -75,7 +75,7 @@ def search(
 
     Args:
         level: To be solved.
-        seed: Of the search.
+        seed: Seed of the search.
         population: P.
         max_s: After which no further search begins [s].
         clock: Seconds [s].

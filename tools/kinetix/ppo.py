@@ -30,15 +30,15 @@ class PpoSettings:
 
     Attributes:
         environments: In parallel.
-        steps: Of each environment between two updates.
+        steps: Steps of each environment between two updates.
         minibatches: Per epoch.
         epochs: Per update.
         discount: gamma.
         trace: lambda of the generalised advantage.
-        clip: Of the probability ratio.
+        clip: Largest change of the probability ratio.
         perturbation: RPO's alpha: how far the mean is shifted while learning.
-        width: Of the two hidden layers.
-        learning_rate: Of Adam.
+        width: Width of the two hidden layers.
+        learning_rate: Learning rate of Adam.
         entropy: Weight of the entropy bonus.
         planned: Share of the environments that begin along the planned episode, if there is one.
     """

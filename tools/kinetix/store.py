@@ -27,7 +27,7 @@ def save_tree(path: Path, tree: Any, about: dict) -> None:
     Write a tree and its description; a reader sees the old or the new pair, never half a file.
 
     Args:
-        path: Of the safetensors file; the description gets the suffix .json.
+        path: Path of the safetensors file; the description gets the suffix .json.
         tree: Any nesting of arrays and keys for random numbers.
         about: What to say of it, as JSON.
     """
@@ -46,7 +46,7 @@ def load_tree(path: Path, like: Any) -> tuple[Any, dict]:
     Read what `save_tree` wrote.
 
     Args:
-        path: Of the safetensors file.
+        path: Path of the safetensors file.
         like: A tree of the same structure and shapes; numbers take its precision.
 
     Returns:
@@ -76,8 +76,8 @@ def ship(path: Path, target: Path) -> None:
     Write an expert that can act and no more learn, with its networks in half precision.
 
     Args:
-        path: Of the training, a file of `save_tree`.
-        target: Of the expert; its description leaves out the curve.
+        path: Path of the training, a file of `save_tree`.
+        target: Path of the expert; its description leaves out the curve.
     """
     arrays = {
         name: array.astype(np.float16) if name.startswith('params/') else array

@@ -33,7 +33,7 @@ _HORIZON = 50
 _EXECUTION_HORIZON = 10
 _DELAY = 6
 _MINUTE = 3000  # Ticks.
-_SAMPLE = 0.02  # How often memory is looked at [s].
+_SAMPLE_S = 0.02  # How often memory is looked at [s].
 _JOINTS = 'sensor_msgs/msg/JointState'
 
 
@@ -107,7 +107,7 @@ def watched(command: Sequence[str]) -> tuple[str, float]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         while running.poll() is None:
             _note_peaks(running.pid, peaks)
-            time.sleep(_SAMPLE)
+            time.sleep(_SAMPLE_S)
         output = running.stdout.read() if running.stdout else ''
     if running.returncode:
         raise subprocess.CalledProcessError(running.returncode, command, output)

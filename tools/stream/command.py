@@ -142,7 +142,7 @@ def load(busy: int) -> Iterator[None]:
 
 
 def stream(
-    seconds: Annotated[float, typer.Option(help='Of each turn [s].', min=3.0)] = 60.0,
+    seconds: Annotated[float, typer.Option(help='Length of each turn [s].', min=3.0)] = 60.0,
     rounds: Annotated[int, typer.Option(min=1, help='Turns of each contender.')] = 5,
     busy: Annotated[int, typer.Option('--load', min=0, help='Busy processes beside.')] = 0,
     recorder: Annotated[

@@ -37,7 +37,7 @@ from async_chunking.nodes import convert
 from async_chunking.robot.embodiment import load
 
 PERIOD = 0.02
-_PATIENCE = 60.0  # For the executor node to start [s].
+_PATIENCE_S = 60.0  # For the executor node to start [s].
 KINDS = ('single_threaded', 'multi_threaded', 'events', 'sleep', 'absolute', 'peer', 'listen')
 
 
@@ -107,7 +107,7 @@ def listen(seconds: float, ours: bool) -> list[int]:
     )  # fmt: skip
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    end = time.monotonic() + seconds + _PATIENCE
+    end = time.monotonic() + seconds + _PATIENCE_S
     with contextlib.suppress(ExternalShutdownException):  # SIGTERM: nothing more will come.
         while time.monotonic() < end:
             executor.spin_once(timeout_sec=0.1)
@@ -156,7 +156,7 @@ def peer(seconds: float, joints_hz: float) -> list[int]:
     node = PeerNode(joints_hz)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    patience = time.monotonic() + _PATIENCE
+    patience = time.monotonic() + _PATIENCE_S
     while not node.steps and time.monotonic() < patience:
         executor.spin_once(timeout_sec=0.1)
     end = time.monotonic() + seconds

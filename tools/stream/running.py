@@ -24,8 +24,8 @@ from async_chunking.ros_environment import environment
 
 NAMESPACE = '/bench_stream'  # No robot that happens to run shall hear it.
 PRIORITY = 50  # SCHED_FIFO.
-WARM_UP = 3.0  # Discovery and imports; commands of this time do not count [s].
-_INSTANT = 1e-3  # Well below a period [s].
+WARM_UP_S = 3.0  # Discovery and imports; commands of this time do not count [s].
+_INSTANT_S = 1e-3  # Well below a period [s].
 _SOURCE = Path(__file__).with_name('loop.c')
 
 
@@ -55,8 +55,8 @@ class Turn(NamedTuple):
     One turn of a contender.
 
     Attributes:
-        sent: When it says that it sent its commands [ns].
-        received: When a subscriber's middleware had them [ns]; empty for the C loop.
+        sent: Times at which it says that it sent its commands [ns].
+        received: Times at which a subscriber's middleware had them [ns]; empty for the C loop.
         cpu: Share of one core.
     """
 
@@ -70,11 +70,11 @@ def measure(contender: Contender, seconds: float) -> Turn:
     Run one contender; what it sent while it warmed up is left out.
 
     Raises:
-        MeasuringError: Its recorder did not record every one of the commands.
+        MeasuringError: The recorder did not record every one of the commands.
     """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        measured = _run(contender, seconds + WARM_UP, folder, stack)
+        measured = _run(contender, seconds + WARM_UP_S, folder, stack)
         sent = measured.sent
         sent = sent[sent > sent[-1] - int(seconds * 1e9)] if len(sent) else sent
         if contender.recorded and len(sent):
@@ -164,12 +164,12 @@ def require_recorded(bag: Path, times: np.ndarray) -> None:
 
     Args:
         bag: What it recorded.
-        times: Of the commands [ns] [n].
+        times: Times of the commands [ns] [n].
 
     Raises:
         MeasuringError: Some of them are not in the recording.
     """
-    first, last = times[0] * 1e-9 - _INSTANT, times[-1] * 1e-9 + _INSTANT
+    first, last = times[0] * 1e-9 - _INSTANT_S, times[-1] * 1e-9 + _INSTANT_S
     recorded = sum(
         int(((run.missed == 0) & (run.emitted > first) & (run.emitted < last)).sum())
         for part in find([bag])

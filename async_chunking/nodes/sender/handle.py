@@ -25,7 +25,7 @@ from async_chunking.nodes.sender.values import (
 )
 
 _START, _REST, _ANSWER = 30.0, 15.0, 2.0  # Patience [s].
-_LOOK = 0.002  # [s].
+_LOOK_S = 0.002  # [s].
 
 
 class SenderError(AsyncChunkingError):
@@ -132,17 +132,17 @@ class SenderHandle:
             self._process.kill()
             self._process.wait()
 
-    def _order(self, order: Any, patience: float = 0.0) -> bool:
+    def _order(self, order: Any, patience_s: float = 0.0) -> bool:
         number = self._orders + 1
         if not self._link.order((number, order)):
             return False
         self._orders = number
-        return not patience or self._wait(lambda: self.status.done >= number, patience)
+        return not patience_s or self._wait(lambda: self.status.done >= number, patience_s)
 
     def _wait(self, holds: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline or self.ended:
                 return False
-            time.sleep(_LOOK)
+            time.sleep(_LOOK_S)
         return True

@@ -35,7 +35,7 @@ from async_chunking.nodes.sender.values import (
 )
 
 _ORDERS_PER_TICK = 8
-_IDLE = 1.0  # How often an idle sender looks up [s].
+_IDLE_S = 1.0  # How often an idle sender looks up [s].
 
 
 class SenderNode(QosOverriding, Node):
@@ -73,7 +73,7 @@ class Sender:
     def run(self) -> None:
         """Carry out orders until the node is gone."""
         while not self._gone:
-            self._link.wait_for_order(_IDLE)
+            self._link.wait_for_order(_IDLE_S)
             order = self._next_order()
             if order is None:
                 continue

@@ -46,7 +46,7 @@ def check_statistics(folder: Path, config: Mapping[str, Any], plans: bool) -> No
         CheckpointError: Names the file, the feature and what is missing or wrong.
     """
     told = config.get('normalization_mapping') or {}
-    found = []
+    both = []
     for name, (kind, features) in _STEPS.items():
         file = folder / f'{name}.json'
         if not file.is_file():
@@ -65,10 +65,10 @@ def check_statistics(folder: Path, config: Mapping[str, Any], plans: bool) -> No
         wanted = config[features]
         if features == 'input_features' and plans:
             wanted = {**wanted, ACTION: config['output_features'][ACTION]}
-        found.append(_Step.read(file, steps[0]))
+        both.append(_Step.read(file, steps[0]))
         for feature, about in wanted.items():
-            found[-1].check(feature, about, told)
-    before, after = found
+            both[-1].check(feature, about, told)
+    before, after = both
     if plans and before.scale(ACTION) != after.scale(ACTION):
         msg = (
             f'{before.file} and {after.file.name} differ in the statistics of {ACTION}: a plan '

@@ -24,7 +24,7 @@ from async_chunking.policies.remote.server import (
 from async_chunking.policies.remote.wire import LARGEST, pack, unpack
 from async_chunking.robot.embodiment import Embodiment
 
-_CONNECT = 10.0  # For a server to tell what it is [s].
+_CONNECT_S = 10.0  # For a server to tell what it is [s].
 _GROUPS = ('video', 'state', 'language')
 # How a modality configuration is marked -> how its server writes arrays.
 _MARKERS = {'__ModalityConfig_class__': 'numpy_file', '__ModalityConfig__': 'msgpack_numpy'}
@@ -81,7 +81,7 @@ class Gr00tServer(PolicyServer):
         self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
         self._socket.connect(self._address)
         try:
-            reply = self._call({'endpoint': 'get_modality_config'}, wait.at_most(_CONNECT))
+            reply = self._call({'endpoint': 'get_modality_config'}, wait.at_most(_CONNECT_S))
         except NoAnswer as error:  # It computes nothing for this: there is no such server.
             raise Unreachable(f'{error} to get_modality_config') from None
         except ServerError:

@@ -24,7 +24,7 @@ from async_chunking.policies.remote.server import (
 )
 from async_chunking.policies.remote.wire import LARGEST, WireError, pack, unpack
 
-_CONNECT = 10.0  # For a connection to be made [s].
+_CONNECT_S = 10.0  # For a connection to be made [s].
 
 
 class OpenpiServer(PolicyServer):
@@ -71,14 +71,14 @@ class OpenpiServer(PolicyServer):
         """Connect and hear the first message, which tells a server of openpi from others."""
         self._socket = await websockets.asyncio.client.connect(
             self._url, compression=None, max_size=LARGEST, ping_interval=None, proxy=None,
-            open_timeout=_CONNECT, close_timeout=1.0, additional_headers=self._headers,
+            open_timeout=_CONNECT_S, close_timeout=1.0, additional_headers=self._headers,
         )  # fmt: skip
         try:
-            _check_metadata(await asyncio.wait_for(self._socket.recv(), _CONNECT))
+            _check_metadata(await asyncio.wait_for(self._socket.recv(), _CONNECT_S))
         except (TimeoutError, asyncio.TimeoutError):
             self._forget()
             msg = (
-                f'connected, but it sent no metadata within {_CONNECT:g} s, which a server of '
+                f'connected, but it sent no metadata within {_CONNECT_S:g} s, which a server of '
                 'openpi does first; is this another kind of server?'
             )
             raise ServerError(msg) from None

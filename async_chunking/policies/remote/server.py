@@ -13,7 +13,7 @@ import numpy as np
 
 from async_chunking.errors import AsyncChunkingError
 
-_SLICE = 0.1  # Between two looks at whether to give up [s].
+_SLICE_S = 0.1  # Between two looks at whether to give up [s].
 
 
 class ServerError(AsyncChunkingError):
@@ -60,7 +60,7 @@ class AnswerWait:
         if left <= 0.0:
             msg = f'no answer within {self._seconds:.3g} s'
             raise NoAnswer(msg)
-        return min(left, _SLICE)
+        return min(left, _SLICE_S)
 
     def at_most(self, seconds: float) -> AnswerWait:
         """Return a wait that ends with this one, or in some seconds if that is earlier."""
