@@ -265,3 +265,15 @@ def test_every_recipe_of_the_page_is_tested():
     assert set(RECIPES) == {
         'aloha_openpi', 'aloha_lerobot', 'droid_openpi', 'gr1_gr00t', 'g1_gr00t',
     }  # fmt: skip
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_the_command_of_a_recipe_says_what_its_policy_is_told(tmp_path: Path, name: str):
+    """Words that no command gives and no topic of the robot has would be waited for."""
+    robot = recipe(name, tmp_path)
+    (command,) = re.findall(
+        rf'^    async-chunking up {name}\.yaml (?:.*\\\n)*.*$', PAGE, re.MULTILINE
+    )
+    words = [stream for stream in robot.observations.values() if stream.kind == 'text']
+    assert [stream.topic for stream in words] == [''] * len(words)
+    assert bool(words) == ('instruction:=' in command)

@@ -122,7 +122,7 @@ class Gr00tServer(PolicyServer):
             given = ', '.join(actions)
             msg = f"no actions of group '{missing[0]}' of robot {robot.name}; there are {given}"
             raise ServerError(msg)
-        parts = {name: matrix(name, actions[name]) for name in groups}
+        parts = {name: matrix(name, actions[name], column=True) for name in groups}
         if len(rows := {len(part) for part in parts.values()}) != 1:
             raise ServerError(f'the groups differ in rows: {sorted(rows)}')
         if not robot.groups:

@@ -62,6 +62,8 @@ class OpenpiServer(PolicyServer):
         if isinstance(answer, str):  # A traceback; its last line says what is wrong.
             raise ServerError(f'the server says: {last_line(answer)}')
         content = unpack(answer)
+        if isinstance(content, dict) and 'actions' not in content and 'error' in content:
+            raise ServerError(f'the server says: {last_line(str(content["error"]))}')
         if not isinstance(content, dict) or 'actions' not in content:
             keys = ', '.join(map(str, content)) if isinstance(content, dict) else repr(content)
             raise ServerError(f"the answer has no 'actions' but {keys}")

@@ -93,17 +93,31 @@ class PolicyServer(ABC):
 
 
 _MOST_ROWS = 10_000
+_NUMBERS = 'fiu'  # Kinds of arrays that hold numbers; truth, texts, times and complex do not.
 
 
-def matrix(name: str, values: Any) -> np.ndarray:
-    """Return actions [H, D] as a server has them: with a batch of one, or a single column."""
+def matrix(name: str, values: Any, column: bool = False) -> np.ndarray:
+    """
+    Return actions [H, D] as a server has them, maybe with a batch of one.
+
+    Args:
+        name: Word for them that begins the message.
+        values: As they came.
+        column: Numbers [H] are those of a single joint.
+
+    Raises:
+        ServerError: They are no numbers, or of another shape.
+    """
     try:
-        rows = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ServerError(f'{name} are no numbers: {values!r:.100}') from None
+        rows = np.array(values)
+    except ValueError:  # Rows of different lengths.
+        rows = np.array(None)
+    if rows.dtype.kind not in _NUMBERS:
+        raise ServerError(f'{name} are no numbers: {values!r:.100}')
+    rows = rows.astype(np.float64)
     if rows.ndim == 3 and len(rows) == 1:
         rows = rows[0]
-    if rows.ndim == 1:
+    if rows.ndim == 1 and column:
         rows = rows[:, None]
     if rows.ndim != 2 or not rows.size or len(rows) > _MOST_ROWS:
         msg = f'{name} have shape {list(rows.shape)}, expected [rows, columns], '
