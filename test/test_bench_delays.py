@@ -65,11 +65,21 @@ def test_refuses_what_does_not_exist() -> None:
 
 
 def test_feasibility_names_the_range() -> None:
-    require_feasible(8, 8, 16)
-    require_feasible(0, 1, 16)
+    require_feasible(8, 8, 16, rests=False)
+    require_feasible(0, 1, 16, rests=False)
     with pytest.raises(DelayModelError, match='it must be 4 to 12'):
-        require_feasible(4, 3, 16)
+        require_feasible(4, 3, 16, rests=False)
     with pytest.raises(DelayModelError, match='it must be 4 to 12'):
-        require_feasible(4, 13, 16)
+        require_feasible(4, 13, 16, rests=False)
     with pytest.raises(DelayModelError, match='largest feasible delay is 8'):
-        require_feasible(9, 9, 16)
+        require_feasible(9, 9, 16, rests=False)
+
+
+def test_a_robot_that_rests_may_wait_as_long_as_it_takes() -> None:
+    for delay, s in ((1, 16), (16, 8), (20, 16), (100, 1)):
+        require_feasible(delay, s, 16, rests=True)
+    with pytest.raises(DelayModelError, match=r'it must be 1 to 16$'):
+        require_feasible(20, 17, 16, rests=True)
+    assert set(draws(DelayModel(20))) == {(20, 20)}
+    assert {true for true, _ in draws(DelayModel(20, 'fluctuating'))} == {19, 20, 21}
+    assert {true for true, _ in draws(DelayModel(20, 'spiky'))} == {19, 20, 21}

@@ -202,3 +202,24 @@ def test_limits_of_the_robot_hold() -> None:
     )
     (run,) = play([loop], SamplingServer(bench_toy.Towards(), Plain()))
     assert np.abs(np.diff(run.command, axis=0)).max() <= 0.5 * 0.02 + 1e-9
+
+
+@pytest.mark.parametrize(('control_rate_hz', 'policy_rate_hz'), [(50.0, 50.0), (50.0, 20.0)])
+@pytest.mark.parametrize('delay', [1, 16, 40])
+def test_a_robot_that_rests_waits_for_any_delay(
+    delay: int, control_rate_hz: float, policy_rate_hz: float
+) -> None:
+    """Rows are executed from the first on, whenever they come; between chunks it rests."""
+    rates = {'control_rate_hz': control_rate_hz, 'policy_rate_hz': policy_rate_hz}
+    config = bench_toy.config(8, hold_timeout_s=5.0, **rates)
+    seed, behaviour = Seed(3, 1), Behaviour('toy', MERGERS['wait'](), Corrector())
+    delays = DelayModel(delay).draws(16, 8, seed.rng(1))
+    loop = ClosedLoopRun(bench_toy.Chase(400), config, behaviour, delays, seed)
+    (run,) = play([loop], SamplingServer(bench_toy.Towards(), Plain()))
+    assert set(run.phase) <= {Phase.EXECUTING, Phase.WAITING, Phase.WAITING_FIRST}
+    stride = control_rate_hz / policy_rate_hz
+    waits = np.flatnonzero(np.diff(run.took_over.astype(int)) > 0)
+    expected = 8 * stride + int(delay * stride + 1e-9)
+    assert np.abs(np.diff(waits) - expected).max(initial=0.0) <= 1.0
+    moving = run.phase == Phase.EXECUTING
+    assert np.abs(np.diff(run.command, axis=0)[~moving[1:]]).max(initial=0.0) < 1e-9

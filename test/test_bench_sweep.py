@@ -76,6 +76,17 @@ def test_infeasible_combinations_are_refused() -> None:
         expand(sweep(execution_horizons=[8, 3]), bench_toy.ToyPolicies())
 
 
+def test_sync_is_played_at_delays_beyond_the_horizon() -> None:
+    cells, _ = expand(
+        sweep(strategies=['sync'], delays=[9, 16, 40], execution_horizons=[8, 'delay']),
+        bench_toy.ToyPolicies(),
+    )
+    played = {(cell.delay.steps, cell.execution_horizon) for cell in cells}
+    assert played == {(9, 8), (9, 9), (16, 8), (16, 16), (40, 8), (40, 16)}
+    with pytest.raises(DelayModelError, match='but for sync, which rests'):
+        expand(sweep(delays=[40]), bench_toy.ToyPolicies())
+
+
 def test_reads_a_file_and_expands_it(tmp_path: Path) -> None:
     path = tmp_path / 'sweep.yaml'
     path.write_text("""

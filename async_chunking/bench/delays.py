@@ -91,9 +91,11 @@ class DelayModel:
     ) -> Iterator[tuple[int, int]]:
         """Yield (true delay, told delay) [steps] of one chunk after the other, without end.
 
-        None is below 0 or above the largest feasible delay, min(s, H - s).
+        None is below 0 or above the largest feasible delay, min(s, H - s); a robot that rests
+        meanwhile may have a longer one, and then none is more than a step above that.
         """
         largest = largest_delay(horizon, execution_horizon)
+        largest = largest if self.steps <= largest else self.steps + 1
         pattern = TELLINGS[self.told]
         # In steps instead of seconds: an estimate of steps is rounded up alike.
         estimator = (
@@ -113,22 +115,28 @@ def largest_delay(horizon: int, execution_horizon: int) -> int:
     return min(execution_horizon, horizon - execution_horizon)
 
 
-def require_feasible(delay: int, execution_horizon: int, horizon: int) -> None:
+def require_feasible(delay: int, execution_horizon: int, horizon: int, rests: bool) -> None:
     """Refuse what starves by design.
+
+    Args:
+        delay: d [steps].
+        execution_horizon: s [steps].
+        horizon: H [steps].
+        rests: The robot rests while it waits for a chunk, so that any delay will do.
 
     Raises:
         DelayModelError: Not d <= s <= H - d, or s < 1; the message gives the feasible range.
     """
-    low, high = max(1, delay), horizon - delay
+    low, high = (1, horizon) if rests else (max(1, delay), horizon - delay)
     if low > high:
         raise DelayModelError(
             f'delay {delay} is infeasible with horizon {horizon}: '
             f'no execution_horizon satisfies delay <= execution_horizon <= horizon - delay; '
-            f'the largest feasible delay is {horizon // 2}'
+            f'the largest feasible delay is {horizon // 2}, but for sync, which rests'
         )
     if not low <= execution_horizon <= high:
         raise DelayModelError(
             f'execution_horizon {execution_horizon} is infeasible with delay {delay} and horizon '
-            f'{horizon}: it must be {low} to {high} '
-            f'(delay <= execution_horizon <= horizon - delay)'
+            f'{horizon}: it must be {low} to {high}'
+            + ('' if rests else ' (delay <= execution_horizon <= horizon - delay)')
         )

@@ -170,8 +170,8 @@ def expand(sweep: Sweep, policies: Policies) -> tuple[list[Cell], list[Skipped]]
     for grid in sweep.grids:
         for task, name in product(grid.tasks, grid.strategies):
             horizon = policies.horizon(task)
-            timings = list(_timings(grid, horizon))
             strategy = resolve(name)
+            timings = list(_timings(grid, horizon, strategy.rests))
             reason = policies.refusal(task, strategy)
             if reason:
                 skipped[Skipped(task, name, reason)] = None
@@ -182,11 +182,13 @@ def expand(sweep: Sweep, policies: Policies) -> tuple[list[Cell], list[Skipped]]
     return list(cells), list(skipped)
 
 
-def _timings(grid: Grid, horizon: int) -> Iterator[tuple[DelayModel, int]]:
+def _timings(grid: Grid, horizon: int, rests: bool) -> Iterator[tuple[DelayModel, int]]:
     for setting, wanted in product(grid.delays, grid.execution_horizons):
         delay = DelayModel(setting.steps, setting.truth, setting.told)
         execution_horizon = max(1, delay.steps) if wanted == 'delay' else wanted
-        require_feasible(delay.steps, execution_horizon, horizon)
+        if rests and wanted == 'delay':  # There are no more rows to execute.
+            execution_horizon = min(execution_horizon, horizon)
+        require_feasible(delay.steps, execution_horizon, horizon, rests)
         yield delay, execution_horizon
 
 

@@ -12,6 +12,7 @@ from async_chunking.executor import ExecutorConfig, Outcome, Phase
 from async_chunking.nodes import diagnostics
 from async_chunking.nodes.intake import MEASURED, Intake
 from async_chunking.nodes.sender.values import Status
+from async_chunking.strategies import resolve
 
 _SILENT_S = 1.0  # Without a tick [s].
 _LEFT_STOPPED_S = 5.0  # Longer than between two episodes [s].
@@ -135,7 +136,8 @@ class ExecutorState:
                 f'{new["missed_ticks"]} ticks missed, {new["starved_ticks"]} ticks without a plan'
             )
         delay, execution_horizon = intake.delay, self._config.execution_horizon
-        if not delay <= execution_horizon <= self._config.horizon - delay:
+        rests = bool(status.strategy) and resolve(status.strategy).rests
+        if not (rests or delay <= execution_horizon <= self._config.horizon - delay):
             most = self._config.horizon - delay
             remedy = (
                 f'set execution_horizon between {delay} and {most}'
