@@ -216,7 +216,7 @@ def test_a_corrector_gets_actions_in_the_turn_of_what_is_measured(observation, t
     assert abs(step.command[0] - begin[0]) < 0.05  # And not a turn away.
 
 
-class Told:
+class RepeatingSource:
     """A policy of positions that repeats what was planned, between -π and π; notes the plan."""
 
     title, horizon, action_dim, observation_steps = 'told', 4, 2, 1
@@ -250,7 +250,7 @@ def test_an_answer_is_in_the_turn_of_the_plan(measured: float):
     from async_chunking.policies.responder import Responder
 
     modes = ActionModes(('absolute', 'absolute'), 0.02, (), (True, False))
-    responder = Responder(Told(), modes=modes)
+    responder = Responder(RepeatingSource(), modes=modes)
     for turns in (0.0, 2 * np.pi, -4 * np.pi):
         plan = np.add(SMOOTH, [turns, 0.0])
         request = ChunkRequest(1, 1, 0, 'naive', Boundary(plan, 1, 2))
