@@ -194,6 +194,67 @@ def test_a_goal_that_was_accepted_and_then_aborted_is_told_and_sent_again(grippe
     assert [goal.command.position for goal in client.goals] == [0.04, 0.04, 0.0, 0.04]
 
 
+SECOND = 1_000_000_000
+
+
+def test_a_goal_of_which_nothing_comes_is_told_and_sent_again(gripper):
+    client, sink = gripper
+    wide, between = np.array([0.0, 0.0, 0.04]), np.array([0.0, 0.0, 0.02])
+    client.ready = False
+    sink.send(wide, 0)
+    assert sink.trouble == 't: nobody serves it; the goal 0.04 waits for that'
+    client.ready = True
+    sink.send(wide, SECOND)
+    sink.send(wide, 2 * SECOND)
+    assert len(client.goals) == 1
+    sink.send(wide, 3 * SECOND)  # Nobody answered.
+    assert sink.trouble == 't: the goal 0.04 had no end within 2 s; it is sent again'
+    sink.send(wide, 4 * SECOND)
+    client.accept()
+    sink.send(wide, 18 * SECOND)
+    assert len(client.goals) == 2
+    sink.send(between, 19 * SECOND)
+    sink.send(wide, 19 * SECOND)  # It was accepted, and how it ended was lost.
+    sink.send(wide, 20 * SECOND)
+    assert len(client.goals) == 3
+    client.accept()
+    client.ready = False
+    sink.send(wide, 21 * SECOND)
+    assert sink.trouble == (
+        't: the goal 0.04 was sent, and then its server was gone; it is sent again'
+    )
+    client.ready = True
+    sink.send(wide, 22 * SECOND)
+    client.accept().set_result(SimpleNamespace(status=4))
+    assert sink.trouble == ''
+    client.ready = False
+    sink.send(wide, 90 * SECOND)  # It was done: nobody needs a server.
+    assert (sink.trouble, len(client.goals)) == ('', 4)
+
+
+def test_a_broken_answer_is_told_and_ends_nothing(gripper):
+    client, sink = gripper
+    wide = np.array([0.0, 0.0, 0.04])
+    sink.send(wide, 0)
+    client.answers[-1].set_exception(RuntimeError('the middleware is gone'))
+    assert sink.trouble == 't: the goal 0.04 was not answered; it is sent again'
+    sink.send(wide, SECOND)
+    client.accept().set_exception(RuntimeError('the middleware is gone'))
+    assert 'how it ended was lost' in sink.trouble
+
+
+def test_what_comes_of_an_older_goal_is_of_no_account(gripper):
+    client, sink = gripper
+    wide, shut = np.array([0.0, 0.0, 0.04]), np.array([0.0, 0.0, 0.0])
+    sink.send(wide, 0)
+    sink.send(shut, SECOND // 10)
+    sink.send(wide, SECOND // 5)
+    client.answers[0].set_result(SimpleNamespace(accepted=False))
+    client.answers[1].set_result(SimpleNamespace(accepted=False))
+    sink.send(wide, SECOND)
+    assert (sink.trouble, len(client.goals)) == ('', 3)
+
+
 def test_a_point_of_a_trajectory_is_two_periods_ahead():
     """At 15 Hz 40 ms would mean to stop 27 ms at each."""
     from async_chunking.nodes.sinks import sink_class

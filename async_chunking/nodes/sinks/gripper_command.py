@@ -18,6 +18,8 @@ from async_chunking.settings import Settings
 
 _SUCCEEDED = 4  # As action_msgs/GoalStatus numbers how goals end.
 _ENDS = {5: 'canceled', 6: 'aborted'}
+_ANSWER_NS = 2_000_000_000  # From a goal to its acceptance [ns],
+_END_NS = 15_000_000_000  # and to its end [ns].
 _AGAIN_NS = 500_000_000  # From a goal that was not reached to the next try [ns].
 
 
@@ -52,11 +54,12 @@ class GripperCommandSink(OneWaySink):
             )
             raise AsyncChunkingError(msg)
         self._topic, self._logger = command.topic, node.get_logger()
-        self._not_before_ns = 0
         self._client = ActionClient(node, self.message_type, command.topic)
-        self._last: float | None = None
+        self._last: float | None = None  # Goal that was sent, None if it is to be sent again.
         self._failed: float | None = None
-        self._sent_ns = 0
+        self._number = 0  # Of that goal: what comes of another is of no account.
+        self._due_ns: int | None = None  # Time by which something must come of it.
+        self._sent_ns = self._not_before_ns = 0
 
     def send(self, command: np.ndarray, stamp_ns: int) -> None:
         """See `Sink.send`."""
@@ -67,39 +70,67 @@ class GripperCommandSink(OneWaySink):
             target = options.closed
         else:
             return
-        if target == self._last or not self._client.server_is_ready():
-            return
-        if stamp_ns < self._not_before_ns and target == self._failed:
-            return
-        self._sent_ns = stamp_ns
+        ready = self._client.server_is_ready()
+        if target == self._last:
+            self._wait(stamp_ns, ready)
+        elif not ready:
+            self.trouble = f'{self._topic}: nobody serves it; the goal {target:g} waits for that'
+        elif target != self._failed or stamp_ns >= self._not_before_ns:
+            self._ask(target, stamp_ns)
+
+    def _ask(self, target: float, stamp_ns: int) -> None:
         goal = self.message_type.Goal()
         goal.command.position = target
-        goal.command.max_effort = options.max_effort
+        goal.command.max_effort = self.options.max_effort
+        self._number += 1
+        self._last, self._sent_ns, self._due_ns = target, stamp_ns, stamp_ns + _ANSWER_NS
+        number = self._number
         answer = self._client.send_goal_async(goal)
-        answer.add_done_callback(lambda future: self._answered(future, target))
-        self._last = target
+        answer.add_done_callback(lambda future: self._answered(future, number))
 
-    def _answered(self, future: Any, target: float) -> None:
-        handle = future.result()
-        if not handle.accepted:
-            self._fail(target, 'was refused')
+    def _wait(self, stamp_ns: int, ready: bool) -> None:
+        """Give up a goal of which nothing comes any more."""
+        if self._due_ns is not None and not ready:
+            self._fail(self._number, 'was sent, and then its server was gone')
+        elif self._due_ns is not None and stamp_ns >= self._due_ns:
+            self._fail(self._number, f'had no end within {(stamp_ns - self._sent_ns) / 1e9:.0f} s')
+
+    def _answered(self, future: Any, number: int) -> None:
+        handle = _result(future)
+        if handle is None or not handle.accepted:
+            self._fail(number, 'was not answered' if handle is None else 'was refused')
             return
-        handle.get_result_async().add_done_callback(lambda ended: self._ended(ended, target))
+        if number == self._number:
+            self._due_ns = self._sent_ns + _END_NS
+        handle.get_result_async().add_done_callback(lambda ended: self._ended(ended, number))
 
-    def _ended(self, future: Any, target: float) -> None:
+    def _ended(self, future: Any, number: int) -> None:
         """Ask again for what was not done, unless something else was asked for meanwhile."""
-        status = future.result().status
-        if status == _SUCCEEDED:
-            self.trouble = ''
-        elif target == self._last:
-            self._fail(target, f'ended with status {status} ({_ENDS.get(status, "?")})')
+        answer = _result(future)
+        if answer is None:
+            self._fail(number, 'was accepted, and how it ended was lost')
+        elif answer.status != _SUCCEEDED:
+            end = _ENDS.get(answer.status, '?')
+            self._fail(number, f'ended with status {answer.status} ({end})')
+        elif number == self._number:
+            self.trouble, self._due_ns = '', None
 
-    def _fail(self, target: float, what: str) -> None:
-        self.trouble = f'{self._topic}: the goal {target:g} {what}; it is sent again'
+    def _fail(self, number: int, what: str) -> None:
+        if number != self._number or self._last is None:
+            return
+        self.trouble = f'{self._topic}: the goal {self._last:g} {what}; it is sent again'
         self._logger.warning(self.trouble)
-        self._failed, self._not_before_ns = target, self._sent_ns + _AGAIN_NS
-        self._last = None
+        self._failed, self._not_before_ns = self._last, self._sent_ns + _AGAIN_NS
+        self._last = self._due_ns = None
 
     def release(self) -> None:
         """Forget what was asked for: the fingers may be moved by hand."""
-        self._last = None
+        self._last = self._due_ns = None
+
+
+def _result(future: Any) -> Any:
+    """Return what a future holds, None if the connection broke."""
+    try:
+        return future.result()
+    except Exception:  # Whatever the middleware raises, the robot goes on.
+        return None
