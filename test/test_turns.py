@@ -154,6 +154,20 @@ def test_times_of_a_sink_go_with_the_control_rate(rate, command, message):
     gen3(commands=[{'topic': 't', 'joints': NAMES, **command}], **changes)
 
 
+@pytest.mark.parametrize('sink', ['joint_trajectory', 'unitree_arm_sdk'])
+@pytest.mark.parametrize('value', ['0.04', [1], True, float('nan'), None])
+def test_times_of_a_sink_are_numbers(sink: str, value):
+    """YAML has quotes, lists and nothing as well."""
+    key, motors = ('lead_s', None) if sink == 'joint_trajectory' else ('rate_hz', [*range(7)])
+    command = {'topic': 't', 'joints': NAMES, 'sink': sink, 'motors': motors}
+    command['options'] = {key: value}
+    if value is None:
+        gen3(commands=[command])
+        return
+    with pytest.raises(ValueError, match=rf't: {key} is .*, not a number'):
+        gen3(commands=[command])
+
+
 # --- where a turn between two numbers would be taken for a way ----------------------------------
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -257,8 +258,14 @@ def check_timing(command: Command, control_rate_hz: float) -> None:
 
     Raises:
         ValueError: A trajectory's point is reached before the next is sent, so the robot stops at
-            each; or a rate of commands is another than the robot's.
+            each; a rate of commands is another than the robot's; or one of them is no number.
     """
+    for key in ('lead_s', 'rate_hz'):
+        value = command.options.get(key)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and math.isfinite(value)):
+            msg = f'{command.topic}: {key} is {value!r}, not a number'
+            raise ValueError(msg)
     period_ms = 1e3 / control_rate_hz
     lead_s = command.options.get('lead_s')
     if command.sink == 'joint_trajectory' and lead_s is not None and 1e3 * lead_s < period_ms:
@@ -268,8 +275,8 @@ def check_timing(command: Command, control_rate_hz: float) -> None:
             'leave it out for two periods'
         )
         raise ValueError(msg)
-    rate_hz = command.options.get('rate_hz', control_rate_hz)
-    if command.sink == 'unitree_arm_sdk' and rate_hz != control_rate_hz:
+    rate_hz = command.options.get('rate_hz')
+    if command.sink == 'unitree_arm_sdk' and rate_hz not in (None, control_rate_hz):
         msg = (
             f'{command.topic}: rate_hz {rate_hz:g} differs from control_rate_hz '
             f'{control_rate_hz:g}, with which commands are sent; leave it out'
