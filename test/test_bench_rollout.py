@@ -223,3 +223,23 @@ def test_a_robot_that_rests_waits_for_any_delay(
     assert np.abs(np.diff(waits) - expected).max(initial=0.0) <= 1.0
     moving = run.phase == Phase.EXECUTING
     assert np.abs(np.diff(run.command, axis=0)[~moving[1:]]).max(initial=0.0) < 1e-9
+
+
+class FarAway(bench_toy.Towards):
+    """Wants to be where no limit lets it."""
+
+    def denormalize(self, actions, observation):
+        actions = super().denormalize(actions, observation).clone()
+        actions[..., 3:, 1] = 500.0
+        return actions
+
+
+def test_chunks_that_are_all_turned_away_are_named() -> None:
+    seed, config = Seed(3, 1), bench_toy.config(8)
+    behaviour = Behaviour('toy', MERGERS['switch'](), Corrector())
+    for policy, words in ((bench_toy.Towards(), ''), (FarAway(), 'has y at 500, its limits are')):
+        delays = DelayModel(1).draws(16, 8, seed.rng(1))
+        loop = ClosedLoopRun(bench_toy.Chase(), config, behaviour, delays, seed)
+        play([loop], SamplingServer(policy, Plain()))
+        assert words in loop.turned_away
+        assert bool(loop.turned_away) == bool(words)

@@ -171,6 +171,14 @@ class ClosedLoopRun:
         self._observation, self.done, self._success = self._environment.step(step.command)
         self._steps.append(step)
 
+    @property
+    def turned_away(self) -> str:
+        """Why none of its chunks was taken; empty if one was, or none came."""
+        if self._executor.counters['accepted'] or not self._executor.reasons:
+            return ''
+        outcome, reason = next(iter(self._executor.reasons.items()))
+        return f'every chunk is turned away, {outcome.name.lower()}: {reason}'
+
     def run(self) -> Run:
         """Return the record."""
         steps = self._steps

@@ -145,7 +145,8 @@ class Scene:
         """Play a unit: its rows.
 
         Raises:
-            FitError: The policy failed; what was played before is kept.
+            FitError: The policy failed, or all of its chunks were turned away in an episode;
+                what was played before is kept.
         """
         server, behaviour = self._serve(unit.cell.strategy)
         config = self._config(unit.cell)
@@ -162,6 +163,8 @@ class Scene:
             runs = play(loops, server)
         except PolicyError as error:
             raise FitError(f'{self.source.title}: {error}') from error
+        if reason := next((loop.turned_away for loop in loops if loop.turned_away), ''):
+            raise FitError(f'{self.source.title}: {reason}')
         return [
             row_of(unit.cell, loop.seed.rollout, run, loop.calls, environment.failure)
             for loop, run, environment in zip(loops, runs, self._environments, strict=True)

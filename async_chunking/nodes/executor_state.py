@@ -15,6 +15,11 @@ from async_chunking.nodes.sender.values import Status
 from async_chunking.strategies import resolve
 
 _SILENT_S = 1.0  # Without a tick [s].
+_CORRECTIONS = {  # Counter -> what became of corrections, which no chunk is.
+    'correction_failed': 'the corrector raised an error; actions go out as planned',
+    'correction_not_finite': 'the corrector answers NaN or infinity; actions go out as planned',
+    'correction_over_limits': 'corrected actions lie beyond the limits and go out as planned',
+}
 _LEFT_STOPPED_S = 5.0  # Longer than between two episodes [s].
 
 
@@ -125,6 +130,7 @@ class ExecutorState:
     ) -> tuple[bytes, str] | None:
         reasons = {o.name.lower(): o.value for o in Outcome if o is not Outcome.ACCEPTED}
         reasons |= {'refused': situation.refusal, 'publish_errors': status.trouble}
+        reasons |= _CORRECTIONS
         # What is wrong in a chunk comes before what followed of it.
         for name, why in {**intake.reasons, **reasons, **intake.reasons}.items():
             if new[name]:

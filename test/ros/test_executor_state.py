@@ -29,6 +29,7 @@ def test_what_is_wrong_in_a_chunk_comes_before_what_followed_of_it() -> None:
 
     assert told(unrequested=2, over_limits=30) == f'over_limits (30): {reason}'
     assert told(unrequested=2).startswith('unrequested (2): No request')
+    assert told(correction_over_limits=7).startswith('correction_over_limits (7): corrected actio')
 
 
 def test_a_delay_that_does_not_fit_is_told_with_its_remedy() -> None:
