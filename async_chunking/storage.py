@@ -19,6 +19,15 @@ TEXT = 1 << 24
 """What a text that describes something may be long [bytes]."""
 
 
+POINTER_HINT = 'a pointer of Git LFS: fetch the file itself'
+"""What is said of a file that a checkout without LFS has instead of a large one."""
+
+
+def is_pointer(content: bytes) -> bool:
+    """Return whether a file that begins so is a pointer of Git LFS."""
+    return content.startswith(b'version https://git-lfs')
+
+
 class StorageError(AsyncChunkingError):
     """A file could not be written; what was there before is untouched."""
 

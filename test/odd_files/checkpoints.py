@@ -102,6 +102,23 @@ def _tiny_scale(content: dict[str, Any]) -> None:
     scales['scale'][3] = 1e-300
 
 
+def _quoted(content: dict[str, Any]) -> None:
+    content['architecture']['horizon'] = '16'
+
+
+def _unnamed(content: dict[str, Any]) -> None:
+    content['joint_names'] = content['joint_names'][:6]
+
+
+def _turned(content: dict[str, Any]) -> None:
+    content['delay_range'] = [9, 1]
+
+
+def _pointer(folder: Path) -> None:
+    (folder / 'flow.safetensors').write_bytes(POINTER)
+
+
+_opened_own = _opened('checkpoint')
 SIX = [0.1, 0.2, 0.3, 0.1, 0.2, 0.3]
 MOVES = {'action.mean': SIX, 'action.std': SIX}
 STATES = {'observation.state.mean': SIX, 'observation.state.std': SIX}
@@ -174,6 +191,14 @@ CASES = [
          ('action', '1 numbers', 'reads 7')),
     Case('checkpoint, a scale that is 0 in single precision', own(_edit(_tiny_scale)), _loaded,
          ('normalization.features.action', 'scale', '1e-30')),
+    Case('checkpoint, a horizon in quotes', own(_edit(_quoted)), _opened_own,
+         ('architecture', 'horizon and action_dim, whole numbers')),
+    Case('checkpoint, fewer names than joints', own(_edit(_unnamed)), _opened_own,
+         ('joint_names has 6 different names, action_dim is 7',)),
+    Case('checkpoint, delays turned round', own(_edit(_turned)), _opened_own,
+         ('delay_range is 9 to 1',)),
+    Case('checkpoint, a pointer of Git LFS', own(_pointer), _loaded,
+         ('flow.safetensors is a pointer of Git LFS',)),
     Case('checkpoint, torn weights', own(_torn), _loaded, ('flow.safetensors', 'torn')),
     Case('checkpoint, weights of another', own(_exchanged), _loaded,
          ('flow.safetensors', 'exchanged')),

@@ -12,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.settings import Settings, validated
-from async_chunking.storage import read_file, read_json, sha256
+from async_chunking.storage import POINTER_HINT, is_pointer, read_file, read_json, sha256
 
 FORMAT = 1
 _LEAST = 1e-30  # Of a scale: it and what is divided by it are numbers in single precision too.
@@ -112,9 +112,46 @@ class Sidecar(Settings):
     versions: dict[str, str] = Field(default_factory=dict)
     weights_sha256: str = ''
 
+    @field_validator('architecture')
+    @classmethod
+    def _sized(cls, architecture: dict[str, Any]) -> dict[str, Any]:
+        sizes = [architecture.get(key) for key in ('horizon', 'action_dim')]
+        whole = all(type(size) is int and size > 0 for size in sizes)
+        if not whole or not _pairs(architecture.get('observation')):
+            msg = (
+                'it must have horizon and action_dim, whole numbers above 0, and observation, a '
+                'list of names with sizes'
+            )
+            raise ValueError(msg)
+        return architecture
+
+    @model_validator(mode='after')
+    def _agreeing(self) -> Sidecar:
+        names, columns = self.joint_names, self.architecture['action_dim']
+        if names and (len(names), len(set(names))) != (columns, columns):
+            msg = f'joint_names has {len(set(names))} different names, action_dim is {columns}'
+            raise ValueError(msg)
+        low, high = self.delay_range or (0, 0)
+        if not 0 <= low <= high:
+            msg = f'delay_range is {low} to {high}; it must be the smallest and the largest delay'
+            raise ValueError(msg)
+        return self
+
     def dump(self) -> bytes:
         """Return the JSON file."""
         return (self.model_dump_json(indent=1) + '\n').encode()
+
+
+def _pairs(values: Any) -> bool:
+    """Return whether these are names with sizes."""
+    return isinstance(values, (list, tuple)) and all(
+        isinstance(pair, (list, tuple))
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and type(pair[1]) is int
+        and pair[1] > 0
+        for pair in values
+    )
 
 
 def weights_path(path: Path | str) -> Path:
@@ -142,7 +179,12 @@ def read_sidecar(path: Path | str) -> Sidecar:
         msg = f'no checkpoint at {file} ({error.strerror}). Checkpoints there: {near}'
         raise CheckpointError(msg) from error
     except ValueError as error:
-        msg = f'{file} is torn or no JSON ({error}). Restore it with its weights from one source'
+        what = (
+            f'is {POINTER_HINT}'
+            if is_pointer(read_file(file))
+            else f'is torn or no JSON ({error})'
+        )
+        msg = f'{file} {what}. Restore it with its weights from one source'
         raise CheckpointError(msg) from error
     return validated(Sidecar, values, file)
 
@@ -160,6 +202,8 @@ def read_weights(path: Path | str, sidecar: Sidecar) -> bytes:
     except OSError as error:
         msg = f'{file}: {error.strerror}; it belongs to {file.with_suffix(".json").name}'
         raise CheckpointError(msg) from error
+    if is_pointer(content):
+        raise CheckpointError(f'{file} is {POINTER_HINT}')
     if (digest := sha256(content)) != sidecar.weights_sha256:
         msg = (
             f'{file}: weights_sha256 is {digest[:12]}... but {file.with_suffix(".json").name} says'

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from async_chunking.policies.checkpoint.sidecar import CheckpointError
+from async_chunking.storage import POINTER_HINT, is_pointer
 
 _LARGEST_HEADER = 100_000_000  # [bytes].
 _LARGEST_VALUES = 1 << 26  # Of files whose values are read [bytes].
 _BEGIN = 8  # Bytes that say how long the header is.
-_POINTER = b'version '  # Begins a pointer of Git LFS.
+_LINE = 64  # As much tells a file from a pointer to one [bytes].
 _DTYPES = {
     'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2', 'I64': '<i8', 'I32': '<i4',
     'I16': '<i2', 'I8': 'i1', 'U8': 'u1', 'BOOL': '?',
@@ -65,14 +66,14 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
     """Return name -> what is said of each tensor, and where the values begin [bytes]."""
     try:
         with file.open('rb') as stream:
-            first = stream.read(_BEGIN)
-            if first == _POINTER:
-                msg = 'a pointer of Git LFS: fetch the file itself'
-                raise ValueError(msg)
-            (size,) = struct.unpack('<Q', first)
+            first = stream.read(_LINE)
+            if is_pointer(first):
+                raise ValueError(POINTER_HINT)
+            (size,) = struct.unpack('<Q', first[:_BEGIN])
             if size > _LARGEST_HEADER:
                 msg = f'its header has {size} bytes'
                 raise ValueError(msg)
+            stream.seek(_BEGIN)
             header = json.loads(stream.read(size))
         header.pop('__metadata__', None)
         end = max((about['data_offsets'][1] for about in header.values()), default=0)
