@@ -315,6 +315,33 @@ def test_gr00t_reads_a_stream_that_the_robot_has_not():
 
 
 @pytest.mark.parametrize(
+    ('config', 'sentence'),
+    [
+        ({'__ModalityConfig_class__': True}, 'configuration is not understood .*as_json'),
+        ({'__ModalityConfig_class__': True, 'as_json': '{'}, 'configuration is not understood'),
+        ({'delta_indices': None, 'modality_keys': None}, 'configuration is not understood'),
+        ({'delta_indices': [-1, 0], 'modality_keys': []}, 'the server reads 2 steps of video'),
+        ({'delta_indices': [0], 'modality_keys': [1]}, "the server reads 'video.1'"),
+    ],
+)
+def test_gr00t_modalities_that_are_none(config, sentence):
+    with (
+        running(Gr00tPeer(lambda _: None, {'video': config})) as server,
+        pytest.raises(RemoteError, match=sentence),
+    ):
+        opened(server.url, GROOT)
+
+
+def test_gr00t_groups_of_one_name_are_refused():
+    chunk = {'action.arm': np.zeros((16, 6)), 'arm': np.ones((16, 6))}
+    with (
+        running(Gr00tPeer(lambda _: chunk)) as server,
+        pytest.raises(RemoteError, match=r'two groups of actions have one name: action\.arm, arm'),
+    ):
+        opened(server.url, GROOT)
+
+
+@pytest.mark.parametrize(
     ('actions', 'sentence'),
     [
         (

@@ -73,7 +73,11 @@ class Gr00tServer(PolicyServer):
         actions = answer[0] if isinstance(answer, list) and answer else answer
         if not isinstance(actions, dict):
             raise ServerError(f'the answer is {actions!r:.100}, not actions by group')
-        return self._joined({key.removeprefix('action.'): v for key, v in actions.items()})
+        named = {str(key).removeprefix('action.'): values for key, values in actions.items()}
+        if len(named) != len(actions):
+            given = ', '.join(map(str, actions))
+            raise ServerError(f'two groups of actions have one name: {given}')
+        return self._joined(named)
 
     def _connect(self, observation: Mapping[str, Any], wait: AnswerWait) -> None:
         self._socket = self._context.socket(zmq.REQ)
@@ -95,7 +99,13 @@ class Gr00tServer(PolicyServer):
 
     def _learn(self, reply: Any, observation: Mapping[str, Any]) -> None:
         """Take over how a server writes and names things, and refuse what it misses."""
-        self._form, wanted = _modalities(reply)
+        try:
+            self._form, wanted = _modalities(reply)
+        except ServerError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            msg = f'its modality configuration is not understood ({error!r:.100})'
+            raise ServerError(msg) from error
         self._flat = any(key.split('.')[0] == group for group, key in wanted)
         names = {key if self._flat else f'{group}.{key}' for group, key in wanted}
         have = {name.removeprefix('language.') if self._flat else name for name in observation}
@@ -182,7 +192,7 @@ def _modalities(reply: Any) -> tuple[str, list[tuple[str, str]]]:
                 form, config = known, config['as_json']
         config = json.loads(config) if isinstance(config, str) else config
         if isinstance(config, dict):
-            wanted += [(group, key) for key in config.get('modality_keys', ())]
+            wanted += [(group, str(key)) for key in config.get('modality_keys', ())]
             steps = len(config.get('delta_indices', (0,)))
             if steps != 1:
                 raise ServerError(f'the server reads {steps} steps of {group}, 1 is sent')
