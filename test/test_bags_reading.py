@@ -15,7 +15,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from scripted import limits, scripted_run
 
 from async_chunking import metrics
-from async_chunking.bags import reading
+from async_chunking.bags import columns, reading
 from async_chunking.bags.compare import flatten
 from async_chunking.bags.definitions import own_store
 from async_chunking.bags.files import find
@@ -317,7 +317,137 @@ def test_a_text_that_is_not_json_is_reported(tmp_path):
 
     figures, problems = figures_of(write_changed(tmp_path / 'bag', scripted_run(), spoil))
     assert figures['success'] is None
-    assert 'topic /episode: a message cannot be understood' in problems[0]
+    assert 'topic /episode: 1 of 1 messages cannot be understood' in problems[0]
+
+
+def _told(path: Path, said) -> Path:
+    """Write runs, and texts between them: `said` are runs, or (topic, content)."""
+    store, run_id = own_store(), 0  # A run that goes on keeps its number.
+    with BagWriter(path) as writer:
+        for kind, topic in {**TOPICS, reading.TEXT: 'snapshot'}.items():
+            writer.add(f'/{topic}', kind)
+        writer.add('/episode', reading.TEXT)
+        for number, entry in enumerate(said):
+            stamp = number * 10**11
+            if isinstance(entry, Run):
+                run_id = run_id if entry.tick[0] else number + 1
+                for kind, later, data in serialize(entry, run_id):
+                    writer.write(f'/{TOPICS[kind]}', stamp + later, data)
+            else:
+                topic, content = entry
+                text = content if isinstance(content, str) else json.dumps(content)
+                data = store.serialize_cdr(store.types[reading.TEXT](text), reading.TEXT)
+                writer.write(f'/{topic}', stamp, bytes(data))
+    return path
+
+
+def _may(velocity: float, **more):
+    """Return what a snapshot tells of joints that may do so much [rad/s]."""
+    bounds = {'lower': -9.0, 'upper': 9.0, 'velocity': velocity, 'acceleration': 1e4}
+    return 'snapshot', {'limits': {name: [value] * 3 for name, value in bounds.items()}, **more}
+
+
+def _uses(path: Path) -> tuple[list[float], str]:
+    (bag,) = find([path])
+    report = summarize_bag(bag)
+    limits = [run.figures['limits'] for run in report.runs]
+    return [use and use['velocity_use'] for use in limits], ' '.join(report.problems)
+
+
+def test_a_run_is_judged_by_the_limits_in_force_when_it_ran(tmp_path):
+    run = scripted_run(joints=3, success=None)
+    said = [_may(1.0), run, _may(2.0), run, _may(2.0), run]
+    (one, two, three), problems = _uses(_told(tmp_path / 'bag', said))
+    assert (one, two, problems) == (pytest.approx(2 * two), three, '')
+
+
+@pytest.mark.parametrize(
+    ('said', 'reason'),
+    [
+        (
+            lambda one, two: [_may(1.0), one, _may(2.0), two],
+            'the limits were changed while it ran',
+        ),
+        (lambda one, two: [one, two, _may(1.0)], 'it ended before the limits were told'),
+        (lambda one, two: [('snapshot', '3'), one, two], "'3' is no JSON object"),
+        (lambda one, two: [('snapshot', {'limits': 3}), one, two], 'the limits in the snapshot'),
+        (
+            lambda one, two: [_may(1.0, joint_names=['x', 'y', 'z']), one, two],
+            'the commands of joint_0, joint_1, joint_2',
+        ),
+    ],
+)
+def test_limits_that_are_not_known_are_named_and_the_run_is_reported(tmp_path, said, reason):
+    run = scripted_run(joints=3, success=None)
+    half = cut(run, slice(0, 150)), cut(run, slice(150, 300))
+    uses, problems = _uses(_told(tmp_path / 'bag', said(*half)))
+    assert uses[-1] is None
+    assert reason in problems
+
+
+def test_limits_are_those_of_the_joints_not_of_their_places(tmp_path):
+    run = scripted_run(joints=3, success=None)
+    apart = {'limits': {
+        'lower': [-9.0] * 3, 'upper': [9.0] * 3, 'velocity': [1.0, 1e6, 1e6],
+        'acceleration': [1e4] * 3,
+    }}  # fmt: skip
+    uses = [
+        _uses(_told(tmp_path / str(place), [
+            ('snapshot', {**apart, 'joint_names': [f'joint_{i}' for i in order]}), run
+        ]))[0][0]
+        for place, order in enumerate(([0, 1, 2], [1, 2, 0]))
+    ]  # fmt: skip
+    speed = np.abs(np.diff(run.command, axis=0)).max(axis=0) / run.control_period
+    assert uses == pytest.approx([speed[0], speed[1]], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        '3',
+        'seven',
+        '[1]',
+        '{"a": 1}',
+        '{"success": "no"}',
+        '{"s',
+        '{"success": true, "duration_s": NaN}',
+        '{"success": true, "success": false, "duration_s": 1.0}',
+    ],
+)
+def test_a_text_that_is_no_episode_costs_itself(tmp_path, content):
+    run = scripted_run(success=None)
+    good = ('episode', {'success': True, 'duration_s': 4.0})
+    (bag,) = find([_told(tmp_path / 'bag', [run, ('episode', content), good])])
+    report = summarize_bag(bag)
+    assert [episode.success for episode in report.runs[0].episodes] == [True]
+    assert 'topic /episode: 1 of 2 messages cannot be understood' in report.problems[0]
+
+
+def test_an_episode_that_is_there_twice_counts_once(tmp_path):
+    run, good = scripted_run(success=None), ('episode', {'success': True, 'duration_s': 4.0})
+    path = _told(tmp_path / 'bag', [run, good, good])
+    (bag,) = find([path])
+    assert len(summarize_bag(bag).runs[0].episodes) == 2  # At other times: two attempts.
+    copy = path / 'bag.bak.mcap'
+    copy.write_bytes((path / 'bag.mcap').read_bytes())
+    report = summarize_bag(replace(bag, files=[path / 'bag.mcap', copy], problems=[]))
+    assert len(report.runs[0].episodes) == 2
+    assert '300 ticks came twice' in ' '.join(report.problems)
+
+
+def test_the_answers_of_two_robots_with_one_run_number_are_told_apart(tmp_path):
+    runs = {'/left': scripted_run(seed=1, success=None), '/right': scripted_run(seed=2, delay=5)}
+    with BagWriter(tmp_path / 'bag') as writer:
+        merged = []
+        for space, run in runs.items():
+            for kind, topic in TOPICS.items():
+                writer.add(f'{space}/{topic}', kind)
+            merged += [(m.stamp, space, m) for m in serialize(run, 7)]
+        for stamp, space, message in sorted(merged, key=lambda item: item[0]):
+            writer.write(f'{space}/{TOPICS[message.kind]}', stamp, message.data)
+    (bag,) = find([tmp_path / 'bag'])
+    for run in summarize_bag(bag).runs:
+        assert_equal(metrics.summarize(runs[run.key.namespace]), run.figures)
 
 
 def test_an_empty_recording_says_so(tmp_path):
@@ -412,7 +542,7 @@ def test_the_definitions_of_every_distribution_are_read(tmp_path, monkeypatch, d
         store.register(get_types_from_msg(text, f'async_chunking/msg/{name}'))
     run = scripted_run(ticks=100)
     # Ours must not be asked for.
-    monkeypatch.setattr(reading, 'own_store', lambda: pytest.fail('definitions were not used'))
+    monkeypatch.setattr(columns, 'own_store', lambda: pytest.fail('definitions were not used'))
     with Writer(tmp_path / 'bag', version=9, storage_plugin=storage) as writer:
         connections = {
             kind: writer.add_connection(f'/{topic}', kind, typestore=store)

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from rosbags.interfaces import Nodetype
 
-from async_chunking.bags.definitions import BagError, Definitions
+from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
+from async_chunking.bags.mcap import Topic
 
 _HEADER = 4  # Bytes in front of a message that say how it is encoded.
 _TYPES = {
@@ -75,6 +76,22 @@ class Layout(NamedTuple):
     dtype: np.dtype
     fixed: np.ndarray
     texts: Mapping[str, Any]
+
+
+def definitions(topic: Topic) -> Definitions:
+    """
+    Return the definition of a topic's messages, this version's where the recording has none.
+
+    Raises:
+        BagError: It cannot be parsed, or there is none at all.
+    """
+    if topic.definition:
+        return parse(topic.definition, topic.type, topic.form)
+    fields = own_store().fielddefs
+    if topic.type not in fields:
+        msg = f'the definition of {topic.type} is neither embedded nor known'
+        raise BagError(msg)
+    return dict(fields)
 
 
 def decode(messages: Sequence[bytes], types: Definitions, name: str) -> Iterator[MessageGroup]:

@@ -26,6 +26,9 @@ _ATTRIBUTES = {
 }  # fmt: skip
 
 
+RunId = tuple[str, int]  # Namespace of the robot, and number of the run.
+
+
 class Rates(NamedTuple):
     """Commands and policy steps per second [Hz]; 0 if unknown."""
 
@@ -41,25 +44,25 @@ class _Request(NamedTuple):
 
 class Exchanges:
     """
-    Pairs chunks with their requests, by run id and request id.
+    Pairs chunks with their requests, by robot, run id and request id.
 
     A request may be answered more than once: the executor turns an answer down and takes the next,
     or another publisher answers too. What it then played says which one it was.
 
     Attributes:
-        rates: By run id, as requested last.
-        checkpoints: Hash of the checkpoint that answered last, by run id.
+        rates: By run, as requested last.
+        checkpoints: Hash of the checkpoint that answered last, by run.
     """
 
     def __init__(self) -> None:
-        self.rates: dict[int, Rates] = {}
-        self.checkpoints: dict[int, str] = {}
-        self._requests: dict[int, dict[int, _Request]] = defaultdict(dict)
-        self._answered: dict[int, dict[int, list[Exchange]]] = defaultdict(dict)
+        self.rates: dict[RunId, Rates] = {}
+        self.checkpoints: dict[RunId, str] = {}
+        self._requests: dict[RunId, dict[int, _Request]] = defaultdict(dict)
+        self._answered: dict[RunId, dict[int, list[Exchange]]] = defaultdict(dict)
 
-    def add_requests(self, group: MessageGroup) -> None:
+    def add_requests(self, namespace: str, group: MessageGroup) -> None:
         """
-        Remember requests.
+        Remember requests to a robot's policy.
 
         Raises:
             BagError: The messages are of another version and lack a field.
@@ -68,13 +71,13 @@ class Exchanges:
         run_ids, numbers, ticks = group['run_id'], group['request_id'], group['tick']
         policy = column(group, 'policy_rate_hz', REQUEST_DEFAULTS)
         control = column(group, 'control_rate_hz', REQUEST_DEFAULTS)
-        for i, run_id in enumerate(run_ids.tolist()):
-            self._requests[run_id][int(numbers[i])] = _Request(
+        for i, run in enumerate((namespace, number) for number in run_ids.tolist()):
+            self._requests[run][int(numbers[i])] = _Request(
                 int(ticks[i]), previous[i], group.texts.get('joint_names', [])
             )
-            self.rates[run_id] = Rates(float(control[i]), float(policy[i]))
+            self.rates[run] = Rates(float(control[i]), float(policy[i]))
 
-    def add_chunks(self, group: MessageGroup) -> None:
+    def add_chunks(self, namespace: str, group: MessageGroup) -> None:
         """
         Remember chunks that answer a known request and that an executor could take.
 
@@ -84,29 +87,29 @@ class Exchanges:
         actions = _matrices(group, 'actions')
         run_ids, numbers = group['run_id'], group['request_id']
         fields = {field: column(group, field, CHUNK_DEFAULTS) for field in CHUNK_DEFAULTS}
-        for i, run_id in enumerate(run_ids.tolist()):
+        for i, run in enumerate((namespace, number) for number in run_ids.tolist()):
             number = int(numbers[i])
-            request = self._requests[run_id].get(number)
+            request = self._requests[run].get(number)
             if request is None or not _fit(request, group, i, actions[i]):
                 continue
-            self.checkpoints[run_id] = group.texts.get('checkpoint', '')
+            self.checkpoints[run] = group.texts.get('checkpoint', '')
             told = {field: values[i].item() for field, values in fields.items()}
             exchange = Exchange(
                 number, request.tick, request.previous, actions[i],
                 **{name: told.pop(field) for field, name in _ATTRIBUTES.items()}, more=told,
             )  # fmt: skip
-            self._answered[run_id].setdefault(number, []).append(exchange)
+            self._answered[run].setdefault(number, []).append(exchange)
 
-    def of(self, run_id: int, ticks: Mapping[str, np.ndarray]) -> dict[int, Exchange]:
+    def of(self, run: RunId, ticks: Mapping[str, np.ndarray]) -> dict[int, Exchange]:
         """
         Return the exchanges whose chunk took over in these ticks of a run.
 
         Args:
-            run_id: Number of the run.
+            run: Which run.
             ticks: Columns of its ControlSteps: `request_id` [T], `took_over` [T], `row` [T] and
                 `planned` [T, D].
         """
-        answered = self._answered[run_id]
+        answered = self._answered[run]
         taken = ticks['request_id'][ticks['took_over'].astype(bool)].tolist()
         return {n: _played(answered[n], n, ticks) for n in taken if n in answered}
 
@@ -115,9 +118,9 @@ class Exchanges:
         kept = (*self._requests.values(), *self._answered.values())
         return sum(map(len, kept))
 
-    def forget(self, run_id: int, newest: int) -> None:
+    def forget(self, run: RunId, newest: int) -> None:
         """Drop requests and chunks up to the one that took over last."""
-        for known in (self._requests[run_id], self._answered[run_id]):
+        for known in (self._requests[run], self._answered[run]):
             for number in [n for n in known if n <= newest]:
                 del known[number]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,11 +47,8 @@ class Bag:
         """Yield the wanted messages; what cannot be read is added to `problems`."""
         for path in self.files:
             try:
-                for message in _SCANS[_storage(path)](path, wanted, self._reporter(path)):
-                    if message.data[:4] == _ZSTD_MAGIC:
-                        yield message._replace(data=zstd.decompress(message.data))
-                    else:
-                        yield message
+                report = self._reporter(path)
+                yield from _unpacked(_SCANS[_storage(path)](path, wanted, report), report)
             except (BagError, OSError, EOFError, sqlite3.Error, zstd.ZstdError) as error:
                 self.problems.append(f'{path}: {error}')
 
@@ -60,6 +58,23 @@ class Bag:
 
     def _reporter(self, path: Path) -> Report:
         return lambda sentence: self.problems.append(f'{path}: {sentence}')
+
+
+def _unpacked(messages: Iterator[Message], report: Report) -> Iterator[Message]:
+    """Yield messages as they are on the wire; one that cannot be unpacked costs itself."""
+    torn: Counter[str] = Counter()
+    for message in messages:
+        if message.data[:4] != _ZSTD_MAGIC:
+            yield message
+            continue
+        try:
+            data = zstd.decompress(message.data)
+        except (zstd.ZstdError, EOFError):
+            torn[message.topic.name] += 1
+            continue
+        yield message._replace(data=data)
+    for topic, count in torn.items():
+        report(f'topic {topic}: {count} messages cannot be unpacked; left out')
 
 
 def find(paths: Sequence[Path]) -> list[Bag]:
@@ -217,8 +232,14 @@ def _query(path: Path, wanted: Callable[[Topic], bool], report: Report) -> Itera
             'ORDER BY id',
             list(topics),
         )
+        empty = 0
         for number, stamp, data in rows:
-            yield Message(topics[number], stamp, data)
+            if isinstance(stamp, int) and isinstance(data, bytes):
+                yield Message(topics[number], stamp, data)
+            else:
+                empty += 1
+        if empty:
+            report(f'{empty} rows hold no message and no time; left out')
     except sqlite3.DatabaseError as error:
         report(f'damaged: {error}; what precedes was read')
     finally:

@@ -9,28 +9,37 @@ one piece: some thousand ticks, and the chunks that have not taken over yet.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from async_chunking.bags.columns import MessageGroup, decode, decode_each
-from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
-from async_chunking.bags.exchanges import CHUNK_DEFAULTS, REQUEST_DEFAULTS, Exchanges, Rates
+from async_chunking.bags.columns import MessageGroup, decode_each, definitions
+from async_chunking.bags.definitions import BagError, Definitions
+from async_chunking.bags.exchanges import (
+    CHUNK_DEFAULTS,
+    REQUEST_DEFAULTS,
+    Exchanges,
+    Rates,
+    RunId,
+)
 from async_chunking.bags.files import Bag
-from async_chunking.bags.mcap import Topic
+from async_chunking.bags.mcap import Message, Topic
 from async_chunking.bags.namespaces import namespace_of
+from async_chunking.bags.snapshots import Snapshots, Span
+from async_chunking.bags.texts import (
+    EPISODE_TOPIC,
+    SNAPSHOT_TOPIC,
+    TEXT,
+    Texts,
+)
 from async_chunking.bags.ticks import STEP_DEFAULTS, Ticks
 from async_chunking.metrics.record import Episode, Run
 
 STEP = 'async_chunking/msg/ControlStep'
 REQUEST = 'async_chunking/msg/ChunkRequest'
 CHUNK = 'async_chunking/msg/ActionChunk'
-TEXT = 'std_msgs/msg/String'
-SNAPSHOT_TOPIC = 'snapshot'
-EPISODE_TOPIC = 'episode'
 
 _PIECE = 4096  # Ticks.
 _LAG = 64  # Ticks by which a chunk may be recorded after the command that it led to.
@@ -47,6 +56,11 @@ class RunKey(NamedTuple):
     def namespace(self) -> str:
         """Namespace of the robot, as topics have it: '/left', or ''."""
         return namespace_of(self.topic)
+
+    @property
+    def run(self) -> RunId:
+        """Run of that robot, under whatever strategy."""
+        return self.namespace, self.run_id
 
 
 class Piece(NamedTuple):
@@ -66,7 +80,8 @@ class RunReader:
     Attributes:
         ticks: What is known of the ticks of each run.
         episodes: Attempts at the task, by run.
-        snapshots: Parameters and versions as recorded, by the robot's namespace.
+        spans: Where each run lies among the messages.
+        snapshots: Limits, parameters and versions, by the robot's namespace and place.
         exchanges: Requests and chunks that are still open, rates, checkpoints.
     """
 
@@ -74,23 +89,29 @@ class RunReader:
         self.bag = bag
         self.ticks: dict[RunKey, Ticks] = defaultdict(Ticks)
         self.episodes: dict[RunKey, list[Episode]] = defaultdict(list)
-        self.snapshots: dict[str, dict[str, Any]] = defaultdict(dict)
+        self.spans: dict[RunKey, Span] = {}
+        self.snapshots = Snapshots()
         self.exchanges = Exchanges()
+        self._texts = Texts()
         self._raw: dict[Topic, list[bytes]] = defaultdict(list)
+        self._places: dict[Topic, list[int]] = defaultdict(list)
         self._definitions: dict[Topic, Definitions] = {}
         self._current: dict[str, RunKey] = {}
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the runs in pieces; those of several runs may alternate."""
-        for message in self.bag.messages(_wanted):
+        for place, message in enumerate(self.bag.messages(_wanted)):
             topic = message.topic
+            if topic.type == TEXT:
+                self._read_text(message, place)
+                continue
             raw = self._raw[topic]
             raw.append(message.data)
-            if topic.type == TEXT:
-                self._read_text(topic, raw.pop())
-            elif topic.type == STEP and len(raw) >= _PIECE + _LAG:
+            self._places[topic].append(place)
+            if topic.type == STEP and len(raw) >= _PIECE + _LAG:
                 yield from self._flush(_LAG)
         yield from self._flush(0)
+        self.bag.problems += self._texts.problems(self.bag)
         for key, ticks in self.ticks.items():
             for problem in ticks.problems():
                 self._problem(f'run {key.run_id:x} ({key.strategy}): {problem}')
@@ -103,30 +124,30 @@ class RunReader:
         # Requests before the chunks that answer them, both before the ticks on which they act.
         for kind in (REQUEST, CHUNK, STEP):
             for topic in [t for t in self._raw if t.type == kind and self._raw[t]]:
-                raw = self._raw[topic]
+                raw, places = self._raw[topic], self._places[topic]
                 end = max(len(raw) - lag, 0) if kind == STEP else len(raw)
-                self._raw[topic] = raw[end:]
+                self._raw[topic], self._places[topic] = raw[end:], places[end:]
                 try:
-                    yield from self._take(topic, raw[:end])
+                    yield from self._take(topic, raw[:end], np.array(places[:end]))
                 except (BagError, KeyError) as error:
                     self._problem(f'topic {topic.name}: {error}; {end} messages are left out')
 
-    def _take(self, topic: Topic, raw: Sequence[bytes]) -> Iterator[Piece]:
+    def _take(self, topic: Topic, raw: Sequence[bytes], places: np.ndarray) -> Iterator[Piece]:
         torn: list[str] = []
         groups = decode_each(raw, self._types(topic), topic.type, torn)
         for problem in torn:
             self._problem(f'topic {topic.name}: {problem}; left out')
         self._say_defaults(topic, groups)
         if topic.type == STEP:
-            yield from self._split(topic, groups)
+            yield from self._split(topic, groups, places)
             if groups:
                 self._current[namespace_of(topic.name)] = _newest(topic, groups)
             return
         for group in groups:
             if topic.type == REQUEST:
-                self.exchanges.add_requests(group)
+                self.exchanges.add_requests(namespace_of(topic.name), group)
             else:
-                self.exchanges.add_chunks(group)
+                self.exchanges.add_chunks(namespace_of(topic.name), group)
 
     def _say_defaults(self, topic: Topic, groups: Sequence[MessageGroup]) -> None:
         """Name the numbers that are assumed since messages of that version have none."""
@@ -136,50 +157,47 @@ class RunReader:
                 if (known := f'{self.bag.path}: {sentence}') not in self.bag.problems:
                     self.bag.problems.append(known)
 
-    def _split(self, topic: Topic, groups: Sequence[MessageGroup]) -> Iterator[Piece]:
+    def _split(
+        self, topic: Topic, groups: Sequence[MessageGroup], places: np.ndarray
+    ) -> Iterator[Piece]:
         """Join what belongs to one run."""
         parts: dict[RunKey, list[tuple[MessageGroup, np.ndarray]]] = defaultdict(list)
         for group in groups:
             for run_id in np.unique(group['run_id']).tolist():
                 key = RunKey(topic.name, run_id, group.texts['strategy'])
                 parts[key].append((group, np.flatnonzero(group['run_id'] == run_id)))
-        newest: dict[int, int] = defaultdict(int)
+        newest: dict[RunId, int] = defaultdict(int)
         for key, rows in parts.items():
+            its = np.concatenate([places[group.index[index]] for group, index in rows])
+            first = self.spans[key].first if key in self.spans else int(its.min())
+            self.spans[key] = Span(first, int(its.max()))
             ticks = self.ticks[key]
             columns = ticks.take(rows)
             if columns is not None:
-                rates = self.exchanges.rates.get(key.run_id, Rates())
-                exchanges = self.exchanges.of(key.run_id, columns)
+                rates = self.exchanges.rates.get(key.run, Rates())
+                exchanges = self.exchanges.of(key.run, columns)
                 yield Piece(key, ticks.run(columns, key.strategy, rates, exchanges))
-                newest[key.run_id] = max(newest[key.run_id], int(columns['request_id'].max()))
-        for run_id, number in newest.items():
-            self.exchanges.forget(run_id, number)
+                newest[key.run] = max(newest[key.run], int(columns['request_id'].max()))
+        for run, number in newest.items():
+            self.exchanges.forget(run, number)
 
     def _types(self, topic: Topic) -> Definitions:
         if topic not in self._definitions:
-            if topic.definition:
-                self._definitions[topic] = parse(topic.definition, topic.type, topic.form)
-            else:
-                if topic.type != TEXT:  # A standard type does not change.
-                    self._problem(
-                        f'topic {topic.name}: the definition of {topic.type} is not embedded; '
-                        'read with the one of this version'
-                    )
-                self._definitions[topic] = dict(own_store().fielddefs)
+            self._definitions[topic] = definitions(topic)
+            if not topic.definition:
+                self._problem(
+                    f'topic {topic.name}: the definition of {topic.type} is not embedded; '
+                    'read with the one of this version'
+                )
         return self._definitions[topic]
 
-    def _read_text(self, topic: Topic, raw: bytes) -> None:
-        try:
-            (group,) = decode([raw], self._types(topic), topic.type)
-            content = json.loads(group.texts['data'])
-            if _last_name(topic) == SNAPSHOT_TOPIC:
-                self.snapshots[namespace_of(topic.name)].update(content)
-            elif (key := self._latest(namespace_of(topic.name))) is not None:
-                trial = f'{content.get("seed", "")}/{content.get("episode", "")}'.strip('/')
-                episode = Episode(bool(content['success']), float(content['duration_s']), trial)
-                self.episodes[key].append(episode)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            self._problem(f'topic {topic.name}: a message cannot be understood: {error!r}')
+    def _read_text(self, message: Message, place: int) -> None:
+        robot = namespace_of(message.topic.name)
+        if _last_name(message.topic) == SNAPSHOT_TOPIC:
+            if (content := self._texts.content(message)) is not None:
+                self.snapshots.add(robot, place, content)
+        elif (episode := self._texts.episode(message)) and (key := self._latest(robot)):
+            self.episodes[key].append(episode)
 
     def _latest(self, robot: str) -> RunKey | None:
         """Return the run that the newest tick of a robot belongs to."""

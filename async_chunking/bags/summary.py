@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
 from async_chunking.bags.reading import RunKey, RunReader
 from async_chunking.metrics import Tally, sent_periods
@@ -89,46 +88,40 @@ def summarize_bag(bag: Bag, limits: Limits | None = None) -> BagReport:
     periods: dict[RunKey, float] = {}
     for key, run in reader.pieces():
         if key not in tallies:
-            known = limits or recorded_limits(reader.snapshots[key.namespace])
-            if known is not None and len(known) != run.command.shape[1]:
-                bag.problems.append(
-                    f'{bag.path}: the limits are for {len(known)} joints, the commands have '
-                    f'{run.command.shape[1]}; margins are left out'
-                )
-                known = None
-            tallies[key] = Tally(known)
+            tallies[key] = Tally(_limits(reader, key, limits)[0])
         tallies[key].add(run)
         periods[key] = run.control_period
+    for key, tally in tallies.items():
+        _check_limits(reader, key, tally, limits)
     runs = [_report(bag, reader, key, tally, periods[key]) for key, tally in tallies.items()]
     if not runs:
         bag.problems.append(f'{bag.path}: no ControlStep in it, so no run to report')
     return BagReport(bag.path, runs, bag.problems)
 
 
-def recorded_limits(snapshot: Mapping[str, Any]) -> Limits | None:
-    """
-    Return the robot's limits in a snapshot, None without.
-
-    Raises:
-        BagError: They are not limits.
-    """
-    values = snapshot.get('limits')
-    if values is None:
-        return None
-    try:
-        bounds = {
-            name: np.array([_unknown(name) if number is None else number for number in numbers])
-            for name, numbers in values.items()
-        }
-        return Limits(**bounds)
-    except (TypeError, ValueError, AttributeError) as error:
-        msg = f'the limits in the snapshot cannot be used: {error}'
-        raise BagError(msg) from None
+def _limits(reader: RunReader, key: RunKey, given: Limits | None) -> tuple[Limits | None, str]:
+    """Return the limits of a run as far as it is read, and why they are not known."""
+    ticks = reader.ticks[key]
+    names = ticks.joint_names if len(ticks.joint_names) == ticks.size else [''] * ticks.size
+    if given is None:
+        return reader.snapshots.limits(key.namespace, reader.spans[key], names)
+    if len(given) != len(names):
+        reason = f'the limits are for {len(given)} joints, the commands have {len(names)}'
+        return None, reason
+    return given, ''
 
 
-def _unknown(name: str) -> float:
-    """Return the limit that stands for none."""
-    return -np.inf if name == 'lower' else np.inf
+def _check_limits(reader: RunReader, key: RunKey, tally: Tally, given: Limits | None) -> None:
+    """Leave margins out that are not those of the limits in force, and say why."""
+    known, reason = _limits(reader, key, given)
+    if tally.limits is None and known is not None:
+        reason = 'its limits were told after its first ticks'
+    elif not reason:
+        return
+    tally.use = None
+    reader.bag.problems.append(
+        f'{reader.bag.path}: run {key.run_id:x} ({key.strategy}): {reason}; margins are left out'
+    )
 
 
 def _report(bag: Bag, reader: RunReader, key: RunKey, tally: Tally, period: float) -> RunReport:
@@ -146,6 +139,6 @@ def _report(bag: Bag, reader: RunReader, key: RunKey, tally: Tally, period: floa
         control_period=period,
         joint_names=ticks.joint_names,
         first=ticks.first,
-        checkpoint=reader.exchanges.checkpoints.get(key.run_id, ''),
-        snapshot=reader.snapshots[key.namespace],
+        checkpoint=reader.exchanges.checkpoints.get(key.run, ''),
+        snapshot=reader.snapshots.of(key.namespace, reader.spans[key]),
     )

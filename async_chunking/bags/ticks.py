@@ -43,6 +43,7 @@ class Ticks:
         lost: Ticks in between that are not recorded.
         repeated: Ticks that came twice, or out of order by more than a piece.
         odd: Ticks of another number of joints.
+        size: Joints, D; 0 before the first tick.
         jumps: (tick, seconds) where the clock of the stamps was set.
     """
 
@@ -51,7 +52,7 @@ class Ticks:
         self.first = self.last = -1
         self.lost = self.repeated = self.odd = 0
         self.jumps: list[tuple[int, float]] = []
-        self._size = 0
+        self.size = 0
         self._period = _DEFAULT_PERIOD
         self._lead = 0.0
         self._before: dict[str, int] = {}
@@ -67,10 +68,10 @@ class Ticks:
         Raises:
             BagError: The messages are of another version and lack a field.
         """
-        if not self._size:
-            self._size = parts[0][0]['command'].shape[1]
+        if not self.size:
+            self.size = parts[0][0]['command'].shape[1]
             self.joint_names = parts[0][0].texts['joint_names']
-        same = [(g, i) for g, i in parts if all(_width(g, v) == self._size for v in VECTORS)]
+        same = [(g, i) for g, i in parts if all(_width(g, v) == self.size for v in VECTORS)]
         count = sum(len(i) for _, i in same)
         self.odd += sum(len(i) for _, i in parts) - count
         if not count:

@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from async_chunking.bags.columns import MessageGroup, decode_each
-from async_chunking.bags.definitions import BagError, Definitions, own_store, parse
+from async_chunking.bags.columns import MessageGroup, decode_each, definitions
+from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message, Topic
 from async_chunking.bags.namespaces import STEPS, full, robot_namespace
@@ -179,22 +179,6 @@ def _parts(
 
 class _OfOthers(BagError):
     """A message says nothing of the joints that are wanted; others on its topic may."""
-
-
-def definitions(topic: Topic) -> Definitions:
-    """
-    Return the definition of a topic's messages, this version's where the recording has none.
-
-    Raises:
-        BagError: It cannot be parsed, or there is none at all.
-    """
-    if topic.definition:
-        return parse(topic.definition, topic.type, topic.form)
-    fields = own_store().fielddefs
-    if topic.type not in fields:
-        msg = f'the definition of {topic.type} is neither embedded nor known'
-        raise BagError(msg)
-    return dict(fields)
 
 
 # --- messages -----------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def demonstrations(
         wanted = wanted_of(robot)
         namespace = robot_namespace(bag, {what.topic for what in wanted.values()}, namespace)
         topics, clock = recorded(bag, wanted, namespace)
-        ends = episodes_of(bag, namespace, clock)
+        ends = episodes_of(bag, wanted, namespace, clock)
         commands = commands_of(bag, robot, topics)
         spans = _spans(bag, topics, commands, ends)
     except (DatasetError, BagError) as error:
@@ -144,9 +144,9 @@ def _spans(
     if not ends:
         return [(begin, max(int(series.stamps[-1]) for series in wires))]
     return [
-        (max(begin, stop - round(float(episode['duration_s']) * 1e9)), stop)
+        (max(begin, stop - round(episode.duration * 1e9)), stop)
         for stop, episode in ends
-        if episode['success']
+        if episode.success
     ]
 
 

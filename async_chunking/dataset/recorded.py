@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from async_chunking.bags.clock import Clock, clock_of, set_back
-from async_chunking.bags.definitions import own_store
 from async_chunking.bags.files import Bag
 from async_chunking.bags.namespaces import STEPS, full
+from async_chunking.bags.texts import EPISODE_TOPIC, Texts
 from async_chunking.bags.wire import (
     KINDS,
     TIMES,
@@ -25,14 +23,13 @@ from async_chunking.bags.wire import (
     read,
 )
 from async_chunking.dataset.writing import DatasetError
+from async_chunking.metrics.record import Episode
 from async_chunking.robot.embodiment import Embodiment
 from async_chunking.robot.wiring import Wire
 
-_EPISODE = 'episode'
-
 Key = tuple[str, Hashable]  # 'stream', 'measured' or 'command', and its name or `key_of` it.
 Topics = Mapping[Key, Series]
-Ends = Sequence[tuple[int, Mapping[str, Any]]]  # Stamp [ns] and content of each episode's end.
+Ends = Sequence[tuple[int, Episode]]  # When each ended [ns], and how.
 
 
 def check_streams(robot: Embodiment) -> None:
@@ -123,16 +120,31 @@ def commands_of(bag: Bag, robot: Embodiment, topics: Topics) -> Sequence[Wire]:
     return robot.commands
 
 
-def episodes_of(bag: Bag, namespace: str, clock: Clock) -> Ends:
-    """Return when each episode of a robot ended, and what was told of it."""
-    ends, ticks = [], 0
-    steps, episodes = full(namespace, STEPS), full(namespace, _EPISODE)
-    for message in bag.messages(lambda topic: topic.name in (steps, episodes)):
-        if message.topic.name == steps:
-            ticks += 1
-            continue
-        content: Any = own_store().deserialize_cdr(message.data, message.topic.type)
-        place = clock.places[ticks - 1] + 0.5 if 0 < ticks <= len(clock.places) else 0.0
-        (stamp,) = clock.corrected(np.array([place]), np.array([message.stamp]))
-        ends.append((int(stamp), json.loads(content.data)))
+def episodes_of(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str, clock: Clock) -> Ends:
+    """
+    Return when each episode of a robot ended, and how.
+
+    Args:
+        bag: The recording; what cannot be understood is added to its `problems`.
+        wanted: All else that was read; says where the episodes lie among it.
+        namespace: Namespace of the robot.
+        clock: Of the recording.
+
+    Raises:
+        DatasetError: Episodes ended, and of none is it known how.
+    """
+    ends, texts, place = [], Texts(), -1
+    topic = full(namespace, EPISODE_TOPIC)
+    names = {topic, *(full(namespace, what.topic) for what in wanted.values())}
+    for message in bag.messages(lambda topic: topic.name in names):
+        if message.topic.name != topic:
+            place += 1
+        elif (episode := texts.episode(message)) is not None:
+            (stamp,) = clock.corrected(np.array([place + 0.5]), np.array([message.stamp]))
+            ends.append((int(stamp), episode))
+    problems = texts.problems(bag)
+    if texts.unknown and not ends:
+        msg = f'{" ".join(problems)}; so it is not known how any of its episodes ended'
+        raise DatasetError(msg)
+    bag.problems += problems
     return ends

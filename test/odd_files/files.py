@@ -24,6 +24,7 @@ from async_chunking.bags.compression import zstd
 from async_chunking.bags.files import find
 from async_chunking.bags.folder import read_all
 from async_chunking.bags.summary import summarize_bag
+from async_chunking.dataset.from_bags import convert
 from odd_files import Case
 from odd_files.asking import first_frame, robot, ticks
 from odd_files.writing import (
@@ -171,6 +172,56 @@ def _torn_message(kind: str) -> Callable[[Path], None]:
         record(folder / 'bag', said, change=change)
 
     return make
+
+
+EPISODE = '{"success": true, "duration_s": 0.3}'
+
+
+def _episode_torn(*contents: str, torn: int = -1) -> Callable[[Path], None]:
+    """Record episodes that end 0.3 s apart; number `torn` lacks its end."""
+
+    def make(folder: Path) -> None:
+        said = lines(own=True)
+        ends = [text(0.2995 * (n + 1), '/episode', content) for n, content in enumerate(contents)]
+        place = sorted(ends + said, key=lambda line: line.seconds).index(ends[torn])
+
+        def change(number: int, data: bytes) -> bytes:
+            return data[:20] if torn >= 0 and number == place else data
+
+        record(folder / 'bag', said + ends, change=change)
+
+    return make
+
+
+def _kept(folder: Path) -> str:
+    """Return how many demonstrations are made, and how many episodes are reported."""
+    count, problems = convert([folder / 'bag'], ARM, folder / 'data', '')
+    told = _episodes(folder)
+    named = any('topic /episode: 1 of ' in problem for problem in problems)
+    return f'{count} of {told}{", named" * named}'
+
+
+def _torn_packed(folder: Path) -> None:
+    """Compress by message and tear one of them, as a disk does."""
+    said = [step(0.02 * k, '/control_step', k, j1=0.5) for k in range(FRAMES)]
+    record(folder / 'bag', said, compression=CompressionMode.MESSAGE, storage=SQLITE)
+    with sqlite3.connect(folder / 'bag/bag.db3') as database:
+        database.execute('UPDATE messages SET data = substr(data, 1, 30) WHERE id = 9')
+
+
+def _empty_row(folder: Path) -> None:
+    steps(storage=SQLITE)(folder)
+    with sqlite3.connect(folder / 'bag/bag.db3') as database:
+        topic = "SELECT id FROM topics WHERE name = '/control_step'"
+        database.execute('DROP TABLE IF EXISTS copy')
+        database.execute('CREATE TABLE copy (id INTEGER PRIMARY KEY, topic_id, timestamp, data)')
+        database.execute('INSERT INTO copy SELECT id, topic_id, timestamp, data FROM messages')
+        database.execute('DROP TABLE messages')
+        database.execute('ALTER TABLE copy RENAME TO messages')
+        database.execute(
+            f'UPDATE messages SET data = NULL WHERE id = '
+            f'(SELECT MIN(id) FROM messages WHERE topic_id = ({topic}))'
+        )
 
 
 def _cut_off(folder: Path) -> None:
@@ -382,6 +433,23 @@ CASES = [
          '752 ticks, named'),
     Case('one message of noise among 753', _torn_message('noise'),
          ticks(named=['1 of 753 messages']), '752 ticks, named'),
+    Case('one torn message, packed', _torn_packed, ticks(named=['1 messages cannot be unpacked']),
+         '29 ticks, named'),
+    Case('one row without a message', _empty_row, ticks(named=['1 rows hold no message']),
+         '29 ticks, named'),
+    Case('one torn end of an episode', _episode_torn(EPISODE, EPISODE, torn=0), _kept,
+         '1 of 1 episodes, named'),
+    Case('the only end of an episode is torn', _episode_torn(EPISODE, torn=0), _kept,
+         ('topic /episode: 1 of 1 messages', 'not known how any of its episodes ended')),
+    Case('an episode that ended with a word', _episode_torn('{"success": "no"}'), _kept,
+         ("success is 'no'", 'true or false')),
+    Case('a duration that is no number',
+         _episode_torn(EPISODE, '{"success": true, "duration_s": NaN}'), _kept,
+         '1 of 1 episodes, named'),
+    Case('numbers on the topic of episodes', _episode_torn('3'), _kept,
+         '1 of 0 episodes, named'),
+    Case('words on the topic of episodes', _episode_torn('not json', EPISODE), _kept,
+         '1 of 1 episodes, named'),
     Case('cut off at 70 %', _cut_off, _most_ticks, 'more than half, named'),
     Case('checksum does not fit', _wrong_checksum,
          ticks('bag.mcap', named=['its checksum does not fit']), '15 ticks, named'),

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import yaml
 from typer.testing import CliRunner
 
+from async_chunking.robot.embodiment import load
 from odd_files import Case
 from odd_files.asking import LIMITS, first_frame, robot
-from odd_files.writing import SINGLE, Line, joints, numbers, record, step, text
+from odd_files.writing import JOINTS, SINGLE, Line, joints, numbers, record, step, text
 
 ARM = robot(['j1', 'j2'])
 FRAMES = 20
@@ -154,6 +158,71 @@ def _one_cell(folder: Path) -> str:
     return f'{len(rows)} run' if result.exit_code in (0, 1) else f'status {result.exit_code}'
 
 
+def _two_runs(change: dict[str, Any]) -> Callable[[Path], None]:
+    """Record runs that move half a radian a second; what the robot is was changed between."""
+
+    def make(folder: Path) -> None:
+        said = []
+        for run_id, velocity in ((1, 1.0), (2, 2.0)):
+            begin = 10.0 * run_id
+            told = json.loads(_snapshot(velocity)) | (change if run_id == 2 else {})
+            said.append(text(begin, '/snapshot', json.dumps(told)))
+            for k in range(FRAMES):
+                said.append(
+                    step(begin + 0.02 * k + 0.001, '/control_step', k, run_id, j1=0.01 * k, j2=0.0)
+                )
+        record(folder / 'bag', said)
+
+    return make
+
+
+def _late_snapshot(folder: Path) -> None:
+    """Record a run, another, and only while that runs what the robot is."""
+    said = [
+        step(1.0 * run_id + 0.02 * k, '/control_step', k, run_id, j1=0.01 * k, j2=0.0)
+        for run_id in (1, 2)
+        for k in range(FRAMES)
+    ]
+    record(folder / 'bag', [*said, text(2.1, '/snapshot', _snapshot(1.0))])
+
+
+def _each_run(folder: Path) -> str:
+    from async_chunking.bags.files import find
+    from async_chunking.bags.summary import summarize_bag
+
+    (bag,) = find([folder / 'bag'])
+    report = summarize_bag(bag)
+    uses = [run.figures['limits'] for run in report.runs]
+    reasons = ' '.join(problem.rpartition(': ')[2] for problem in report.problems)
+    said = ', '.join(f'{use["velocity_use"]:.0%}' if use else 'unknown' for use in uses)
+    return f'{said}{f" ({reasons})" * bool(reasons)}'
+
+
+def _doubled(folder: Path) -> None:
+    said = []
+    for k in range(FRAMES):
+        values = {'name': ['j1', 'j2', 'j2'], 'position': [0.5, 0.01, 0.04]}
+        said.append(Line(0.02 * k, '/joint_states', JOINTS, values))
+        said.append(numbers(0.02 * k + 0.001, '/go', 0.5, -0.5))
+    record(folder / 'bag', said)
+
+
+def _described(**changes: Any) -> Callable[[Path], str]:
+    """Return what asks whether a description of two joints can be used."""
+
+    def ask(folder: Path) -> str:
+        content = robot(['j1', 'j2']).model_dump(mode='json', exclude_defaults=True) | changes
+        file = folder / 'robot.yaml'
+        file.write_text(yaml.safe_dump(content))
+        return load(str(file)).name
+
+    return ask
+
+
+def _nothing(folder: Path) -> None:
+    del folder
+
+
 CASES = [
     Case('leader and follower, one executor', _leader_and_follower(own=True),
          first_frame(ARM), RIGHT),
@@ -180,4 +249,27 @@ CASES = [
     Case('two cells, one strategy', _two_cells, _rows_of_the_report,
          '/left_cell naive, /right_cell naive'),
     Case('two cells, a report of one', _two_cells, _one_cell, '1 run'),
+    Case('limits changed between two runs', _two_runs({}), _each_run, '50%, 25%'),
+    Case('limits of joints in another order',
+         _two_runs({'joint_names': ['j2', 'j1'], 'limits': {
+             'lower': [-3.0] * 2, 'upper': [3.0] * 2, 'velocity': [9.0, 1.0],
+             'acceleration': [1000.0] * 2}}), _each_run, '50%, 50%'),
+    Case('limits of other joints', _two_runs({'joint_names': ['k1', 'k2']}), _each_run,
+         "50%, unknown (the limits are of ['k1', 'k2'], the commands of j1, j2; "
+         'margins are left out)'),
+    Case('limits that are no limits', _two_runs({'limits': 3}), _each_run,
+         "50%, unknown ('int' object has no attribute 'items'; margins are left out)"),
+    Case('limits told while the second run ran', _late_snapshot, _each_run,
+         'unknown, 50% (it ended before the limits were told; margins are left out)'),
+    Case('a message that names a joint twice', _doubled, first_frame(ARM),
+         ('topic /joint_states', 'has the joint j2 twice: j1, j2, j2')),
+    Case('two sources of one joint of the driver', _nothing, _described(joint_states=[
+         {'topic': 'joint_states', 'joints': [n], 'names': ['finger']} for n in ('j1', 'j2')]),
+         ('joint finger on joint_states is told twice', 'of j1', 'of j2')),
+    Case('two commands to one joint of the driver', _nothing, _described(commands=[
+         {'topic': 'c', 'sink': 'interbotix_single', 'joints': [n], 'names': ['grip']}
+         for n in ('j1', 'j2')]), ('joint grip on c is told twice', 'of j1', 'of j2')),
+    Case('two sources of one motor', _nothing, _described(joint_states=[
+         {'topic': 's', 'kind': 'unitree_low_state', 'joints': [n], 'motors': [3]}
+         for n in ('j1', 'j2')]), ('motor 3 on s is told twice',)),
 ]  # fmt: skip

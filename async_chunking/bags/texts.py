@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a recording tells in words: JSON on topics of strings, how episodes ended, what a robot is.
+
+A text that cannot be understood costs itself, and is counted and named. The same message twice, as
+a file and its copy leave it, counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from async_chunking.bags.columns import decode, definitions
+from async_chunking.bags.definitions import BagError, Definitions
+from async_chunking.bags.files import Bag
+from async_chunking.bags.mcap import Message, Topic
+from async_chunking.metrics.record import Episode
+
+TEXT = 'std_msgs/msg/String'
+SNAPSHOT_TOPIC = 'snapshot'
+EPISODE_TOPIC = 'episode'
+
+
+class Texts:
+    """
+    Reads the texts of a recording.
+
+    Attributes:
+        unknown: Episodes of which it is not known how they ended.
+    """
+
+    def __init__(self) -> None:
+        self.unknown = 0
+        self._known: set[tuple[str, int, bytes]] = set()
+        self._count: Counter[str] = Counter()
+        self._wrong: Counter[str] = Counter()
+        self._reasons: dict[str, str] = {}
+        self._types: dict[Topic, Definitions] = {}
+
+    def content(self, message: Message) -> Mapping[str, Any] | None:
+        """Return the object that a message holds; None if there is none, or it came before."""
+        return self._read(message, lambda content: content)
+
+    def episode(self, message: Message) -> Episode | None:
+        """Return how an episode ended; None if that is not told, or it came before."""
+        return self._read(message, _episode)
+
+    def problems(self, bag: Bag) -> list[str]:
+        """Return what could not be understood, a sentence for each topic."""
+        return [
+            f'{bag.path}: topic {topic}: {count} of {self._count[topic]} messages cannot be '
+            f'understood: {self._reasons[topic]}; left out'
+            for topic, count in self._wrong.items()
+        ]
+
+    def _read(self, message: Message, understood: Any) -> Any:
+        topic = message.topic
+        same = (topic.name, message.stamp, message.data)
+        if same in self._known:
+            return None
+        self._known.add(same)
+        self._count[topic.name] += 1
+        try:
+            return understood(_object(self._text(message)))
+        except (ValueError, ArithmeticError, KeyError, RecursionError) as error:
+            self.unknown += not isinstance(error, _Foreign)
+            self._wrong[topic.name] += 1
+            self._reasons.setdefault(topic.name, _shown(error))
+            return None
+
+    def _text(self, message: Message) -> str:
+        topic = message.topic
+        if topic.type != TEXT:
+            msg = f'it holds {topic.type}, not {TEXT}'
+            raise _Foreign(msg)
+        if topic not in self._types:
+            self._types[topic] = definitions(topic)
+        (group,) = decode([message.data], self._types[topic], topic.type)
+        return group.texts['data']
+
+
+class _Foreign(BagError):
+    """Whoever sent the message speaks of something else."""
+
+
+def _shown(error: Exception) -> str:
+    return str(error) if isinstance(error, BagError) else repr(error)
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    if not text.lstrip().startswith('{'):
+        msg = f'{text[:40]!r} is no JSON object'
+        raise _Foreign(msg)
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f'{twice} is there twice'
+        raise BagError(msg)
+    return content
+
+
+def _episode(content: Mapping[str, Any]) -> Episode:
+    if 'success' not in content:
+        msg = f'no success in it, only {", ".join(content)}'
+        raise _Foreign(msg)
+    success, duration = content['success'], content.get('duration_s')
+    if success not in (True, False):
+        msg = f'success is {success!r}; it must be true or false'
+        raise BagError(msg)
+    duration = math.nan if duration is None else duration
+    if isinstance(duration, bool) or not isinstance(duration, int | float):
+        msg = f'duration_s is {duration!r}; it must be a number of seconds'
+        raise BagError(msg)
+    if success and not 0.0 <= duration < math.inf:
+        msg = f'duration_s is {duration}; an episode that succeeded took so many seconds'
+        raise BagError(msg)
+    trial = f'{content.get("seed", "")}/{content.get("episode", "")}'.strip('/')
+    return Episode(bool(success), float(duration), trial)
