@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot setup-gym test-gym check-gpu demo test check format docs bench clean
 
-setup:   ## make .venv and build the package; ROS_DISTRO=jazzy for Jazzy instead of Kilted
+setup:   ## make .venv and build the package; ROS_DISTRO=kilted for Kilted instead of Jazzy
 	@$(PYTHON) requirements/bootstrap.py
 
 demo: setup   ## a simulated ViperX does a task; a table says how well

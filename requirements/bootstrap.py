@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / 'setup.json'
+NOTE = VENV / 'share' / 'ros_distro'  # Which distribution .venv holds.
 REQUIREMENTS = ROOT / 'requirements'
-DISTROS = ('kilted', 'jazzy')  # the first one is the default
+DISTROS = ('jazzy', 'kilted')  # the first one is the default
 MADE = f'{sys.version} {VENV}'  # a virtual environment can be neither moved nor given a new Python
 ROS_VARIABLES = ('AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH', 'COLCON_PREFIX_PATH', 'LD_LIBRARY_PATH')
 ROS_VARIABLES += ('PYTHONPATH', 'ROS_DISTRO', 'ROS_VERSION', 'ROS_PYTHON_VERSION')
@@ -44,6 +45,8 @@ def main() -> int:
         print('setup: a new .venv; this takes a few minutes', flush=True)
         run([sys.executable, '-m', 'venv', '--clear', VENV])
         done = {'made': MADE}
+    if told := switch(distro):
+        print(f'setup: {told}', flush=True)
     for name, stage, inputs in (
         ('dependencies', install_dependencies, dependency_inputs(distro)),
         ('build', build_package, build_inputs(distro)),
@@ -83,6 +86,16 @@ def check_machine(distro: str) -> None:
     if missing:
         names = ' '.join(sorted(missing))
         stop(f'missing Debian packages: {names}\n       sudo apt-get install {names}')
+
+
+def switch(distro: str) -> str:
+    """Return what to say where .venv holds another distribution."""
+    old = NOTE.read_text().strip() if NOTE.exists() else distro
+    if old == distro:
+        return ''
+    return (
+        f'{distro.capitalize()} takes the place of {old.capitalize()}; ROS_DISTRO={old} keeps it'
+    )
 
 
 def dependency_inputs(distro: str) -> list:
@@ -152,7 +165,8 @@ def build_package(distro: str) -> None:
 def install_package(distro: str) -> None:
     """Put the source tree, the built messages and the console entry into .venv."""
     pip('install', '--no-deps', '--no-build-isolation', '--editable', ROOT)
-    (VENV / 'share' / 'ros_distro').write_text(f'{distro}\n')
+    NOTE.unlink(missing_ok=True)  # Copies of .venv that are made of links share it.
+    NOTE.write_text(f'{distro}\n')
     purelib = site_packages()
     built = ROOT / 'install' / 'async_chunking' / purelib.relative_to(VENV)
     # Python runs this at start, so rclpy works in any process of .venv with nothing sourced.

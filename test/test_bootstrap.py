@@ -25,6 +25,17 @@ def run_with(**variables: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
+def loaded(name: str) -> Any:
+    """Return a script of requirements/ as a module."""
+    path = BOOTSTRAP.with_name(f'{name}.py')
+    spec = importlib.util.spec_from_file_location(f'{name}_setup', path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_missing_tools_are_named_with_the_command_that_brings_them(tmp_path: Path) -> None:
     done = run_with(PATH=str(tmp_path), ROS_DISTRO='kilted')
     assert done.returncode == 1
@@ -35,17 +46,29 @@ def test_missing_tools_are_named_with_the_command_that_brings_them(tmp_path: Pat
 def test_an_unknown_distribution_is_refused_with_the_choices(distro: str) -> None:
     done = run_with(ROS_DISTRO=distro)
     assert done.returncode == 1
-    assert f"ROS_DISTRO is '{distro}'; choose one of kilted, jazzy" in done.stderr
+    assert f"ROS_DISTRO is '{distro}'; choose one of jazzy, kilted" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('old', 'told'),
+    [
+        ('kilted', 'Jazzy takes the place of Kilted; ROS_DISTRO=kilted keeps it'),
+        ('jazzy', ''),
+        (None, ''),
+    ],
+)
+def test_a_change_of_the_distribution_is_told(old: str | None, told: str, tmp_path: Path) -> None:
+    setup = loaded('bootstrap')
+    setup.NOTE = tmp_path / 'ros_distro'
+    if old:
+        setup.NOTE.write_text(f'{old}\n')
+    assert setup.switch(setup.DISTROS[0]) == told
 
 
 def test_generics_of_python_3_12_are_written_in_their_older_form() -> None:
-    spec = importlib.util.spec_from_file_location('lerobot_setup', BOOTSTRAP.parent / 'lerobot.py')
-    assert spec is not None
-    assert spec.loader is not None
-    setup = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:  # It is run with the Python of .venv-lerobot.
         patch.setattr(sysconfig, 'get_paths', lambda: {'purelib': BOOTSTRAP.parents[1] / NEAR})
-        spec.loader.exec_module(setup)
+        setup = loaded('lerobot')
     names: dict[str, Any] = {}
     exec(setup.with_old_generics(NEW), names)
     assert names['Pair'] == tuple[int, int]

@@ -365,7 +365,9 @@ def test_stop_on_request_lasts_until_a_reset(robot: SeenRobot) -> None:
         ),
         'it is at rest',
     )
-    assert robot.call(robot.reset, Trigger.Request()).success
+    robot.until(  # The joints come to rest after the commands.
+        lambda: robot.call(robot.reset, Trigger.Request()).success, 'the reset is granted'
+    )
     robot.until(lambda: robot.executing() and robot.steps[-1].run_id != run, 'a new run')
 
 
