@@ -112,10 +112,15 @@ class Gate:
             self._change = np.minimum(np.maximum(self._stopping(), low), high)
             self._moved = self._moved + self._change
 
-    def lost(self) -> None:
-        """Take back the last command, which did not reach the driver."""
+    def lost(self, joints: np.ndarray | bool = True) -> None:
+        """Take back the last command, which did not reach the driver of some joints [D] or all."""
+        sent = (self.position, self._moved, self._change)
         self.position, self._moved, self._change = self._before
         self.silence(1)
+        now = (self.position, self._moved, self._change)
+        self.position, self._moved, self._change = (
+            np.where(joints, one, other) for one, other in zip(now, sent, strict=True)
+        )
 
     # --- what it gets ---------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ class LoopBench:
         self.emitted: list[int] = []
         self.requests: list[ChunkRequest] = []
         self.broken: Exception | None = None
+        self.unreached = np.zeros(2, dtype=bool)  # Joints whose drivers get nothing.
 
     def listen(self) -> None:
         while not self.orders.empty():
@@ -91,10 +92,12 @@ class LoopBench:
         self.thread.join(timeout=20.0)
         assert not self.thread.is_alive()
 
-    def command(self, step: Step) -> None:
+    def command(self, step: Step) -> np.ndarray | None:
         if self.broken:
             raise self.broken
-        self.commands.append(step.command)
+        driven = np.where(self.unreached, np.nan, step.command)
+        self.commands.append(driven)
+        return self.unreached if self.unreached.any() else None
 
     def report(self, step, deadline_ns, emitted_ns, loop) -> None:
         self.emitted.append(emitted_ns)
@@ -407,6 +410,32 @@ def test_stop_brings_a_moving_robot_to_rest_within_its_limits(bench):
     motion = np.diff(bench.commands, axis=0)
     assert (motion[-1] == 0.0).all()
     assert np.abs(np.diff(motion, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
+
+
+@pytest.mark.parametrize('unreached', [[True, True], [False, True]])
+def test_after_an_outage_a_driver_goes_on_from_what_it_got(bench, unreached):
+    """As of a bus, or of a middleware that refuses to send: in motion, for twelve ticks."""
+    bench.tick()
+    bench.answer(HOME + np.linspace(0.0, 0.5, 16)[:, None])
+    bench.tick(6)
+    got = bench.commands[-1]
+    bench.unreached = np.array(unreached)
+    bench.tick(12)
+    bench.unreached = np.zeros(2, dtype=bool)
+    bench.tick(30)
+    commands = np.array(bench.commands[1:])
+    lost, after = commands[6:18], commands[18:]
+    assert (np.isnan(lost).all(axis=0) == unreached).all()
+    np.testing.assert_array_equal(
+        [step.missed for _, step, _ in bench.reports[7:19]], all(unreached)
+    )
+    # The driver, which got nothing for long, rests: the first step is one from rest.
+    assert (np.abs(after[0] - got)[unreached] <= 10.0 * 0.02**2 + 1e-12).all()
+    steps = np.diff(np.vstack([got, after])[:, np.array(unreached)], axis=0)
+    assert np.abs(np.diff(steps, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
+    reached = commands[:, ~np.array(unreached)]  # Goes on as if nothing had been.
+    if reached.size:
+        assert np.abs(np.diff(reached, n=2, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
 
 
 def test_stop_ends_though_the_clock_stands_still(bench):

@@ -239,6 +239,18 @@ def test_a_command_that_was_lost_counts_as_never_given() -> None:
     assert (np.abs(gate.velocity) < np.abs(velocity)).all()
 
 
+def test_a_command_that_one_driver_of_two_did_not_get() -> None:
+    gates = [Gate(LIMITS, PERIOD) for _ in range(3)]
+    for gate, lost in zip(gates, (None, [True, True], [True, False]), strict=True):
+        gate.start([0.0, 0.0])
+        run(gate, np.arange(20)[:, None] * np.full(2, 0.004))
+        gate.follow(np.ones(2), np.zeros(2))
+        if lost:
+            gate.lost(np.array(lost))
+    sent, taken_back, half = ([gate.position, gate.velocity] for gate in gates)
+    np.testing.assert_array_equal(half, np.where([True, False], taken_back, sent))
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

@@ -258,8 +258,7 @@ class Executor:
         """
         Account for a tick whose deadline passed before it could be computed.
 
-        Nothing is sent: the next command is one period's worth away from the last one that the
-        robot received, at the speed that a robot can have kept which braked meanwhile.
+        Nothing is sent: the next command is one period's worth away from the last that was.
         """
         self.counters['missed_ticks'] += 1
         self.gate.silence(1)
@@ -269,19 +268,18 @@ class Executor:
             took_over=False, delay=-1, limited=False, missed=True,
         )  # fmt: skip
 
-    def withdraw(self, step: Step) -> Step:
-        """Account for a command that was not sent after all; return its tick, missed."""
+    def withdraw(self, step: Step, joints: np.ndarray | bool = True) -> Step:
+        """Account for a command that no driver got, or not those of some `joints` [D]."""
+        self.gate.lost(joints)
+        step = step._replace(command=self.gate.position)
+        if not np.all(joints):
+            return step
         self.counters['missed_ticks'] += 1
-        self.gate.lost()
         self._teleported |= step.teleported  # The next command is the first.
-        return step._replace(command=self.gate.position, missed=True, teleported=False)
+        return step._replace(missed=True, teleported=False)
 
     def lose_time(self, silent: int) -> None:
-        """Account for a clock that was set, or a long silence: no plan holds, the robot brakes.
-
-        Args:
-            silent: Ticks that really passed meanwhile.
-        """
+        """Account for a clock that was set or a long silence of so many ticks: no plan holds."""
         self.gate.silence(silent)
         if self.phase is not Phase.STOPPED:
             self.reset()

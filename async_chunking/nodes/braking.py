@@ -12,13 +12,14 @@ from async_chunking.executor import Executor, Step
 from async_chunking.nodes.pacing import Pace
 
 _REST_TICKS = 500  # Braking takes no longer than this.
+_STILL = 1e-6  # Slower is at rest [rad/s, m/s].
 
 
 class Output(Protocol):
     """What the loop calls on every tick; must be quick."""
 
-    def command(self, step: Step) -> None:
-        """Send the command."""
+    def command(self, step: Step) -> np.ndarray | None:
+        """Send the command; return the joints [D] whose drivers did not get it, None if none."""
 
     def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: Any) -> None:
         """Tell what was done, and how the command loop stands."""
@@ -49,8 +50,21 @@ def come_to_rest(
             continue
         step = executor.step()
         pace.hold(due.deadline_ns)
-        output.command(step)
-        if np.array_equal(step.command, last):
+        step = send(executor, output, step)
+        if at_rest(executor, step, last):
             break
         last = step.command
     return last
+
+
+def send(executor: Executor, output: Output, step: Step) -> Step:
+    """Send a tick's command; what a driver did not get is taken back."""
+    lost = output.command(step)
+    return step if lost is None else executor.withdraw(step, lost)
+
+
+def at_rest(executor: Executor, step: Step, last: np.ndarray) -> bool:
+    """Return whether nothing moves after a tick's command and the `last` [D] before it."""
+    return np.array_equal(step.command, last) and bool(
+        (np.abs(executor.gate.velocity) < _STILL).all()
+    )

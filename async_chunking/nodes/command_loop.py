@@ -17,7 +17,7 @@ import numpy as np
 from async_chunking.chunk import ActionChunk
 from async_chunking.executor import Admitted, Behaviour, Executor, ExecutorConfig, Outcome, Step
 from async_chunking.gate import Gate
-from async_chunking.nodes.braking import Output, come_to_rest
+from async_chunking.nodes.braking import Output, at_rest, come_to_rest, send
 from async_chunking.nodes.garbage import Garbage
 from async_chunking.nodes.pacing import Due, Pace
 from async_chunking.nodes.sender.values import Known
@@ -183,10 +183,10 @@ class CommandLoop:
         self._pace.hold(due.deadline_ns)
         if self._pace.now_ns() - due.deadline_ns > self._pace.period_ns:
             return executor.withdraw(step)
-        self._output.command(step)
-        self._sent_ns = self._pace.now_ns()
-        if self._resting and np.array_equal(step.command, self.last):
-            self._halted = True
+        step = send(executor, self._output, step)
+        if not step.missed:
+            self._sent_ns = self._pace.now_ns()
+        self._halted |= self._resting and at_rest(executor, step, self.last)
         self.last = step.command
         return step
 

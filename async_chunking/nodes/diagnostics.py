@@ -36,6 +36,11 @@ class Diagnostics:
 
     def publish(self, level: bytes, message: str, values: Mapping[str, object]) -> None:
         """Publish one status; numbers are written with as many digits as they need."""
+        if errors := getattr(self._node, 'publish_errors', 0):
+            values = {
+                **values,
+                'publish_errors': errors + int(str(values.get('publish_errors', 0))),
+            }
         status = DiagnosticStatus(
             level=level,
             name=self._node.get_fully_qualified_name().lstrip('/'),

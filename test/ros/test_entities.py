@@ -11,11 +11,14 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy')
 
+from rclpy._rclpy_pybind11 import RCLError  # noqa: E402
 from rclpy.clock import ClockType  # noqa: E402
+from rclpy.publisher import Publisher  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from async_chunking.nodes.delay_monitor_node import DelayMonitorNode  # noqa: E402
+from async_chunking.nodes.diagnostics import OK, Diagnostics  # noqa: E402
 from async_chunking.nodes.entities import EntityNode  # noqa: E402
 
 
@@ -44,6 +47,22 @@ def test_what_was_created_is_destroyed_and_what_every_node_has_is_kept(made: Ent
     assert entities(made) == tuple(count + 1 for count in before)
     made.destroy_entities()
     assert entities(made) == before
+
+
+def test_what_the_middleware_refuses_is_counted_and_ends_nothing(made, monkeypatch) -> None:
+    """As beyond 2038, whoever publishes: a thread of the simulator, a timer, diagnostics."""
+
+    def refuse(*_):
+        raise RCLError('cannot publish data')
+
+    said: list[str] = []
+    publisher, diagnostics = made.create_publisher(String, 'a', 1), Diagnostics(made, 'robot')
+    monkeypatch.setattr(Publisher, 'publish', refuse)
+    publisher.publish(String())
+    diagnostics.publish(OK, '', {})
+    monkeypatch.setattr(Publisher, 'publish', lambda _, array: said.extend(array.status[0].values))
+    diagnostics.publish(OK, '', {})
+    assert [(value.key, value.value) for value in said] == [('publish_errors', '2')]
 
 
 def test_a_node_that_ended_is_gone_from_the_network(ros_domain_id) -> None:

@@ -156,14 +156,18 @@ def test_an_error_of_publishing_is_counted_and_the_stream_goes_on(node: Executor
     from async_chunking.nodes.sender.output import SenderOutput
 
     class BrokenSink:
+        index = np.array([0, 2])
+
         def send(self, command: np.ndarray, stamp_ns: int) -> None:
             raise OSError('no such bus' + 'x' * 100_000)
 
     output = SenderOutput.__new__(SenderOutput)
     output.errors, output.reason, output._stamp_ns = 0, '', lambda: 1 << 62
+    output._size = len(HOME)
     output._sinks = [BrokenSink(), BrokenSink()]
     step = Step(0, Phase.EXECUTING, HOME, HOME, 0, 0.0, False, -1, False)
-    output.command(step)
+    lost = output.command(step)
+    assert lost.nonzero()[0].tolist() == [0, 2]  # The driver of the others got theirs.
     assert output.counters() == {'publish_errors': 2}
     assert 'no such bus' in output.reason
     assert len(output.reason) <= 500  # What is told to the node has a size.

@@ -160,7 +160,8 @@ def clock_set(scene: FaultScene, seconds: float) -> Done:
         sentences = scene.link.log.sentences['executor']
         before = len(sentences)
         scene.run(max(seconds / 4.0, 3.0))
-        done.checks[f'/diagnostics go on at {offset:+d} s'] = len(sentences) > before
+        if offset != _FAR_S:  # There the middleware itself sends nothing.
+            done.checks[f'/diagnostics go on at {offset:+d} s'] = len(sentences) > before
     return done
 
 

@@ -27,6 +27,7 @@ class Fault:
         kind: Kind of the scene; see `FaultScene`.
         paused: Ticks are missed by it, and deadlines may begin on another grid.
         ends: The robot ends with it.
+        mute: The middleware sends nothing for a while, so that ticks are unseen.
     """
 
     inject: Callable[[FaultScene, float], Done]
@@ -39,6 +40,7 @@ class Fault:
     kind: str = ''
     paused: bool = False
     ends: bool = False
+    mute: bool = False
 
     @property
     def what(self) -> str:
@@ -84,5 +86,5 @@ FAULTS: dict[str, Fault] = {
     '/clock jumps': Fault(attacks.clock_jumps, kind='clock', paused=True),
     'terminal closed': Fault(attacks.terminal_closed, alone=True, ends=True),
     'disk full': Fault(nodes.disk_full, alone=True, cut=True),
-    'clock set by an hour': Fault(nodes.clock_set, alone=True, clock=True),
+    'clock set by an hour': Fault(nodes.clock_set, alone=True, clock=True, paused=True, mute=True),
 }

@@ -121,14 +121,14 @@ def judge(
     """
     steps = log.steps[window.start : window.stop]
     chunks, seconds = _recovery(window, log)
-    velocity, acceleration, exceeded, sent_once = _use(steps, wire, limits, period_ns)
+    velocity, acceleration, exceeded, sent_once = _use(steps, wire, limits, period_ns, fault.mute)
     missed = sum(step.missed for step in steps)
     kept = sum((step.run_id, step.tick) in recorded for step in steps)
     # Between two runs a spoiled chunk may be turned away for another reason.
     named = sum(count for name, count in window.counted.items() if name != 'starved_ticks')
     checks = {
         'every tick once and at its time': bool(steps)
-        and _contiguous(steps, 0 if fault.paused else period_ns),
+        and _contiguous(steps, 0 if fault.paused else period_ns, fault.mute),
         'one command per tick': sent_once,
         'within the limits': exceeded == 0,
         f'at most {100 * MOST_MISSED:.0f} % missed': (
@@ -149,16 +149,17 @@ def judge(
     )  # fmt: skip
 
 
-def _contiguous(steps: Sequence[SentCommand], period_ns: int) -> bool:
+def _contiguous(steps: Sequence[SentCommand], period_ns: int, mute: bool) -> bool:
     """Return whether ticks follow each other, and deadlines lie on one grid without drift.
 
-    With a period of 0 the grid does not count.
+    With a period of 0 the grid does not count; if the robot was `mute` there may be gaps.
     """
     for _, run in groupby(steps, key=lambda step: step.run_id):
         own = list(run)
         ticks = np.array([step.tick for step in own])
         due = np.array([step.deadline_ns for step in own])
-        if (np.diff(ticks) != 1).any() or (period_ns and (np.diff(due) != period_ns).any()):
+        gaps = np.diff(ticks) < 1 if mute else np.diff(ticks) != 1
+        if gaps.any() or (period_ns and (np.diff(due) != period_ns).any()):
             return False
     return True
 
@@ -173,7 +174,7 @@ def on_the_wire(log: Log) -> Wire:
 
 
 def _use(
-    steps: Sequence[SentCommand], wire: Wire, limits: Limits, period_ns: int
+    steps: Sequence[SentCommand], wire: Wire, limits: Limits, period_ns: int, mute: bool
 ) -> tuple[float, float, int, bool]:
     """Return use of velocity and acceleration, limits exceeded, and if every tick has a command.
 
@@ -184,8 +185,13 @@ def _use(
     ticks: list[int] = []
     silent: list[int] = []
     tick = quiet = lost = 0
+    before = None
     for step in steps:
-        tick, quiet = tick + 1, quiet + step.missed
+        unseen = (
+            step.tick - before.tick - 1 if mute and before and before.run_id == step.run_id else 0
+        )
+        before = step
+        tick, quiet = tick + 1 + unseen, quiet + unseen + step.missed
         command = wire.get((step.run_id, step.tick))
         if command is not None:
             if step.teleported:  # Apart from what was before, and from rest.

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
@@ -40,6 +41,7 @@ class SenderOutput:
     def __init__(self, node: Node, setup: Setup, pace: Pace) -> None:
         names = setup.config.joint_names
         self.errors, self.reason = 0, ''
+        self._size = len(names)
         self._config = setup.config
         self._stamp_ns = pace.now_ns if setup.simulated else time.time_ns
         self._sinks: list[Sink] = []
@@ -61,11 +63,14 @@ class SenderOutput:
             if number < len(reported) and reported[number] == reported[number]:  # Not NaN.
                 sink.hear(reported[number])
 
-    def command(self, step: Step) -> None:
-        """Send a command."""
-        stamp_ns = self._stamp_ns()
+    def command(self, step: Step) -> np.ndarray | None:
+        """See `braking.Output`."""
+        stamp_ns, lost = self._stamp_ns(), None
         for sink in self._sinks:
-            self._try(lambda sink=sink: sink.send(step.command, stamp_ns))
+            if not self._try(lambda sink=sink: sink.send(step.command, stamp_ns)):
+                lost = np.zeros(self._size, dtype=bool) if lost is None else lost
+                lost[sink.index] = True
+        return lost
 
     def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
         """Publish what was done on a tick."""
@@ -89,9 +94,11 @@ class SenderOutput:
         """Return what went wrong."""
         return Counter(publish_errors=self.errors) if self.errors else Counter()
 
-    def _try(self, publish: Callable[[], None]) -> None:
+    def _try(self, publish: Callable[[], None]) -> bool:
         try:
             publish()
+            return True
         except Exception as error:  # Whatever it is, the next command must be sent.
             self.errors += 1
             self.reason = f'{error!r}'[:_LONGEST]
+            return False

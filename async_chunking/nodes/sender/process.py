@@ -199,9 +199,9 @@ class Sender:
 
     # --- what the loop calls --------------------------------------------------------------------
 
-    def command(self, step: Any) -> None:
+    def command(self, step: Any) -> Any:
         """See `braking.Output`."""
-        self._making.output.command(step)
+        return self._making.output.command(step)
 
     def report(self, step: Any, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
         """See `braking.Output`; the node is told too."""

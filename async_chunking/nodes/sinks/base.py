@@ -33,6 +33,7 @@ class Sink(ABC):
         period_s: Between two commands [s].
 
     Attributes:
+        index: [J] columns of its joints in a command.
         trouble: What the driver did not do, in a sentence; empty while all is well.
 
     Raises:
@@ -54,7 +55,7 @@ class Sink(ABC):
         self.options: Any = validated(
             self.Options, command.options, f'options of command {command.topic}'
         )
-        self._index = np.array([joint_names.index(name) for name in command.joints])
+        self.index = np.array([joint_names.index(name) for name in command.joints])
         self._gain, self._bias = command.affine
         self._open(node, command)
 
@@ -64,7 +65,7 @@ class Sink(ABC):
 
     def _values(self, command: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return this sink's part of a command [D] in the driver's order and units."""
-        values = np.take(command, self._index, out=out)
+        values = np.take(command, self.index, out=out)
         values *= self._gain
         values += self._bias
         return values

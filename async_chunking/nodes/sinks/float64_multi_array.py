@@ -19,7 +19,7 @@ class Float64MultiArraySink(Sink):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._message = Float64MultiArray(data=array('d', bytes(8 * len(self._index))))
+        self._message = Float64MultiArray(data=array('d', bytes(8 * len(self.index))))
         self._data = np.frombuffer(self._message.data)
 
     def send(self, command: np.ndarray, stamp_ns: int) -> None:

@@ -24,7 +24,7 @@ class JointStateSink(Sink):
         self, node: Node, command: Command, joint_names: tuple[str, ...], period_s: float
     ) -> None:
         super().__init__(node, command, joint_names, period_s)
-        position = array('d', bytes(8 * len(self._index)))
+        position = array('d', bytes(8 * len(self.index)))
         self._message = JointState(name=list(command.driver_names), position=position)
         self._data = np.frombuffer(self._message.position)
 

@@ -43,7 +43,7 @@ class JointTrajectorySink(Sink):
     ) -> None:
         super().__init__(node, command, joint_names, period_s)
         lead_s = self.options.lead_s or 2.0 * period_s
-        self._point = JointTrajectoryPoint(positions=array('d', bytes(8 * len(self._index))))
+        self._point = JointTrajectoryPoint(positions=array('d', bytes(8 * len(self.index))))
         set_time(self._point.time_from_start, round(lead_s * 1e9))
         self._message = JointTrajectory(joint_names=command.driver_names, points=[self._point])
         self._data = np.frombuffer(self._point.positions)
