@@ -339,6 +339,12 @@ def test_a_chunk_to_learn_from_goes_on_past_pi(tmp_path):
         chunk = Windows(data, np.array([0])).chunk(torch.tensor([0, 2]), 4)
         np.testing.assert_allclose(chunk[0], SMOOTH if endless else PAST, atol=1e-6)
         np.testing.assert_allclose(chunk[1, 0], PAST[2], atol=1e-6)
+        # A state told a turn further than where the chunk begins, as rolled forward or seen later.
+        state = torch.tensor([[-3.1, 1.0], [3.15, 1.0]])
+        near = Windows(data, np.array([0])).near(chunk, state)
+        turn = 2 * np.pi if endless else 0.0
+        shifts = np.array([[[-turn, 0.0]], [[turn, 0.0]]])
+        np.testing.assert_allclose(near, chunk.numpy() + shifts, atol=1e-6)
 
 
 def test_actions_counted_from_other_joints_are_refused():

@@ -109,7 +109,8 @@ class A2C2Recipe(Recipe):
         """Return the mean squared error of the correction, per chunk [b]."""
         planned, wanted, later = self.rows(windows, draws)
         names = tuple(name for name, _ in self.observation)
-        inputs = head_inputs(self.policy, planned, later, names)
+        told = windows.near(planned.flatten(0, 1)[:, None], later[STATE].flatten(0, 1))
+        inputs = head_inputs(self.policy, told.view_as(planned), later, names)
         scale = self.policy.normalizer.scale(ACTION)
         error = network(inputs) - (wanted - planned) / scale
         return error.square().mean(dim=(1, 2))

@@ -132,6 +132,7 @@ class VlashRecipe(FlowRecipe):
         flat[SEEN_STATE] = flat[STATE]
         flat[STATE] = state.flatten(0, 1).to(self.device)
         actions = windows.chunk(start.flatten(), self.policy.horizon).to(self.device)
+        actions = windows.near(actions, flat[STATE])
         normalized, encoding = self.policy.normalize(actions, flat), self.encoded(flat)
         if isinstance(encoding, Tensor):
             encoding = encoding.unflatten(0, offset.shape)

@@ -70,6 +70,19 @@ class Windows:
         turns = torch.round(rows.diff(dim=1) / _TURN).cumsum(1) * _TURN
         return torch.cat((rows[:, :1], rows[:, 1:] - torch.where(self._endless, turns, 0.0)), 1)
 
+    def near(self, rows: Tensor, state: Tensor) -> Tensor:
+        """
+        Return actions [B, H, D] moved by whole turns to where they begin nearest to a state.
+
+        Args:
+            rows: [B, H, D].
+            state: [B, D]; of another size it is not of the joints, and nothing is moved.
+        """
+        if not self._endless.any() or state.shape != rows[:, 0].shape:
+            return rows
+        turns = torch.round((state.to(rows) - rows[:, 0]) / _TURN) * _TURN
+        return rows + torch.where(self._endless.to(rows.device), turns, 0.0)[:, None]
+
 
 def split(
     data: Demonstrations,
