@@ -141,16 +141,17 @@ class Gate:
             if not finite[0].all():
                 return self.brake()
             orders[np.isnan(orders)] = 0.0
-        target, advance, then = np.minimum(np.maximum(orders, self._lowest), self._highest)
+        orders = np.minimum(np.maximum(orders, self._lowest), self._highest)
+        target, advance, later = orders[0], orders[1], orders[2]
         asked = np.empty_like(self._most)
         moved = np.subtract(target, self.position, out=asked[0])
         change = np.subtract(moved, self._moved, out=asked[2])
-        after = np.subtract(then, moved, out=asked[3])
+        after = np.subtract(later, moved, out=asked[3])
         # On the plan now and still on it at the next two ticks: nothing else is asked.
-        asked[1] = then
+        asked[1] = later
         np.subtract(change, self._change, out=asked[4])
         np.subtract(after, change, out=asked[5])
-        np.subtract(then - advance, after, out=asked[6])
+        np.subtract(later - advance, after, out=asked[6])
         asked = np.abs(asked)
         if (asked <= self._most).all() and self._free(target, moved, change).all():
             return self._send(target, moved, change)

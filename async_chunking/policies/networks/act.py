@@ -17,18 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from async_chunking.policies.base import Observation
+from async_chunking.policies.networks.architecture import Architecture
 from async_chunking.policies.networks.network import NetworkPolicy
 
 
 @dataclass(frozen=True)
-class ActArchitecture:
+class ActArchitecture(Architecture):
     """
     What is needed to build the network.
 
     Attributes:
-        horizon: Rows of a chunk [steps].
-        action_dim: Columns.
-        observation: Names and sizes of the features that it reads, in order.
         width: Channels of a token.
         encoder_layers: Layers of the encoder of a chunk, and of that of the observation.
         decoder_layers: Layers of the decoder.
@@ -36,9 +34,6 @@ class ActArchitecture:
         latent: Numbers that say how a chunk is done.
     """
 
-    horizon: int
-    action_dim: int
-    observation: tuple[tuple[str, int], ...]
     width: int = 96
     encoder_layers: int = 2
     decoder_layers: int = 2
@@ -56,7 +51,7 @@ class ActNetwork(nn.Module):
     def __init__(self, architecture: ActArchitecture) -> None:
         super().__init__()
         a = architecture
-        observed = sum(size for _, size in a.observation)
+        observed = a.observed
         self.latent = a.latent
         self.scale = _places(observed, a.width)
         self.place = _places(observed, a.width)

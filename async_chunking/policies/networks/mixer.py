@@ -17,25 +17,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from async_chunking.policies.networks.architecture import Architecture
+
 
 @dataclass(frozen=True)
-class MixerArchitecture:
+class MixerArchitecture(Architecture):
     """
     What is needed to build the network.
 
     Attributes:
-        horizon: Rows of a chunk [steps].
-        action_dim: Columns.
-        observation: Names and sizes of the features that it reads, in order.
         width: Channels of a token.
         token_width: Hidden units that mix over the rows.
         channel_width: Hidden units that mix over the channels.
         blocks: How often both are done.
     """
 
-    horizon: int
-    action_dim: int
-    observation: tuple[tuple[str, int], ...]
     width: int = 128
     token_width: int = 64
     channel_width: int = 256
@@ -52,7 +48,7 @@ class Mixer(nn.Module):
     def __init__(self, architecture: MixerArchitecture) -> None:
         super().__init__()
         a = architecture
-        inputs = a.action_dim + sum(size for _, size in a.observation)
+        inputs = a.action_dim + a.observed
         self.time = TimeEmbedding(a.width)
         self.embed = nn.Linear(inputs, a.width)
         self.blocks = nn.ModuleList(MixerBlock(a) for _ in range(a.blocks))

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import FlowPolicy, Observation
 from async_chunking.policies.checkpoint.sidecar import Normalization
+from async_chunking.policies.networks.architecture import Architecture
 from async_chunking.policies.networks.normalizer import Normalizer
 
 
@@ -23,8 +22,7 @@ class NetworkPolicy(FlowPolicy):
     A network velocity(actions [B, H, D], flow_time [B] or [B, H], features [B, O]).
 
     Args:
-        architecture: A frozen dataclass with `horizon`, `action_dim` and `observation`, the names
-            and sizes of the features in the order in which they are concatenated.
+        architecture: Sizes; features are concatenated in the order of its `observation`.
         network: Built from it.
         statistics: Statistics of the normalisation.
         num_steps: Solver steps that it is meant to be sampled with.
@@ -33,7 +31,11 @@ class NetworkPolicy(FlowPolicy):
     offers = frozenset({'velocity', 'gradients', 'per_token_time'})
 
     def __init__(
-        self, architecture: Any, network: nn.Module, statistics: Normalization, num_steps: int = 5
+        self,
+        architecture: Architecture,
+        network: nn.Module,
+        statistics: Normalization,
+        num_steps: int = 5,
     ) -> None:
         self.architecture = architecture
         self.horizon = architecture.horizon

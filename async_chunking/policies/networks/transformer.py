@@ -23,27 +23,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from async_chunking.policies.networks.architecture import Architecture
 from async_chunking.policies.networks.mixer import TimeEmbedding, mlp, modulate, zeroed
 from async_chunking.policies.networks.normalizer import STATE
 
 
 @dataclass(frozen=True)
-class TransformerArchitecture:
+class TransformerArchitecture(Architecture):
     """
     What is needed to build the network.
 
     Attributes:
-        horizon: Rows of a chunk [steps].
-        action_dim: Columns.
-        observation: Names and sizes of the features that it reads, in order.
         width: Channels of a token.
         blocks: Attention and MLP, so many times.
         heads: Heads of the attention; divides `width`.
     """
 
-    horizon: int
-    action_dim: int
-    observation: tuple[tuple[str, int], ...]
     width: int = 96
     blocks: int = 3
     heads: int = 4
