@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scripted import scripted_run
 
 from async_chunking.chunk import ActionChunk, Boundary, ChunkRequest
 from async_chunking.correctors import Corrector
@@ -23,6 +24,7 @@ from async_chunking.executor import (
 from async_chunking.executor.content import ContentCheck
 from async_chunking.executor.turns import apart, moved, smooth
 from async_chunking.mergers import MERGERS
+from async_chunking.metrics import summarize
 from async_chunking.metrics.seams import prefix_mismatch
 from async_chunking.policies.fit import Facts, FitError, check_fit
 from async_chunking.policies.strategy_fit import check_strategy
@@ -296,6 +298,15 @@ def test_a_pose_at_pi_is_believed_where_it_is():
         poses.add(np.array([angle]), 0.4 * number)
     assert poses.pose is not None
     assert abs(wrapped(poses.pose[0] - np.pi)) < 0.01
+
+
+def test_a_report_takes_no_turn_for_a_jerk():
+    """The driver's angle jumps by a turn at π; the command does not."""
+    run = scripted_run()
+    way = 0.01 * np.arange(len(run.tick))[:, None] * np.ones(run.command.shape[1]) + 2.5
+    turning = replace(run, command=way, measured=wrapped(way - 0.02))
+    assert np.abs(np.diff(turning.measured, axis=0)).max() > 6.0
+    assert summarize(turning)['measured_jerk_rad_s3'] < 1.0
 
 
 # --- data ---------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from async_chunking.executor import REJECTIONS, Phase
+from async_chunking.executor.turns import apart
 from async_chunking.metrics.limit_use import LimitUse, derivative, limit_use, worse
 from async_chunking.metrics.record import Episode, Exchange, Run
 from async_chunking.metrics.seams import Seam, column, consistency_of, mean, seams
@@ -127,6 +128,9 @@ class Tally:
     def _add_motion(self, piece: Run) -> None:
         sent = piece.missed == 0
         rows = {name: getattr(piece, name)[sent] for name in ('tick', 'command', 'measured')}
+        # Joints that turn without end are told between -pi and pi; none lags by half a turn.
+        every = np.ones(rows['command'].shape[-1], dtype=bool)
+        rows['measured'] = rows['command'] + apart(rows['measured'], rows['command'], every)
         passed = self._silent + np.cumsum(piece.missed != 0)
         rows['silent'] = np.diff(passed[sent], prepend=0)
         self._silent = int(passed[-1] - passed[sent][-1]) if sent.any() else int(passed[-1])
