@@ -40,7 +40,9 @@ ROBOT = Embodiment.model_validate(
 )
 
 
-def record(path: Path, ticks: int = 20, silent: range = range(0), episodes=()) -> Path:
+def record(
+    path: Path, ticks: int = 20, silent: range = range(0), episodes=(), begin: int = 10**9
+) -> Path:
     """
     Write a recording: at tick k joints read (k, -k), the scene k + 0.5, the command k + 1.
 
@@ -61,13 +63,13 @@ def record(path: Path, ticks: int = 20, silent: range = range(0), episodes=()) -
 
     messages = []
     for k in range(ticks):
-        stamp = 10**9 + k * PERIOD
+        stamp = begin + k * PERIOD
         if k not in silent:
             messages.append((stamp - 5_000_000, '/toy/joint_states', joints(k)))
         messages.append((stamp - 5_000_000, '/toy/scene', numbers(k + 0.5)))
         messages.append((stamp, '/toy/go', numbers(k + 1.0, -k - 1.0)))
     for tick, content in episodes:
-        stamp = 10**9 + tick * PERIOD
+        stamp = begin + tick * PERIOD
         text = types['std_msgs/msg/String'](json.dumps(content))
         messages.append((stamp, '/toy/episode', text))
     with BagWriter(path) as writer:
@@ -95,8 +97,8 @@ def test_a_frame_holds_what_was_seen_and_then_commanded(tmp_path: Path):
 
 
 def test_every_recording_is_a_demonstration(tmp_path: Path):
-    for name in ('one', 'two'):
-        record(tmp_path / 'bags' / name)
+    for begin, name in enumerate(('one', 'two'), start=1):
+        record(tmp_path / 'bags' / name, begin=begin * 10**9)
     count, _ = convert([tmp_path / 'bags'], ROBOT, tmp_path / 'data', '')
     assert count == 2
     assert read_demonstrations(tmp_path / 'data').ends.tolist() == [20, 40]

@@ -9,12 +9,19 @@ of a robot's recording can be put right; of another they can only be doubted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-_SET = 100_000_000  # Messages are never late by more; a clock that moves by more was set [ns].
+from async_chunking.bags.definitions import BagError
+
+_SET = 100_000_000  # Messages of several topics are never out of order by more [ns].
+_OUT = 1_000_000  # Those of one topic never by more [ns].
+_LEAST = 5_000_000  # A step below this, or below half a period, makes no difference [ns].
+_WINDOW = 15  # Commands before and after a step whose level it must have changed.
+_PAUSE = 1_000_000_000  # Is put where a time passed that nothing tells of [ns].
 
 
 @dataclass(frozen=True)
@@ -24,14 +31,16 @@ class Clock:
 
     Attributes:
         places: [n] of the commands among all messages.
-        times: [n] when each was recorded, by the clock as it was at first [ns].
-        stretch: [n] number of the stretch that each lies in.
+        emitted: [n] when they were sent, on a clock that nobody sets [ns].
+        runs: [n] of which run each is.
+        begins: [stretches - 1] place of the first message of each stretch but the first.
         offsets: [stretches] what the clock has more than at first [ns].
     """
 
     places: np.ndarray
-    times: np.ndarray
-    stretch: np.ndarray
+    emitted: np.ndarray
+    runs: np.ndarray
+    begins: np.ndarray
     offsets: np.ndarray
 
     @property
@@ -41,51 +50,125 @@ class Clock:
 
     def corrected(self, places: np.ndarray, stamps: np.ndarray) -> np.ndarray:
         """Return when messages were recorded by the clock as it was at first [n] [ns]."""
-        if len(self.offsets) < 2:
-            return stamps
-        last = len(self.places) - 1
-        after = np.clip(np.searchsorted(self.places, places), 0, last)
-        before = np.clip(after - 1, 0, last)
-        # Where it was set between two commands, the reading that lies between them is right.
-        middle = (self.times[before] + self.times[after]) // 2
-        readings = np.stack([stamps - self.offsets[self.stretch[i]] for i in (before, after)])
-        nearest = np.abs(readings - middle).argmin(axis=0)
-        return np.take_along_axis(readings, nearest[None], axis=0)[0]
+        return stamps - self.offsets[np.searchsorted(self.begins, places, side='right')]
 
 
-def clock_of(
-    places: np.ndarray, stamps: np.ndarray, emitted: np.ndarray, runs: np.ndarray
-) -> Clock:
+class Ticks(NamedTuple):
     """
-    Return the clock of a recording.
+    What the executor told of its commands, in the order in which it was written.
 
-    Between two runs nothing is known: the machine may have been started anew, and its own clock
-    with it. There the recorder's clock counts as not set.
-
-    Args:
-        places: [n] of commands among all messages.
+    Attributes:
+        places: [n] among all messages.
         stamps: [n] when they were recorded [ns].
         emitted: [n] when they were sent, on a clock that is never set [ns].
         runs: [n] of which run each is.
     """
-    if not len(places):
-        return Clock(places, stamps, np.zeros(0, np.intp), np.zeros(0, np.int64))
-    ahead, other = stamps - emitted, np.diff(runs) != 0
-    begins = other | (np.abs(np.diff(ahead)) > _SET)
-    stretch = np.concatenate(([0], np.cumsum(begins)))
-    level = np.array([int(np.median(ahead[stretch == s])) for s in range(stretch[-1] + 1)])
-    changes = np.where(other[begins], 0, np.diff(level))
-    # A few messages that were held up look like a clock that was set and set back.
-    offsets = np.concatenate(([0], np.cumsum(changes)))
-    kept = np.flatnonzero(np.abs(np.diff(offsets, prepend=np.iinfo(np.int32).max)) > _SET)
-    belongs = np.searchsorted(kept, np.arange(len(offsets)), side='right') - 1
-    stretch, offsets = belongs[stretch], offsets[kept]
-    return Clock(places, stamps - offsets[stretch], stretch, offsets)
+
+    places: np.ndarray
+    stamps: np.ndarray
+    emitted: np.ndarray
+    runs: np.ndarray
 
 
-def set_back(places: Iterable[np.ndarray], stamps: Iterable[np.ndarray]) -> float:
-    """Return by how much a recording's clock went back at most, message by message [s]."""
+def clock_of(ticks: Ticks, places: np.ndarray, stamps: np.ndarray) -> Clock:
+    """
+    Return the clock of a recording.
+
+    It was set where the recorder's clock and the executor's part by more than half a period, at
+    once and for good, and where messages of all topics show it. Between two runs the machine may
+    have been started anew, and the executor's clock with it: then nothing is known but the order.
+
+    Args:
+        ticks: Commands.
+        places: [m] of all messages, commands too, in order.
+        stamps: [m] when they were recorded [ns].
+
+    Raises:
+        BagError: It was set, and it cannot be told by how much.
+    """
+    begins, sizes = [], []
+    ahead = ticks.stamps - ticks.emitted
+    passed = np.diff(ticks.emitted)
+    period = int(np.median(passed[passed > 0])) if (passed > 0).any() else 0
+    least = max(_LEAST, period // 2)
+    other = np.diff(ticks.runs) != 0
+    for tick in np.flatnonzero(other | (np.abs(np.diff(ahead)) > least)).tolist():
+        first, last = np.searchsorted(places, ticks.places[tick : tick + 2])
+        between = np.diff(stamps[first : last + 1])
+        size = _size(ticks, ahead, tick, between, least)
+        if size:
+            at = int(between.argmax() if size > 0 else between.argmin())
+            begins.append(places[first + at + 1])
+            sizes.append(size)
+    offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+    clock = Clock(ticks.places, ticks.emitted, ticks.runs, np.array(begins, np.int64), offsets)
+    _check(ticks, clock)
+    return clock
+
+
+def _size(ticks: Ticks, ahead: np.ndarray, at: int, between: np.ndarray, least: int) -> int:
+    """Return by how much the clock was set between two commands, 0 for not at all [ns]."""
+    passed, jump = int(ticks.emitted[at + 1] - ticks.emitted[at]), int(ahead[at + 1] - ahead[at])
+    same = ticks.runs[at] == ticks.runs[at + 1]
+    if passed <= 0:
+        if same or between.min() > -_SET:
+            return 0
+        return int(ticks.stamps[at + 1] - ticks.stamps[at]) - _PAUSE
+    before = _level(ahead, ticks.runs, at, -1)
+    size = int(_level(ahead, ticks.runs, at + 1, 1) - before)
+    shown = np.abs(between - size).min() <= passed + least
+    steady = not same or abs(size - jump) <= max(least, abs(jump) // 4)
+    return size if abs(size) > least and shown and steady else 0
+
+
+def _level(ahead: np.ndarray, runs: np.ndarray, at: int, way: int) -> float:
+    """Return the level of a few commands of one run from `at` on, forward or back."""
+    index = np.arange(at, at + way * _WINDOW, way)
+    index = index[(index >= 0) & (index < len(ahead))]
+    return float(np.median(ahead[index[runs[index] == runs[at]]]))
+
+
+def _check(ticks: Ticks, clock: Clock) -> None:
+    """Refuse commands whose times do not follow each other as they were sent."""
+    times = clock.corrected(ticks.places, ticks.stamps)
+    back = (np.diff(times) < -_SET) & (np.diff(ticks.emitted) > 0) & (np.diff(ticks.runs) == 0)
+    if back.any():
+        at = int(back.argmax())
+        msg = (
+            f'the clock went back by {(times[at] - times[at + 1]) * 1e-9:.1f} s while it was '
+            'recorded, and it cannot be told when; record it again'
+        )
+        raise BagError(msg)
+
+
+def set_back(places: Sequence[np.ndarray], stamps: Sequence[np.ndarray]) -> float:
+    """
+    Return by how much a recording's clock went back at most, 0 for not at all [s].
+
+    Args:
+        places: Of each topic, [n] among all messages.
+        stamps: Of each topic, [n] when they were recorded [ns].
+    """
     place, stamp = np.concatenate([*places]), np.concatenate([*stamps])
     ordered = stamp[np.argsort(place, kind='stable')]
-    back = np.diff(ordered).min(initial=0)
-    return float(-back * 1e-9) if back < -_SET else 0.0
+    among = int(np.diff(ordered).min(initial=0))
+    own = min(int(np.diff(series).min(initial=0)) for series in stamps)
+    back = min(among if among < -_SET else 0, own if own < -_OUT else 0)
+    return -back * 1e-9
+
+
+def steady(places: np.ndarray, stamps: np.ndarray, clock: Clock) -> slice:
+    """
+    Return which messages of a topic can be dated: none beyond a step that no command tells of.
+
+    Args:
+        places: [n] of the messages of a topic among all, in order.
+        stamps: [n] when they were recorded, corrected [ns].
+        clock: Of the recording.
+    """
+    if not len(clock.places):
+        return slice(None)
+    back = np.flatnonzero(np.diff(stamps) < -_OUT)
+    early = back[places[back] < clock.places[0]]
+    late = back[places[back + 1] > clock.places[-1]]
+    return slice(int(early[-1]) + 1 if len(early) else 0, int(late[0]) + 1 if len(late) else None)

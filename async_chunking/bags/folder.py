@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
+from async_chunking.bags.copies import Part, copies
 from async_chunking.bags.files import Bag
 from async_chunking.bags.summary import BagReport, summarize_bag
 from async_chunking.safety import Limits
@@ -47,19 +48,23 @@ def _report(bag: Bag, limits: Limits | None) -> BagReport:
 
 def without_copies(bags: Sequence[BagReport]) -> list[BagReport]:
     """Return reports in which each run counts once, also where a recording was copied."""
-    known: dict[str, Path] = {}
-    reports = []
-    for bag in bags:
-        kept, problems = [], list(bag.problems)
-        for run in bag.runs:
-            same = repr((run.key, run.first, dict(run.figures), run.episodes))
-            if same in known:
-                problems.append(
-                    f'{bag.path}: run {run.key.run_id:x} is that of {known[same]} once more, and '
-                    'is left out'
-                )
-            else:
-                known[same] = bag.path
-                kept.append(run)
-        reports.append(replace(bag, runs=kept, problems=problems))
-    return reports
+    runs = [run for bag in bags for run in bag.runs]
+    found = copies([Part(run.path, run.key.topic, run.marks) for run in runs])
+    owners = {id(runs[place]): runs[owner].path for place, owner in found.items()}
+    return [
+        replace(
+            bag,
+            runs=[run for run in bag.runs if id(run) not in owners],
+            problems=[*bag.problems, *_named(bag, owners)],
+        )
+        for bag in bags
+    ]
+
+
+def _named(bag: BagReport, owners: Mapping[int, Path]) -> list[str]:
+    return [
+        f'{bag.path}: run {run.key.run_id:x} is that of {owners[id(run)]} once more, and is left '
+        'out'
+        for run in bag.runs
+        if id(run) in owners
+    ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from async_chunking.bags.copies import marks_of
 from async_chunking.bags.files import Bag
 from async_chunking.bags.reading import RunKey, RunReader
 from async_chunking.metrics import Tally, sent_periods
@@ -34,6 +36,7 @@ class RunReport:
         periods: [120] how many periods between commands fell in each of `PERIOD_BINS`.
         control_period: [s].
         joint_names: [D].
+        marks: [T] what tells each command from all others; see `bags.copies`.
         first: First recorded tick.
         checkpoint: Hash of the policy's weights, as far as known.
         snapshot: Parameters and versions, as far as recorded.
@@ -47,6 +50,7 @@ class RunReport:
     periods: np.ndarray
     control_period: float
     joint_names: Sequence[str]
+    marks: np.ndarray
     first: int
     checkpoint: str
     snapshot: Mapping[str, Any]
@@ -86,14 +90,19 @@ def summarize_bag(bag: Bag, limits: Limits | None = None) -> BagReport:
     reader = RunReader(bag)
     tallies: dict[RunKey, Tally] = {}
     periods: dict[RunKey, float] = {}
+    marks: dict[RunKey, list[np.ndarray]] = defaultdict(list)
     for key, run in reader.pieces():
         if key not in tallies:
             tallies[key] = Tally(_limits(reader, key, limits)[0])
         tallies[key].add(run)
         periods[key] = run.control_period
+        marks[key].append(marks_of(key.run_id, run.emitted, run.command))
     for key, tally in tallies.items():
         _check_limits(reader, key, tally, limits)
-    runs = [_report(bag, reader, key, tally, periods[key]) for key, tally in tallies.items()]
+    runs = [
+        _report(reader, key, tally, periods[key], np.concatenate(marks[key]))
+        for key, tally in tallies.items()
+    ]
     if not runs:
         bag.problems.append(f'{bag.path}: no ControlStep in it, so no run to report')
     return BagReport(bag.path, runs, bag.problems)
@@ -124,13 +133,15 @@ def _check_limits(reader: RunReader, key: RunKey, tally: Tally, given: Limits | 
     )
 
 
-def _report(bag: Bag, reader: RunReader, key: RunKey, tally: Tally, period: float) -> RunReport:
+def _report(
+    reader: RunReader, key: RunKey, tally: Tally, period: float, marks: np.ndarray
+) -> RunReport:
     ticks = reader.ticks[key]
     episodes = tuple(reader.episodes[key])
     counter, missed, emitted, _ = tally.clock
     relative = sent_periods(counter, missed, emitted) / period
     return RunReport(
-        path=bag.path,
+        path=reader.bag.path,
         key=key,
         figures=tally.figures(episodes),
         episodes=episodes,
@@ -138,6 +149,7 @@ def _report(bag: Bag, reader: RunReader, key: RunKey, tally: Tally, period: floa
         periods=np.histogram(np.clip(relative, 0.0, PERIOD_BINS[-1]), PERIOD_BINS)[0],
         control_period=period,
         joint_names=ticks.joint_names,
+        marks=marks,
         first=ticks.first,
         checkpoint=reader.exchanges.checkpoints.get(key.run, ''),
         snapshot=reader.snapshots.of(key.namespace, reader.spans[key]),

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from async_chunking.bags.copies import Part, copies, marks_of
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
 from async_chunking.bags.namespaces import robot_namespace
@@ -46,6 +47,7 @@ from async_chunking.executor.turns import TURN
 from async_chunking.robot.embodiment import Embodiment, Stream
 from async_chunking.robot.wiring import WITH_JOINTS, Wire
 
+_GAP_S = 0.1  # Of silence on all topics; longer is told [s].
 _STALE_S = 0.5  # An observation or a command older than this is no longer one [s].
 
 
@@ -75,12 +77,20 @@ def convert(
     """
     require_empty(out)
     check_streams(robot)
-    episodes: list[Demonstration] = []
+    made: list[tuple[Demonstration, Part]] = []
     problems: list[str] = []
     for bag in find(paths):
         complete, left_out = demonstrations(bag, robot, namespace)
-        episodes += complete
+        made += complete
         problems += dict.fromkeys([*bag.problems, *left_out])
+    parts = [part for _, part in made]
+    again = copies(parts)
+    problems += [
+        f'{parts[place].source}: a demonstration is one of {parts[owner].source} once more, and '
+        'is left out'
+        for place, owner in again.items()
+    ]
+    episodes = [demonstration for i, (demonstration, _) in enumerate(made) if i not in again]
     if not episodes:
         reasons = '; '.join(problems) or 'no recording was found'
         msg = f'no demonstration in {", ".join(map(str, paths))}: {reasons}'
@@ -104,8 +114,8 @@ def describe(robot: Embodiment, instruction: str) -> Description:
 
 def demonstrations(
     bag: Bag, robot: Embodiment, namespace: str | None = None
-) -> tuple[list[Demonstration], list[str]]:
-    """Return the demonstrations of one recording, and what was left out."""
+) -> tuple[list[tuple[Demonstration, Part]], list[str]]:
+    """Return the demonstrations of one recording, what each is of, and what is left out."""
     try:
         wanted = wanted_of(robot)
         namespace = robot_namespace(bag, {what.topic for what in wanted.values()}, namespace)
@@ -115,15 +125,22 @@ def demonstrations(
         spans = _spans(bag, topics, commands, ends)
     except (DatasetError, BagError) as error:
         return [], [str(error)]
-    complete: list[Demonstration] = []
+    complete: list[tuple[Demonstration, Part]] = []
+    sent = topics['command', key_of(commands[0])]
+    told = np.searchsorted(clock.places, sent.places)
+    known = (clock.runs[told], clock.emitted[told]) if len(clock.places) else (0, sent.stamps)
+    marks = marks_of(*known, sent.values)
     problems = [f'{bag.path}: {len(ends) - len(spans)} episodes failed'] * (len(ends) > len(spans))
-    problems += [
-        f'{bag.path}: the clock was set by {seconds:+.1f} s; times are those of the executor'
-        for seconds in clock.steps
-    ]
+    if len(clock.steps):
+        set_by = ', '.join(f'{seconds:+.2f} s' for seconds in clock.steps)
+        problems.append(f"{bag.path}: the clock was set by {set_by}; times are the executor's")
     for start, stop in spans:
         try:
-            complete.append(_cut(topics, commands, robot, start, stop, bag.path))
+            gap = _check_gaps(topics, start, stop, bag.path)
+            made = _cut(topics, commands, robot, start, stop, bag.path)
+            inside = (sent.stamps >= start) & (sent.stamps <= stop)
+            problems += [gap] * bool(gap)
+            complete.append((made, Part(bag.path, commands[0].topic, marks[inside])))
         except DatasetError as error:
             problems.append(str(error))
     return complete, problems
@@ -167,7 +184,6 @@ def _cut(
     if frames < 2:
         msg = f'{path}: only {frames} frames of {period / 1e9:g} s have observation and command'
         raise DatasetError(msg)
-    _check_gaps(topics, int(sent[0]), stop, path)
     times = sent[0] + np.round(np.arange(frames) * period).astype(np.int64)
     features = {
         name: _joined(topics, 'measured', robot.sources, robot, times, path)[
@@ -194,18 +210,26 @@ def _wrapped(
     return action + np.where(robot.continuous, TURN * np.round((near - action) / TURN), 0.0)
 
 
-def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> None:
-    """Refuse a time in which nothing at all was recorded: every stream would be blamed for it."""
+def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> str:
+    """
+    Return where nothing at all was recorded for some frames; '' for nowhere.
+
+    Raises:
+        DatasetError: It was for so long that every stream would be blamed for it.
+    """
     stamps = np.sort(np.concatenate(column(topics, 0)))
     stamps = stamps[(stamps >= start) & (stamps <= stop)]
     gaps = np.diff(stamps) * 1e-9
-    if len(gaps) and gaps.max() > _STALE_S:
-        at = (stamps[gaps.argmax()] - start) * 1e-9
-        msg = (
-            f'{path}: nothing at all was recorded for {gaps.max():.1f} s after {at:.1f} s: it was '
-            'paused, or the clock was set; record it again'
-        )
-        raise DatasetError(msg)
+    if not len(gaps) or gaps.max() <= max(_GAP_S, 5.0 * float(np.median(gaps))):
+        return ''
+    at = (stamps[gaps.argmax()] - start) * 1e-9
+    sentence = (
+        f'{path}: nothing at all was recorded for {gaps.max():.2f} s after {at:.1f} s: it was '
+        'paused, or the clock was set; '
+    )
+    if gaps.max() > _STALE_S:
+        raise DatasetError(sentence + 'record it again')
+    return sentence + 'what came before is held as long'
 
 
 def _places(stream: Stream, robot: Embodiment) -> list[int]:

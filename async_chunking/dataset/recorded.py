@@ -8,7 +8,9 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
-from async_chunking.bags.clock import Clock, clock_of, set_back
+from async_chunking.bags.clock import Clock, Ticks, clock_of, set_back, steady
+from async_chunking.bags.copies import marks_of
+from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
 from async_chunking.bags.namespaces import STEPS, full
 from async_chunking.bags.texts import EPISODE_TOPIC, Texts
@@ -72,27 +74,45 @@ def recorded(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[To
     for key, series in read(bag, {**wanted, _TIMES: Wanted(STEPS, TIMES)}, namespace):
         parts[key].append(series)
     topics = {
-        key: Series(*map(np.concatenate, zip(*parts[key], strict=True)))
+        key: _once(Series(*map(np.concatenate, zip(*parts[key], strict=True))))
         if parts[key]
         else Series(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0, np.int64))
         for key in (*wanted, _TIMES)
     }
     steps = topics.pop(_TIMES)
     emitted, runs = steps.values.reshape(-1, 2).T.astype(np.int64)
-    clock = clock_of(steps.places, steps.stamps, emitted, runs)
+    if np.count_nonzero(np.diff(runs)) > 2 * len(np.unique(runs)):
+        msg = f'{bag.path}: two executors told their commands at once; record one alone'
+        raise DatasetError(msg)
     if not len(emitted) and (seconds := set_back(column(topics, 2), column(topics, 0))):
         msg = (
-            f'{bag.path}: the clock went back by {seconds:.1f} s while it was recorded, and there '
+            f'{bag.path}: the clock went back by {seconds:.2g} s while it was recorded, and there '
             f'is no {STEPS} to tell the time by; record it again'
         )
         raise DatasetError(msg)
+    seen, first = np.unique(np.concatenate([*column(topics, 2), steps.places]), return_index=True)
+    stamps = np.concatenate([*column(topics, 0), steps.stamps])[first]
+    try:
+        clock = clock_of(Ticks(steps.places, steps.stamps, emitted, runs), seen, stamps)
+    except BagError as error:
+        msg = f'{bag.path}: {error}'
+        raise DatasetError(msg) from None
     return {key: _in_order(series, clock) for key, series in topics.items()}, clock
+
+
+def _once(series: Series) -> Series:
+    """Leave out what is there twice, as where a file and its copy are taken for splits."""
+    marks = marks_of(0, series.stamps, series.values)
+    kept = np.sort(np.unique(marks, return_index=True)[1])
+    return Series(*(column[kept] for column in series))
 
 
 def _in_order(series: Series, clock: Clock) -> Series:
     stamps = clock.corrected(series.places, series.stamps)
+    kept = steady(series.places, stamps, clock)
+    stamps, values, places = stamps[kept], series.values[kept], series.places[kept]
     order = np.argsort(stamps, kind='stable')
-    return Series(stamps[order], series.values[order], series.places[order])
+    return Series(stamps[order], values[order], places[order])
 
 
 def column(topics: Topics, index: int) -> list[np.ndarray]:

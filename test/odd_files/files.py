@@ -43,6 +43,7 @@ from odd_files.writing import (
 from tools.recordings.export import TOPICS, serialize
 
 ARM = robot(['j1', 'j2'])
+EPISODE = '{"success": true, "duration_s": 0.3}'
 SQLITE, MCAP = StoragePlugin.SQLITE3, StoragePlugin.MCAP
 FRAMES = 30
 RIGHT = 'state 0.5 -0.5, action 0.5 -0.5'
@@ -120,6 +121,40 @@ def _copied(folder: Path) -> None:
     shutil.copytree(folder / 'bag', folder / 'copy of bag')
 
 
+def _copy_in(how: str) -> Callable[[Path], None]:
+    """Record an episode, and the same under another name, in other storage, or cut short."""
+
+    def make(folder: Path) -> None:
+        said = [*lines(own=True), text(0.599, '/episode', EPISODE)]
+        record(folder / 'bag', said)
+        file = folder / 'bag/bag.mcap'
+        if how == 'storage':
+            record(folder / 'other', said, storage=SQLITE)
+            shutil.move(folder / 'other/other.db3', folder / 'bag/bag.db3')
+        elif how == 'packed':
+            record(folder / 'other', said, compression=CompressionMode.MESSAGE)
+            shutil.move(folder / 'other/other.mcap', folder / 'bag/packed.mcap')
+        elif how == 'splits':
+            (folder / 'bag/metadata.yaml').unlink()
+            shutil.copy(file, folder / 'bag/bag.mcap.bak.mcap')
+        elif how == 'recorder':  # Beside the first, a little later, by a clock of its own.
+            record(folder / 'other', said, clock=lambda t: t + 0.004)
+        else:
+            shutil.copytree(folder / 'bag', folder / 'other')
+
+    return make
+
+
+def _counted(folder: Path) -> str:
+    """Return how many demonstrations are made, and how many runs and episodes are reported."""
+    from async_chunking.bags.folder import without_copies
+
+    count, _ = convert([folder], ARM, folder / 'data', '')
+    reports = without_copies([report for _, report in read_all(find([folder]), workers=1)])
+    runs = [run for report in reports for run in report.runs]
+    return f'{count} demonstration, {len(runs)} run, {sum(len(r.episodes) for r in runs)} episode'
+
+
 def _runs(folder: Path) -> str:
     from async_chunking.bags.folder import without_copies
 
@@ -172,9 +207,6 @@ def _torn_message(kind: str) -> Callable[[Path], None]:
         record(folder / 'bag', said, change=change)
 
     return make
-
-
-EPISODE = '{"success": true, "duration_s": 0.3}'
 
 
 def _episode_torn(*contents: str, torn: int = -1) -> Callable[[Path], None]:
@@ -425,6 +457,14 @@ CASES = [
     Case('episodes with a twin', _two_episodes, _episodes, '2 episodes'),
     Case('given twice', steps(), ticks('bag', 'bag/bag.mcap', 'bag'), '30 ticks'),
     Case('copied to another folder', _copied, _runs, '1 run'),
+    *(
+        Case(f'copied {name}', _copy_in(how), _counted, '1 demonstration, 1 run, 1 episode')
+        for how, name in (
+            ('folder', 'to another folder, as data'), ('storage', 'to other storage'),
+            ('packed', 'under another name and compressed'), ('splits', 'as if it were a split'),
+            ('recorder', 'by a second recorder'),
+        )
+    ),
     Case('another recording in its folder', _another_beside, _recordings, '2 recordings'),
     Case('file renamed after recording', _renamed, ticks(named=['bag.mcap is missing']),
          '30 ticks, named'),

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The time of messages whose recorder's clock was set, and what was recorded more than once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rosbags')
+
+from async_chunking.bags.clock import Ticks, clock_of, set_back
+from async_chunking.bags.copies import Part, copies, marks_of
+
+MS = 10**6
+COUNT = 200
+
+
+def _ticks(clock, emitted=None, runs=None, late=None) -> tuple[Ticks, np.ndarray, np.ndarray]:
+    """Return commands 20 ms apart, the places of all messages, and when they came [ns].
+
+    A joint state comes 5 ms before each command.
+    """
+    true = np.arange(COUNT) * 20 * MS
+    delay = np.zeros(COUNT, np.int64) if late is None else late
+    stamps = clock(true + delay)
+    seen = np.stack([clock(true - 5 * MS), stamps], axis=1).ravel()
+    places = np.arange(2 * COUNT)
+    sent = true if emitted is None else emitted
+    which = np.ones(COUNT, int) if runs is None else runs
+    return Ticks(places[1::2], stamps, sent, which), places, seen
+
+
+@pytest.mark.parametrize('seconds', [-3600.0, -1.0, -0.08, -0.015, 0.015, 0.08, 1.0, 3600.0])
+@pytest.mark.parametrize('times', [(100,), (50, 150)])
+def test_a_step_of_any_size_is_undone(seconds: float, times):
+    def clock(t):
+        return t + sum(round(seconds * 1e9) * (t >= 20 * MS * k - 7 * MS) for k in times)
+
+    ticks, places, stamps = _ticks(clock)
+    found = clock_of(ticks, places, stamps)
+    np.testing.assert_allclose(found.steps, [seconds] * len(times), atol=1e-6)
+    true = np.stack([ticks.emitted - 5 * MS, ticks.emitted], axis=1).ravel()
+    np.testing.assert_array_equal(found.corrected(places, stamps), true)
+
+
+def test_messages_that_come_late_are_no_step():
+    rng = np.random.default_rng(0)
+    late = rng.exponential(2 * MS, COUNT).astype(np.int64)
+    held = np.arange(COUNT)
+    stuck = (held >= 80) & (held < 100)  # Twenty come at once.
+    late[stuck] = (100 - held[stuck]) * 20 * MS
+    ticks, places, stamps = _ticks(lambda t: t, late=late)
+    assert len(clock_of(ticks, places, stamps).steps) == 0
+
+
+def test_a_slower_way_of_the_commands_alone_is_no_step():
+    """Else what was measured would be dated back, to before it was."""
+    late = np.where(np.arange(COUNT) >= 100, 80 * MS, 0)
+    true = np.arange(COUNT) * 20 * MS
+    seen = np.concatenate([true - 5 * MS, true + late])
+    order = np.argsort(seen, kind='stable')
+    places = np.empty(2 * COUNT, int)
+    places[order] = np.arange(2 * COUNT)
+    ticks = Ticks(places[COUNT:], true + late, true, np.ones(COUNT, int))
+    assert len(clock_of(ticks, np.arange(2 * COUNT), seen[order]).steps) == 0
+
+
+def test_between_runs_the_order_is_kept():
+    runs = 1 + (np.arange(COUNT) >= 100)
+
+    def back(t):
+        return t - 1000 * MS * (t >= 1993 * MS)
+
+    ticks, places, stamps = _ticks(back, runs=runs)
+    assert clock_of(ticks, places, stamps).steps.tolist() == [-1.0]
+    # The machine was started anew: its own clock tells nothing of the time between.
+    anew = np.arange(COUNT) * 20 * MS - 10**12 * (runs == 2)
+    ticks, places, stamps = _ticks(back, emitted=anew, runs=runs)
+    found = clock_of(ticks, places, stamps)
+    times = found.corrected(places, stamps)
+    assert (np.diff(times) >= 0).all()
+    assert np.diff(times).max() >= 0.9e9  # No demonstration goes across it.
+    ticks, places, stamps = _ticks(lambda t: t, emitted=anew, runs=runs)
+    assert len(clock_of(ticks, places, stamps).steps) == 0
+
+
+def test_a_topic_that_goes_back_shows_that_the_clock_was_set():
+    one, two = np.arange(10) * 20 * MS, np.arange(10) * 20 * MS + 5 * MS
+    places = np.arange(0, 20, 2), np.arange(1, 20, 2)
+    assert set_back(places, (one, two)) == 0.0
+    assert set_back(places, (one, two - 9 * MS)) == 0.0  # Topics may pass each other a little.
+    one[5:] -= 40 * MS
+    assert set_back(places, (one, two)) == pytest.approx(0.02)
+
+
+def _part(name: str, first: int, last: int, seed: int = 0, topic: str = 'go') -> Part:
+    commands = np.random.default_rng(seed).normal(size=(300, 2))[first:last]
+    return Part(Path(name), topic, marks_of(7, np.arange(first, last) * 0.02, commands))
+
+
+def test_copies_are_found_by_what_was_commanded():
+    whole, short, shifted = _part('a', 0, 300), _part('b', 0, 200), _part('c', 250, 300)
+    assert copies([short, whole, shifted]) == {0: 1, 2: 1}
+    assert copies([whole, _part('d', 0, 300, seed=1)]) == {}
+    assert copies([_part('e', 0, 150), _part('f', 100, 300)]) == {}  # A third is no copy.
+    assert copies([whole, _part('a', 0, 300, topic='other/go')]) == {}  # Two robots of one bag.
+    assert copies([]) == {}
