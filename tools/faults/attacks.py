@@ -156,6 +156,22 @@ def clock_jumps(scene: FaultScene, seconds: float) -> Done:
     return done
 
 
+def simulator_reset(scene: FaultScene, seconds: float) -> Done:
+    """The simulator begins anew: /clock goes back to 0, and its robot is elsewhere."""
+    done, steps = Done(), scene.link.log.steps
+    for _ in range(max(int(seconds / 5.0), 2)):
+        for transition in ('deactivate', 'activate'):
+            if refused := scene.change_state('sim', transition):
+                raise FaultError(refused)
+            scene.run(1.0)
+        done.count += 1
+        before = len(steps)
+        gone_on = scene.until(lambda before=before: len(steps) > before + 50, PATIENCE_S)
+        done.checks[f'goes on after reset {done.count}'] = gone_on
+    done.checks['the clock went back'] = steps[-1].deadline_ns < steps[0].deadline_ns + 60e9
+    return done
+
+
 def clock_taken(scene: FaultScene, seconds: float) -> Done:
     """A running node is told to use a simulation's clock, which there is none of."""
     refused = scene.set_parameter('executor', 'use_sim_time', True)

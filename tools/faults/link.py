@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
@@ -33,6 +35,10 @@ from tools.faults.log import Arrival, Log, SeenTakeover, SentCommand
 
 _ALL = QoSProfile(depth=2000)
 _AT_ONCE = 100  # Messages of a topic.
+_TRANSITIONS = {
+    'activate': Transition.TRANSITION_ACTIVATE,
+    'deactivate': Transition.TRANSITION_DEACTIVATE,
+}
 _LOOK_S = 0.001  # [s].
 _BEFORE = 'before_the_link'  # Topics of this namespace have not gone through the link yet.
 
@@ -156,7 +162,7 @@ class LossyLink:
         log.steps.append(
             SentCommand(
                 step.run_id, step.tick, step.phase, step.missed, step.deadline_ns,
-                np.array(step.command), step.teleported,
+                np.array(step.command), step.teleported, time.monotonic_ns(),
             )
         )  # fmt: skip
 
@@ -242,6 +248,18 @@ class LossyLink:
             if not future.done():
                 return None
             return '' if future.result().success else future.result().message
+
+        return reason
+
+    def change_state(self, node: str, transition: str) -> Callable[[], str | None]:
+        """Ask a node for a transition of its lifecycle; returns as `set_parameter`."""
+        request = ChangeState.Request(transition=Transition(id=_TRANSITIONS[transition]))
+        future = self._call(ChangeState, f'{node}/change_state', request)
+
+        def reason() -> str | None:
+            if not future.done():
+                return None
+            return '' if future.result().success else f'{node} did not {transition}'
 
         return reason
 

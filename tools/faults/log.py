@@ -23,6 +23,7 @@ class SentCommand(NamedTuple):
     """What a ControlStep says of one tick; `command` [D] as 32 bit numbers [rad, m].
 
     `teleported`: a simulation had put the robot elsewhere, and the command begins there.
+    `seen_ns`: when the observer had it, on a clock that nobody sets.
     """
 
     run_id: int
@@ -32,6 +33,7 @@ class SentCommand(NamedTuple):
     deadline_ns: int
     command: np.ndarray
     teleported: bool = False
+    seen_ns: int = 0
 
 
 class SeenTakeover(NamedTuple):

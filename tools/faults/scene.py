@@ -183,6 +183,10 @@ class FaultScene:
         """Set a parameter; return why it was refused, '' if it was not."""
         return self._answer(self.link.set_parameter(node, name, new), f'{node} about {name}')
 
+    def change_state(self, node: str, transition: str) -> str:
+        """Let a node go through a transition of its lifecycle; returns as `set_parameter`."""
+        return self._answer(self.link.change_state(node, transition), f'{node} about {transition}')
+
     def new_run(self) -> str:
         """Let the executor begin a new run; returns as `set_parameter`."""
         return self.order('reset')

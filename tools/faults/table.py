@@ -84,6 +84,7 @@ FAULTS: dict[str, Fault] = {
     'false poses': Fault(attacks.false_poses, kind='kept'),
     'reset in contact': Fault(attacks.contact, kind='kept'),
     '/clock jumps': Fault(attacks.clock_jumps, kind='clock', paused=True),
+    'simulator reset': Fault(attacks.simulator_reset, kind='clock', paused=True, alone=True),
     'terminal closed': Fault(attacks.terminal_closed, alone=True, ends=True),
     'disk full': Fault(nodes.disk_full, alone=True, cut=True),
     'clock set by an hour': Fault(nodes.clock_set, alone=True, clock=True, paused=True, mute=True),

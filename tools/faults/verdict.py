@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -178,19 +178,15 @@ def _use(
 ) -> tuple[float, float, int, bool]:
     """Return use of velocity and acceleration, limits exceeded, and if every tick has a command.
 
-    All runs in one row: where one begins, the command goes on, unless the step says that the
-    simulation had put its robot elsewhere.
+    All runs in one row, `mute` ones with gaps: where one begins, the command goes on, unless the
+    step says that the simulation had put its robot elsewhere.
     """
     rows: list[np.ndarray] = []
     ticks: list[int] = []
     silent: list[int] = []
     tick = quiet = lost = 0
-    before = None
-    for step in steps:
-        unseen = (
-            step.tick - before.tick - 1 if mute and before and before.run_id == step.run_id else 0
-        )
-        before = step
+    for before, step in pairwise([*steps[:1], *steps]):
+        unseen = 0 if before is step else _unseen(before, step, period_ns, mute)
         tick, quiet = tick + 1 + unseen, quiet + unseen + step.missed
         command = wire.get((step.run_id, step.tick))
         if command is not None:
@@ -211,6 +207,16 @@ def _use(
         np.array(rows), period_ns * 1e-9, limits, np.array(ticks), np.array(silent)
     ).figures()
     return use['velocity_use'], use['acceleration_use'], int(use['exceeded']), lost <= _EDGE
+
+
+def _unseen(before: SentCommand, step: SentCommand, period_ns: int, mute: bool) -> int:
+    """Return the ticks of silence between two steps of which no step tells."""
+    if mute and before.run_id == step.run_id:
+        return step.tick - before.tick - 1
+    if step.deadline_ns - before.deadline_ns == period_ns or step.missed:
+        return 0
+    # The robot's clock was set: how long it was silent is what the observer's clock says.
+    return max(round((step.seen_ns - before.seen_ns) / period_ns) - 1, 0)
 
 
 def _recovery(window: FaultWindow, log: Log) -> tuple[float, float]:
