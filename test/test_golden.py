@@ -55,7 +55,7 @@ def test_its_commands_become_demonstrations():
     (bag,) = find([GOLDEN])
     episodes, problems = demonstrations(bag, robot)
     assert problems == []
-    assert [len(episode.features['action']) for episode in episodes] == [200, 200]
+    assert [len(episode.features['action']) for episode, _ in episodes] == [200, 200]
 
 
 def test_what_a_chunk_tells_is_kept_by_its_field():
