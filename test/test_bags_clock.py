@@ -10,14 +10,14 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from async_chunking.bags.clock import Ticks, clock_of, set_back
+from async_chunking.bags.clock import SentTicks, clock_of, set_back
 from async_chunking.bags.copies import Part, copies, marks_of
 
 MS = 10**6
 COUNT = 200
 
 
-def _ticks(clock, emitted=None, runs=None, late=None) -> tuple[Ticks, np.ndarray, np.ndarray]:
+def _ticks(clock, emitted=None, runs=None, late=None) -> tuple[SentTicks, np.ndarray, np.ndarray]:
     """Return commands 20 ms apart, the places of all messages, and when they came [ns].
 
     A joint state comes 5 ms before each command.
@@ -29,7 +29,7 @@ def _ticks(clock, emitted=None, runs=None, late=None) -> tuple[Ticks, np.ndarray
     places = np.arange(2 * COUNT)
     sent = true if emitted is None else emitted
     which = np.ones(COUNT, int) if runs is None else runs
-    return Ticks(places[1::2], stamps, sent, which), places, seen
+    return SentTicks(places[1::2], stamps, sent, which), places, seen
 
 
 @pytest.mark.parametrize('seconds', [-3600.0, -1.0, -0.08, -0.015, 0.015, 0.08, 1.0, 3600.0])
@@ -63,7 +63,7 @@ def test_a_slower_way_of_the_commands_alone_is_no_step():
     order = np.argsort(seen, kind='stable')
     places = np.empty(2 * COUNT, int)
     places[order] = np.arange(2 * COUNT)
-    ticks = Ticks(places[COUNT:], true + late, true, np.ones(COUNT, int))
+    ticks = SentTicks(places[COUNT:], true + late, true, np.ones(COUNT, int))
     assert len(clock_of(ticks, np.arange(2 * COUNT), seen[order]).steps) == 0
 
 

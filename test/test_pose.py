@@ -112,7 +112,7 @@ def told_after(displaced: str) -> tuple[Executor, np.ndarray]:
     config = ExecutorConfig(LIMITS, NAMES, 16, 8)
     behaviour = Behaviour('naive', MERGERS['switch'](), Corrector())
     gate = Gate(LIMITS, config.control_period)
-    gate.start([0.4, 0.021, 3.1])  # Told to be closed.
+    gate.start([0.4, 0.021, 3.1])  # DatasetInfo to be closed.
     measured = np.array([0.4, 0.035, 3.1 - 2.0 * np.pi])  # Holds an object.
     most = 0.05 * span(LIMITS)
     home, teleported = go_on(gate, measured, most, displaced, ENDLESS)

@@ -53,7 +53,7 @@ class Clock:
         return stamps - self.offsets[np.searchsorted(self.begins, places, side='right')]
 
 
-class Ticks(NamedTuple):
+class SentTicks(NamedTuple):
     """
     What the executor told of its commands, in the order in which it was written.
 
@@ -70,7 +70,7 @@ class Ticks(NamedTuple):
     runs: np.ndarray
 
 
-def clock_of(ticks: Ticks, places: np.ndarray, stamps: np.ndarray) -> Clock:
+def clock_of(ticks: SentTicks, places: np.ndarray, stamps: np.ndarray) -> Clock:
     """
     Return the clock of a recording.
 
@@ -106,7 +106,7 @@ def clock_of(ticks: Ticks, places: np.ndarray, stamps: np.ndarray) -> Clock:
     return clock
 
 
-def _size(ticks: Ticks, ahead: np.ndarray, at: int, between: np.ndarray, least: int) -> int:
+def _size(ticks: SentTicks, ahead: np.ndarray, at: int, between: np.ndarray, least: int) -> int:
     """Return by how much the clock was set between two commands, 0 for not at all [ns]."""
     passed, jump = int(ticks.emitted[at + 1] - ticks.emitted[at]), int(ahead[at + 1] - ahead[at])
     same = ticks.runs[at] == ticks.runs[at + 1]
@@ -128,7 +128,7 @@ def _level(ahead: np.ndarray, runs: np.ndarray, at: int, way: int) -> float:
     return float(np.median(ahead[index[runs[index] == runs[at]]]))
 
 
-def _check(ticks: Ticks, clock: Clock) -> None:
+def _check(ticks: SentTicks, clock: Clock) -> None:
     """Refuse commands whose times do not follow each other as they were sent."""
     times = clock.corrected(ticks.places, ticks.stamps)
     back = (np.diff(times) < -_SET) & (np.diff(ticks.emitted) > 0) & (np.diff(ticks.runs) == 0)
@@ -146,8 +146,8 @@ def set_back(places: Sequence[np.ndarray], stamps: Sequence[np.ndarray]) -> floa
     Return by how much a recording's clock went back at most, 0 for not at all [s].
 
     Args:
-        places: Of each topic, [n] among all messages.
-        stamps: Of each topic, [n] when they were recorded [ns].
+        places: Places of each topic's messages, [n] among all messages.
+        stamps: Stamps of each topic's messages, [n] when they were recorded [ns].
     """
     place, stamp = np.concatenate([*places]), np.concatenate([*stamps])
     ordered = stamp[np.argsort(place, kind='stable')]
@@ -164,7 +164,7 @@ def steady(places: np.ndarray, stamps: np.ndarray, clock: Clock) -> slice:
     Args:
         places: [n] of the messages of a topic among all, in order.
         stamps: [n] when they were recorded, corrected [ns].
-        clock: Of the recording.
+        clock: Clock of the recording.
     """
     if not len(clock.places):
         return slice(None)

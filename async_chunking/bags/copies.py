@@ -39,7 +39,7 @@ def marks_of(run: np.ndarray | int, times: np.ndarray, commands: np.ndarray) -> 
     Return what tells each command from all others [n].
 
     Args:
-        run: Of which run it is; [n] or one for all.
+        run: Run that it belongs to; [n] or one for all.
         times: [n] when it was sent; or recorded, where that is not known.
         commands: [n, D] [rad, m].
     """
@@ -61,7 +61,7 @@ def copies(parts: Sequence[Part]) -> dict[int, int]:
     marks = np.concatenate([np.unique(part.marks) for part in parts] or [np.zeros(0, np.uint64)])
     values, counts = np.unique(marks, return_counts=True)
     shared = values[counts > 1]
-    found: dict[int, int] = {}
+    copied: dict[int, int] = {}
     owners: dict[int, list[int]] = {}
     for place in sorted(range(len(parts)), key=lambda place: -len(parts[place].marks)):
         part = parts[place]
@@ -70,9 +70,9 @@ def copies(parts: Sequence[Part]) -> dict[int, int]:
         for owner, count in held.most_common():
             apart = parts[owner].source == part.source and parts[owner].topic != part.topic
             if not apart and count > _SHARE * len(np.unique(part.marks)):
-                found[place] = owner
+                copied[place] = owner
                 break
         else:
             for mark in known:
                 owners.setdefault(mark, []).append(place)
-    return found
+    return copied

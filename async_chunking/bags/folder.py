@@ -49,8 +49,8 @@ def _report(bag: Bag, limits: Limits | None) -> BagReport:
 def without_copies(bags: Sequence[BagReport]) -> list[BagReport]:
     """Return reports in which each run counts once, also where a recording was copied."""
     runs = [run for bag in bags for run in bag.runs]
-    found = copies([Part(run.path, run.key.topic, run.marks) for run in runs])
-    owners = {id(runs[place]): runs[owner].path for place, owner in found.items()}
+    copied = copies([Part(run.path, run.key.topic, run.marks) for run in runs])
+    owners = {id(runs[place]): runs[owner].path for place, owner in copied.items()}
     return [
         replace(
             bag,

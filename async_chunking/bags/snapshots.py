@@ -45,7 +45,7 @@ class Snapshots:
 
         Args:
             namespace: Namespace of the robot.
-            span: Of the run.
+            span: First and last time of the run.
             joint_names: [D] joints of its commands.
 
         Returns:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from async_chunking.dataset.told import DataError
+from async_chunking.dataset.info import DataError
 
 _REQUIRED = ('episode_index', 'frame_index', 'action', 'observation.state')
 
@@ -121,7 +121,8 @@ def matrix(table: pa.Table, name: str, path: Path) -> tuple[np.ndarray, tuple[in
             f'{_shown(shapes[0]).removesuffix(" numbers")} before'
         )
         raise DataError(msg)
-    return np.stack(arrays).reshape(len(arrays), -1), shapes[0]
+    there = [array for array in arrays if array is not None]  # All of them: none is wrong.
+    return np.stack(there).reshape(len(there), -1), shapes[0]
 
 
 def _array(row: Any) -> np.ndarray | None:

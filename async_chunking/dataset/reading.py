@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from async_chunking.dataset.frames import index, matrix, numeric, read_table, vector
-from async_chunking.dataset.told import DataError, Told, read_told
+from async_chunking.dataset.info import DataError, DatasetInfo, read_told
 from async_chunking.policies.checkpoint.sidecar import DataSource
 
 _STATE = 'observation.state'
@@ -120,7 +120,7 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
 
 
 def _columns(
-    told: Told, table: pa.Table, order: np.ndarray
+    told: DatasetInfo, table: pa.Table, order: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
     """Return the numbers of each feature in order, and what they are called."""
     columns, names = {}, {}

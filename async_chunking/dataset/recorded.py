@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
-from async_chunking.bags.clock import Clock, Ticks, clock_of, set_back, steady
+from async_chunking.bags.clock import Clock, SentTicks, clock_of, set_back, steady
 from async_chunking.bags.copies import marks_of
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
@@ -93,7 +93,7 @@ def recorded(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[To
     seen, first = np.unique(np.concatenate([*column(topics, 2), steps.places]), return_index=True)
     stamps = np.concatenate([*column(topics, 0), steps.stamps])[first]
     try:
-        clock = clock_of(Ticks(steps.places, steps.stamps, emitted, runs), seen, stamps)
+        clock = clock_of(SentTicks(steps.places, steps.stamps, emitted, runs), seen, stamps)
     except BagError as error:
         msg = f'{bag.path}: {error}'
         raise DatasetError(msg) from None
@@ -148,7 +148,7 @@ def episodes_of(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str, clock: C
         bag: The recording; what cannot be understood is added to its `problems`.
         wanted: All else that was read; says where the episodes lie among it.
         namespace: Namespace of the robot.
-        clock: Of the recording.
+        clock: Clock of the recording.
 
     Raises:
         DatasetError: Episodes ended, and of none is it known how.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from async_chunking.robot.wiring import BY_MOTOR, Command, Source, Stream, Wire
+from async_chunking.robot.wiring import BY_MOTOR, Command, Source, Stream
 
 # Kind of stream, source or sink -> type of its messages. An action has no topic.
 TYPES = {
@@ -28,7 +28,7 @@ TYPES = {
 _WHOLE = {'float64_multi_array', 'joint_trajectory', 'gripper_command', 'unitree_hand'}
 
 
-def kind_of(wire: Wire | Stream) -> str:
+def kind_of(wire: Command | Source | Stream) -> str:
     """Return the kind of a topic's messages."""
     return wire.sink if isinstance(wire, Command) else wire.kind
 

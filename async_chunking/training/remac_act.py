@@ -56,7 +56,7 @@ class RemacActRecipe(FlowRecipe):
         """Draw frames, noise of the latent numbers, delays, and whose chunk the encoder sees."""
         return {
             'frame': windows.pick(count, generator),
-            'noise': torch.randn(count, self.policy.architecture.latent, generator=generator),
+            'noise': torch.randn(count, self.policy.network.latent, generator=generator),
             **draw_curriculum(self.config, count, progress, generator),
         }
 

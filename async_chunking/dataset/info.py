@@ -34,7 +34,7 @@ class DataError(AsyncChunkingError):
 
 
 @dataclass(frozen=True)
-class Told:
+class DatasetInfo:
     """
     The content of `meta/info.json`.
 
@@ -189,7 +189,7 @@ def _wrong_times(times: np.ndarray, fps: float) -> str:
     return ''
 
 
-def read_told(path: Path) -> Told:
+def read_told(path: Path) -> DatasetInfo:
     """
     Return what a data set says of itself.
 
@@ -213,7 +213,7 @@ def read_told(path: Path) -> Told:
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0.0 < fps < math.inf:
         msg = f'{file}: fps is {fps!r}; it must be a number of frames per second above 0'
         raise DataError(msg)
-    return Told(path, float(fps), str(info.get('robot_type') or ''), features, info)
+    return DatasetInfo(path, float(fps), str(info.get('robot_type') or ''), features, info)
 
 
 def _listed(names: Any, where: str) -> Iterator[str]:
