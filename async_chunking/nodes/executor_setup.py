@@ -68,7 +68,7 @@ def sender_setup(
         domain=node.context.get_domain_id(),
         arguments=enclave_arguments(),
         overrides=qos_overrides(node),
-        simulated=node.get_parameter('use_sim_time').value,
+        simulated=bool(node.get_parameter('use_sim_time').value),
         streams=streams,
         priority=parameters.realtime_priority,
         lock_memory=parameters.lock_memory,

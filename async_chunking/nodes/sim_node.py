@@ -61,7 +61,7 @@ class SimNode(RobotNode):
         """Load the task and create the robot's topics."""
         robot, parameters = self.embodiment, self.parameters
         assert robot.simulation is not None  # `check` saw to it.
-        self._simulated = self.get_parameter('use_sim_time').value
+        self._simulated = bool(self.get_parameter('use_sim_time').value)
         rate = robot.control_rate_hz if self._simulated else parameters.rate_hz
         self._period_ns = round(1e9 / rate)
         self._task = task_at(robot.simulation.task, rate)
