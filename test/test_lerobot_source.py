@@ -130,9 +130,23 @@ def test_the_table_of_kinds_says_the_same(tmp_path: Path) -> None:
             'action is normalised by IDENTITY, but config.json says MEAN_STD',
         ),
         (
-            {'steps': ['normalizer_processor'] * 2},
-            'has 2 steps normalizer_processor: input_features would be norm',
+            {'steps': ['unnormalizer_processor'] * 2},
+            'has 2 steps unnormalizer_processor: it would be done again',
         ),
+        (
+            {'steps': ['normalizer_processor', 'unnormalizer_processor']},
+            r"postprocessor\.json: step 0 is 'normalizer_processor', which has no place there",
+        ),
+        (
+            {'options': {'norm_map': {}}},
+            'norm_map has no STATE, so observation.state would not be',
+        ),
+        ({'options': {'norm_map': {'action': 'MEAN_STD', 'STATE': 'MEAN_STD'}}}, 'has no VISUAL'),
+        (
+            {'options': {'eps': 0.0}, 'state': {**BOTH, 'observation.state.std': [0.0] * 14}},
+            'observation.state never changed in one dimension and config.eps is 0',
+        ),
+        ({'options': {'eps': False}}, 'config.eps is False'),
         ({'options': {'eps': np.nan}}, 'config.eps is nan'),
         (
             {'config': {'output_features': {}}},
@@ -141,6 +155,14 @@ def test_the_table_of_kinds_says_the_same(tmp_path: Path) -> None:
         ({'config': {'input_features': None}}, 'input_features is not name: type, shape'),
         ({'config': {'input_features': {'a': {'shape': [6]}}}}, 'input_features is not name'),
         ({'config': {'chunk_size': '50'}}, "chunk_size is '50', not a whole number"),
+        ({'config': {'chunk_size': True, 'n_action_steps': True}}, 'n_action_steps is True'),
+        (
+            {
+                'config': {'input_features': {'a': {'type': 'STATE', 'shape': [True]}}},
+                'state': BOTH,
+            },
+            'input_features is not name: type, shape',
+        ),
         ({'config': {'n_action_steps': None}}, 'n_action_steps is None, not a whole number'),
     ],
 )
@@ -217,6 +239,27 @@ def test_a_file_that_is_not_whole_is_named(
 def test_the_folder_may_be_that_of_a_training_run(tmp_path: Path) -> None:
     write(tmp_path / 'pretrained_model', PI0)
     assert LeRobotSource(tmp_path).path == tmp_path / 'pretrained_model'
+
+
+def test_a_run_with_several_checkpoints_is_asked_which(tmp_path: Path) -> None:
+    for step in ('000100', 'last'):
+        write(tmp_path / 'run/checkpoints' / step / 'pretrained_model', PI0)
+    for folder in (tmp_path / 'run', tmp_path / 'run/checkpoints'):
+        with pytest.raises(
+            CheckpointError, match=r'2 below.*run/checkpoints/last/pretrained_model'
+        ):
+            LeRobotSource(folder)
+
+
+def test_steps_in_another_order_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, PI0) / 'policy_postprocessor.json'
+    steps = json.loads(file.read_text())['steps']
+    steps.insert(0, {'registry_name': 'absolute_actions_processor', 'config': {}})
+    file.write_text(json.dumps({'steps': steps}))
+    with pytest.raises(
+        CheckpointError, match='unnormalizer_processor comes after absolute_actions'
+    ):
+        LeRobotSource(tmp_path).check()
 
 
 @pytest.mark.parametrize(

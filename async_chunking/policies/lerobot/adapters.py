@@ -190,7 +190,7 @@ def read_adapter(folder: Path) -> dict[str, Any]:
     if about.get('peft_type') != 'LORA':
         msg = f'{file}: peft_type is {about.get("peft_type")!r}. Choices: LORA'
         raise CheckpointError(msg)
-    for key, kind in (('r', int), ('lora_alpha', (int, float))):
-        if not isinstance(about.get(key), kind):
+    for key, kinds in (('r', (int,)), ('lora_alpha', (int, float))):
+        if type(about.get(key)) not in kinds:  # A bool is an int.
             raise CheckpointError(f'{file}: {key} is {about.get(key)!r}, not a number')
     return about

@@ -111,8 +111,9 @@ class LeRobotCheckpoint:
     @property
     def delays(self) -> dict[str, tuple[int, int]]:
         """What LeRobot's own training-time RTC knew; see `PolicySource`."""
-        longest = self.config.get(TRAINED_DELAY) or 0
-        return {'recipe:tt_rtc': (0, int(longest))} if longest else {}
+        if not self.config.get(TRAINED_DELAY):
+            return {}
+        return {'recipe:tt_rtc': (0, self._count(TRAINED_DELAY))}
 
     @property
     def expects(self) -> dict[str, tuple[int, ...]]:
@@ -168,7 +169,7 @@ class LeRobotCheckpoint:
 
     def _count(self, key: str) -> int:
         value = self._key(key)
-        if not isinstance(value, int) or value < 1:
+        if type(value) is not int or value < 1:  # A bool is an int.
             msg = f'{self.path / "config.json"}: {key} is {value!r}, not a whole number above 0'
             raise CheckpointError(msg)
         return value
@@ -178,7 +179,8 @@ class LeRobotCheckpoint:
         try:
             features = dict(self._key(key))
             for feature in features.values():
-                if not (isinstance(feature['type'], str) and all(n > 0 for n in feature['shape'])):
+                whole = all(type(n) is int and n > 0 for n in feature['shape'])
+                if not (whole and isinstance(feature['type'], str)):
                     raise ValueError(feature)
         except (KeyError, TypeError, ValueError) as error:
             msg = f'{self.path / "config.json"}: {key} is not name: type, shape ({error!r:.200})'
@@ -192,6 +194,10 @@ def _folder(path: Path) -> Path:
         if (folder / 'config.json').is_file():
             return folder
     msg = f'{path} holds no config.json; policy_path is a folder written by LeRobot'
+    below = [*path.glob('*/pretrained_model/config.json')]
+    below += path.glob('checkpoints/*/pretrained_model/config.json')
+    if below:  # Named by their steps, and 'last'.
+        msg += f'. There are {len(below)} below it; name one: {max(below).parent}'
     raise CheckpointError(msg)
 
 

@@ -26,6 +26,7 @@ NEEDED = {
     'MEAN_STD': ('mean', 'std'), 'MIN_MAX': ('min', 'max'), 'QUANTILES': ('q01', 'q99'),
     'QUANTILE10': ('q10', 'q90'), 'IDENTITY': (),
 }  # fmt: skip
+_NORMALISED = ('STATE', 'ACTION', 'VISUAL')  # Types that LeRobot's configurations have a mode for.
 # Processor -> the kind of step that normalises in it, and the features that it is for.
 _STEPS = {
     'policy_preprocessor': ('normalizer_processor', 'input_features'),
@@ -59,9 +60,6 @@ def check_statistics(folder: Path, config: Mapping[str, Any], plans: bool) -> No
         if not steps:
             msg = f'{file} has no step {kind}, so {features} would not be normalised'
             raise CheckpointError(msg)
-        if len(steps) > 1:
-            msg = f'{file} has {len(steps)} steps {kind}: {features} would be normalised again'
-            raise CheckpointError(msg)
         wanted = config[features]
         if features == 'input_features' and plans:
             wanted = {**wanted, ACTION: config['output_features'][ACTION]}
@@ -88,6 +86,7 @@ class _Step:
         features: Name -> what the step knows of it.
         chosen: Names of those that are normalised; None for all.
         known: `feature.statistic` -> numbers.
+        eps: What is added to that which is divided by.
     """
 
     file: Path
@@ -95,6 +94,7 @@ class _Step:
     features: Mapping[str, Any]
     chosen: list[str] | None
     known: Mapping[str, np.ndarray]
+    eps: float
 
     @classmethod
     def read(cls, file: Path, step: Mapping[str, Any]) -> _Step:
@@ -103,8 +103,8 @@ class _Step:
         if options.get('stats'):
             msg = f'{file}: config.stats stands before the numbers in state_file; remove it'
             raise CheckpointError(msg)
-        eps = options.get('eps', 0.0)
-        if not (isinstance(eps, (int, float)) and 0.0 <= eps < 1.0):
+        eps = options.get('eps', 1e-8)
+        if type(eps) not in (int, float) or not 0.0 <= eps < 1.0:
             raise CheckpointError(f'{file}: config.eps is {eps!r}, not a number just above 0')
         state = step.get('state_file')
         return cls(
@@ -113,16 +113,24 @@ class _Step:
             options.get('features') or {},
             options.get('normalize_observation_keys'),
             read_tensors(file.parent / str(state)) if state else {},
+            float(eps),
         )
+
+    def kind(self, feature: str, about: Mapping[str, Any]) -> str:
+        """Return the type that the step takes a feature for."""
+        return 'ACTION' if feature == ACTION else self.features.get(feature, about).get('type')
 
     def mode(self, feature: str, about: Mapping[str, Any]) -> str:
         """Return how a feature is normalised."""
-        kind = 'ACTION' if feature == ACTION else self.features.get(feature, about).get('type')
-        return self.modes.get(kind, 'IDENTITY')
+        return self.modes.get(self.kind(feature, about), 'IDENTITY')
 
     def check(self, feature: str, about: Mapping[str, Any], told: Mapping[str, str]) -> None:
         """Refuse a feature that is not normalised as it is meant to be."""
-        mode = self.mode(feature, about)
+        mode, kind = self.mode(feature, about), self.kind(feature, about)
+        if kind in _NORMALISED and kind not in self.modes and about['type'] not in told:
+            have = ', '.join(self.modes) or 'nothing'
+            msg = f'{self.file}: norm_map has no {kind}, so {feature} would not be normalised; it '
+            raise CheckpointError(f'{msg}has {have}, and config.json no normalization_mapping')
         if mode not in NEEDED:
             msg = f'{self.file}: {feature} is normalised by {mode!r}. Known: {", ".join(NEEDED)}'
             raise CheckpointError(msg)
@@ -162,6 +170,9 @@ class _Step:
             least, most = ('0', 'std') if mode == 'MEAN_STD' else NEEDED[mode]
             msg = f'{self.file}: {most} of {feature} is below {least}, {high.ravel().tolist()}'
             raise CheckpointError(f'{msg:.300}; its signs would be turned round')
+        if (np.asarray(high - low, np.float32) + np.float32(self.eps) == 0.0).any():
+            msg = f'{self.file}: {feature} never changed in one dimension and config.eps is '
+            raise CheckpointError(f'{msg}{self.eps:g}, so it is divided by 0; LeRobot has 1e-08')
 
     def scale(self, feature: str) -> tuple[Any, ...]:
         """Return mode and numbers of a feature, to compare."""

@@ -23,22 +23,55 @@ ALLOWED = frozenset({
     'relative_actions_processor', 'rename_observations_processor', 'smolvla_new_line_processor',
     'to_batch_processor', 'tokenizer_processor', 'unnormalizer_processor',
 })  # fmt: skip
+# Processor -> the steps that have no place in it: they would undo or repeat what the other does.
+_ELSEWHERE = {
+    'policy_preprocessor.json': {'unnormalizer_processor', 'absolute_actions_processor'},
+    'policy_postprocessor.json': ALLOWED
+    - {'unnormalizer_processor', 'absolute_actions_processor', 'device_processor'},
+}
+# Steps of which the first must come before the second.
+_ORDER = (
+    ('rename_observations_processor', 'normalizer_processor'),
+    ('relative_actions_processor', 'normalizer_processor'),
+    ('normalizer_processor', 'pi05_prepare_state_tokenizer_processor_step'),
+    ('unnormalizer_processor', 'absolute_actions_processor'),
+)
+_AGAIN = frozenset({'device_processor', 'rename_observations_processor', 'to_batch_processor'})
 _KEYS = frozenset({'registry_name', 'config', 'state_file'})
 
 
 def check_steps(folder: Path) -> None:
     """
-    Refuse a checkpoint with a processor of which any step is not known to be harmless.
+    Refuse a checkpoint with a processor of which any step is not known, or not in its place.
 
     Args:
         folder: Folder of the checkpoint; every processor file in it is read.
 
     Raises:
-        CheckpointError: Names the file, the step and the steps that are allowed.
+        CheckpointError: Names the file, the step and the steps that are allowed, or their order.
     """
     for file in sorted(folder.glob('*processor*.json')):
-        for number, step in enumerate(steps_of(file)):
+        steps = steps_of(file)
+        for number, step in enumerate(steps):
             _check_step(file, f'{file}: step {number}', step)
+        _check_places(file, [str(step['registry_name']) for step in steps])
+
+
+def _check_places(file: Path, names: list[str]) -> None:
+    """Refuse steps that change numbers twice, in the wrong processor or in another order."""
+    elsewhere = _ELSEWHERE.get(file.name, frozenset())
+    for number, name in enumerate(names):
+        if name in elsewhere:
+            allowed = ', '.join(sorted(ALLOWED - elsewhere))
+            msg = f'{file}: step {number} is {name!r}, which has no place there'
+            raise CheckpointError(f'{msg}. Allowed: {allowed}')
+        if name not in _AGAIN and names.count(name) > 1:
+            msg = f'{file} has {names.count(name)} steps {name}: it would be done again'
+            raise CheckpointError(msg)
+    for first, second in _ORDER:
+        if second in names and first in names[names.index(second) :]:
+            msg = f'{file}: {first} comes after {second}; it must come before'
+            raise CheckpointError(msg)
 
 
 def _check_step(file: Path, title: str, step: Mapping[str, Any]) -> None:
