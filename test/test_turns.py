@@ -143,6 +143,8 @@ def test_a_joint_may_have_no_limits_and_not_turn():
     [
         (15.0, {'sink': 'joint_trajectory', 'options': {'lead_s': 0.04}},
          r'lead_s 0\.04 is less than the 66\.7 ms between two commands at control_rate_hz 15'),
+        (50.0, {'sink': 'joint_trajectory', 'options': {'lead_s': 40}},
+         'lead_s is 40 s, at most 2'),
         (50.0, {'sink': 'unitree_arm_sdk', 'options': {'rate_hz': 100.0}, 'motors': [*range(7)]},
          'rate_hz 100 differs from control_rate_hz 50'),
     ],
@@ -154,6 +156,12 @@ def test_times_of_a_sink_go_with_the_control_rate(rate, command, message):
         gen3(commands=[{'topic': 't', 'joints': NAMES, **command}], **changes)
     command['options'] = {'lead_s': 0.07} if 'lead_s' in command['options'] else {'rate_hz': 50.0}
     gen3(commands=[{'topic': 't', 'joints': NAMES, **command}], **changes)
+
+
+def test_an_option_that_a_sink_does_not_have_is_refused():
+    command = {'topic': 't', 'joints': NAMES, 'sink': 'joint_trajectory', 'options': {'lead': 0.1}}
+    with pytest.raises(ValueError, match=r"has no option 'lead'. Choices: lead_s"):
+        gen3(commands=[command])
 
 
 @pytest.mark.parametrize('sink', ['joint_trajectory', 'unitree_arm_sdk'])

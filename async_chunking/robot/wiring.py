@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from async_chunking.robot.options import check_options
 from async_chunking.settings import Settings
 
 Name = Annotated[str, Field(min_length=1)]
@@ -35,6 +36,7 @@ SINKS: dict[str, str] = {
     'unitree_hand': 'unitree_hand:UnitreeHandSink',
     'unitree_motor_cmds': 'unitree_motor_cmds:UnitreeMotorCmdsSink',
 }
+_LONGEST_LEAD_S = 2.0  # What is more was meant in milliseconds.
 # How a topic is subscribed to: best effort, which hears every publisher, or nothing but reliable.
 QOS = ('sensor_data', 'reliable')
 BY_MOTOR = {'unitree_low_state', 'unitree_hand_state', 'unitree_motor_states'} | {
@@ -220,6 +222,7 @@ class Command(Wire):
     @model_validator(mode='after')
     def _complete(self) -> Command:
         self._check_motors(self.sink)
+        check_options(self.topic, self.sink, self.options)
         return self
 
 
@@ -273,6 +276,11 @@ def check_timing(command: Command, control_rate_hz: float) -> None:
             f'{command.topic}: lead_s {lead_s:g} is less than the {period_ms:.1f} ms between two '
             f'commands at control_rate_hz {control_rate_hz:g}, so the robot would stop at each; '
             'leave it out for two periods'
+        )
+        raise ValueError(msg)
+    if command.sink == 'joint_trajectory' and lead_s is not None and lead_s > _LONGEST_LEAD_S:
+        msg = (
+            f'{command.topic}: lead_s is {lead_s:g} s, at most {_LONGEST_LEAD_S:g}; it is seconds'
         )
         raise ValueError(msg)
     rate_hz = command.options.get('rate_hz')
