@@ -63,6 +63,7 @@ def test_names_in_groups_come_one_after_the_other(tmp_path: Path, names, expecte
     [
         ({'axes': ['x', 'y', 'z']}, '3 names for 2 numbers'),
         ({'left': ['x'], 'right': ['x']}, 'x is there twice'),
+        ({'left': '0', 'right': '1'}, 'places must be whole numbers, not in quotes'),
         ({'waist': 1, 'wrist': 2}, 'places must be 0 to 1, each once'),
         ([['waist'], [1.5]], '1.5 is no name'),
     ],
@@ -345,4 +346,19 @@ def test_a_data_set_of_which_a_file_is_missing_is_refused(tmp_path: Path):
     file = path / 'meta/info.json'
     file.write_text(json.dumps(json.loads(file.read_text()) | {'total_frames': 25}))
     with pytest.raises(DataError, match=r'says 25 frames, data/ has 15: parquet'):
+        read_demonstrations(path)
+
+
+def test_an_episode_that_is_not_listed_is_refused(tmp_path: Path):
+    path = demonstrations.write(tmp_path)
+    read = read_demonstrations(path)
+    lengths = np.diff(read.ends, prepend=0).tolist()
+    lines = [json.dumps({'episode_index': n, 'length': x}) for n, x in enumerate(lengths)]
+    for file in (path / 'meta/episodes').rglob('*.parquet'):
+        file.unlink()
+    file = path / 'meta/episodes.jsonl'
+    file.write_text('\ufeff' + '\n'.join(lines) + '\n\n')
+    assert read_demonstrations(path).facts == read.facts
+    file.write_text('\n'.join(lines[:-1]))
+    with pytest.raises(DataError, match='is not listed, data/ has it'):
         read_demonstrations(path)

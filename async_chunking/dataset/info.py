@@ -83,7 +83,11 @@ class DatasetInfo:
                 )
                 raise DataError(msg)
         there = dict(zip(numbers.tolist(), lengths.tolist(), strict=True))
-        for file, number, length in _episodes(self.path):
+        listed = [*_episodes(self.path)]
+        if listed and (left := sorted(set(there) - {number for _, number, _ in listed})):
+            msg = f'{listed[0][0]}: episode {left[0]} is not listed, data/ has it'
+            raise DataError(f'{msg}. Copy it once more')
+        for file, number, length in listed:
             if there.get(number, 0) != length:
                 msg = (
                     f'{file}: episode {number} has length {length}, data/ has '
@@ -223,6 +227,9 @@ def _listed(names: Any, where: str) -> Iterator[str]:
             msg = f'{where}: places must be 0 to {len(names) - 1}, each once'
             raise DataError(msg)
         yield from sorted(names, key=names.__getitem__)
+    elif isinstance(names, dict) and any(str(v).isdecimal() for v in names.values()):
+        msg = f'{where}: places must be whole numbers, not in quotes, for all names or for none'
+        raise DataError(msg)
     elif isinstance(names, dict | list):
         for entry in names.values() if isinstance(names, dict) else names:
             yield from _listed(entry, where)
@@ -244,7 +251,8 @@ def _episodes(path: Path) -> Iterator[tuple[Path, int, int]]:
         for row in columns.to_pylist():
             yield file, row['episode_index'], row['length']
     file = path / 'meta/episodes.jsonl'
-    for line in file.read_text(errors='replace').splitlines() if file.exists() else ():
+    text = file.read_text('utf-8-sig', 'replace') if file.exists() else ''
+    for line in filter(str.strip, text.splitlines()):
         try:
             content = json.loads(line)
             yield file, int(content['episode_index']), int(content['length'])
