@@ -15,6 +15,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from async_chunking.dataset.info import DatasetInfo
 from async_chunking.dataset.reading import DataError, check_robot, read_demonstrations
 from async_chunking.training.flow_recipe import check_positions
 from async_chunking.training.windows import Windows, split
@@ -362,3 +363,9 @@ def test_an_episode_that_is_not_listed_is_refused(tmp_path: Path):
     file.write_text('\n'.join(lines[:-1]))
     with pytest.raises(DataError, match='is not listed, data/ has it'):
         read_demonstrations(path)
+
+
+def test_jitter_about_the_rate_is_not_another_rate():
+    told = DatasetInfo(Path(), 50.0, '', {}, {})
+    frames = np.arange(10)
+    told.check_times(0.02 * frames + 0.003 * (frames % 2), np.array([10]))

@@ -182,7 +182,8 @@ def _wrong_times(times: np.ndarray, fps: float) -> str:
             f', frame {at + 1}: the time stamp goes from {times[at]:g} s to {times[at + 1]:g} s; '
             'it must increase'
         )
-    if len(steps) and abs(1.0 - (rate := 1.0 / np.median(steps)) / fps) > _RATE:
+    usual = steps[steps <= _GAP * np.median(steps)] if len(steps) else steps
+    if len(steps) and abs(1.0 - (rate := 1.0 / usual.mean()) / fps) > _RATE:
         return f': meta/info.json says {fps:g} frames per second, the time stamps have {rate:.3g}'
     if len(steps) and steps.max() * fps > _GAP:
         at = int(steps.argmax())
