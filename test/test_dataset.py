@@ -369,3 +369,11 @@ def test_jitter_about_the_rate_is_not_another_rate():
     told = DatasetInfo(Path(), 50.0, '', {}, {})
     frames = np.arange(10)
     told.check_times(0.02 * frames + 0.003 * (frames % 2), np.array([10]))
+
+
+def test_an_observation_without_a_name_is_named_as_not_read(tmp_path: Path):
+    path = _told(demonstrations.write(tmp_path))
+    (file,) = (path / 'data').rglob('*.parquet')
+    table = pq.read_table(file)
+    pq.write_table(table.append_column('observation', pa.array([1.0] * len(table))), file)
+    assert read_demonstrations(path).left_alone == ('observation',)

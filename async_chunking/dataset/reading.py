@@ -102,7 +102,7 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
     told.check_columns(numeric(table))
     columns, names = _columns(told, table, order)
     described = [*told.features, *table.column_names]
-    observed = [name for name in dict.fromkeys(described) if name.startswith('observation.')]
+    observed = [name for name in dict.fromkeys(described) if _observes(name)]
     _check_finite(columns, episode, path)
     actions = columns.pop('action')
     return Demonstrations(
@@ -200,3 +200,7 @@ def _check_finite(columns: dict[str, np.ndarray], episode: np.ndarray, path: Pat
                 f'{frame}; {bad.size} frames are not finite. Remove those episodes'
             )
             raise DataError(msg)
+
+
+def _observes(name: str) -> bool:
+    return name == 'observation' or name.startswith('observation.')
