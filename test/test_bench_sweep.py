@@ -12,7 +12,7 @@ import bench_toy
 import pytest
 
 from async_chunking.bench.delays import DelayModel, DelayModelError
-from async_chunking.bench.rows import SCHEMA, Row, RowsError, Shards, encode, read
+from async_chunking.bench.rows import SCHEMA, Row, RowsError, Shards, encode, read, renewed
 from async_chunking.bench.sweep import BATCH, Sweep, expand, load, units
 from async_chunking.bench.workers import in_processes, on_ray
 from async_chunking.settings import SettingsError
@@ -188,3 +188,16 @@ def test_says_what_is_not_a_file_of_rows(tmp_path: Path) -> None:
     (tmp_path / 'x.parquet').write_bytes(b'x')
     with pytest.raises(RowsError, match=r'x\.parquet is not a Parquet file'):
         read(tmp_path)
+
+
+def test_rows_of_a_condition_take_the_place_of_older_ones(reference: Path) -> None:
+    older = read(reference)
+    first = older[0]['strategy']
+    newer = [
+        row | {'cell': 'other', 'policy': 'other'} for row in older if row['strategy'] == first
+    ]
+    rows = renewed(older, newer)
+    assert len(rows) == len(older)
+    assert [row for row in rows if row['strategy'] == first] == newer
+    elsewhere = renewed(older, [row | {'execution_horizon': 99} for row in newer])
+    assert len(elsewhere) == len(older) + len(newer)

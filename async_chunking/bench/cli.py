@@ -14,7 +14,7 @@ from rich.console import Console
 from async_chunking.bench import asked, protocols, report, sweep
 from async_chunking.bench.campaign import Campaign
 from async_chunking.bench.machine import machine
-from async_chunking.bench.rows import Shards, encode
+from async_chunking.bench.rows import Row, Shards, encode, read, renewed
 from async_chunking.bench.workers import cores
 from async_chunking.environments.arena import shipped_name
 from async_chunking.errors import AsyncChunkingError
@@ -77,6 +77,9 @@ def delay(
         str, typer.Option(help='Strategy that the others are compared with, in pairs.')
     ] = 'naive',
     parquet: Annotated[Path | None, typer.Option(help='Write all rows into one file.')] = None,
+    into: Annotated[
+        Path | None, typer.Option(help='Put the rows in the place of older ones in this file.')
+    ] = None,
     markdown: Annotated[bool, typer.Option('--markdown', help='Print for documents.')] = False,
 ) -> None:
     """Play strategies under delay and print how often they solve the task.
@@ -123,8 +126,14 @@ def delay(
     if json_file is not None:
         numbers = report.numbers(rows_played, skipped, against)
         write_json(numbers | {'rollouts': played, 'seconds': seconds}, json_file)
+    _write(rows_played, parquet, into)
+
+
+def _write(rows: list[Row], parquet: Path | None, into: Path | None) -> None:
     if parquet is not None:
-        write_files({parquet: encode(rows_played)})
+        write_files({parquet: encode(rows)})
+    if into is not None:
+        write_files({into: encode(renewed(read(into), rows))})
 
 
 def _kept_in(file: Path | None, env: str) -> Path | None:

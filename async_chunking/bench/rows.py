@@ -58,6 +58,12 @@ SCHEMA = pa.schema(
 """What a row says. A bench with an environment of its own (Kinetix) may leave figures null."""
 
 
+CONDITION = (
+    'task', 'strategy', 'horizon', 'execution_horizon', 'delay', 'delay_truth', 'delay_told',
+)  # fmt: skip
+"""What a cell is in a table; its key also holds the policy and the seed."""
+
+
 class RowsError(AsyncChunkingError):
     """There are no rows, or a file is not a table of rows."""
 
@@ -135,6 +141,17 @@ def read(place: Path) -> list[Row]:
             f'{place} holds no rows (*.parquet). Run `async-chunking bench delay` first'
         )
     return list(rows.values())
+
+
+def renewed(older: Sequence[Row], newer: Sequence[Row]) -> list[Row]:
+    """
+    Return rows in which those of the same conditions are replaced, whatever policy played them.
+
+    What is stored of many strategies so stays of the code as it stands where one was changed.
+    """
+    conditions = {tuple(row[name] for name in CONDITION) for row in newer}
+    kept = [row for row in older if tuple(row[name] for name in CONDITION) not in conditions]
+    return [*kept, *newer]
 
 
 def _table(path: Path) -> pa.Table:

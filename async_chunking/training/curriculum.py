@@ -43,7 +43,7 @@ class RemacConfig(TrainConfig):
         mask_weight, residual_weight: Weights of the losses over the rows from the delay on.
     """
 
-    steps: int = Field(default=4000, ge=1)
+    steps: int = Field(default=6000, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0.0)
     weight_decay: float = Field(default=0.01, ge=0.0)
     rank: int = Field(default=4, ge=1)

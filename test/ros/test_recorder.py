@@ -21,8 +21,10 @@ from async_chunking import metrics
 from async_chunking.bags.files import find
 from async_chunking.bags.reading import CHUNK, REQUEST, STEP, TEXT
 from async_chunking.bags.summary import summarize_bag
+from async_chunking.robot.embodiment import load
 from tools.recordings.export import TOPICS, serialize
 
+JOINTS = load('viperx').joint_names
 RECORDER = ('-m', 'async_chunking.nodes.recorder_node')
 LIMITED = (
     'import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
@@ -76,7 +78,10 @@ class ScriptedRobot:
         from rclpy.serialization import deserialize_message
 
         for kind, _, data in serialize(run, run_id):
-            self.publishers[kind].publish(deserialize_message(data, self.types[kind]))
+            message = deserialize_message(data, self.types[kind])
+            if getattr(message, 'joint_names', ()):  # Those of whose limits the snapshot tells.
+                message.joint_names = JOINTS
+            self.publishers[kind].publish(message)
             self.published += 1
 
 
@@ -112,13 +117,13 @@ def test_a_run_over_the_wire_has_the_figures_of_the_run(robot, start, spin_until
     (bag,) = find([path])
     report = summarize_bag(bag)
     assert report.problems == []
-    (found,) = report.runs
+    (summary,) = report.runs
     # The recorder's snapshot brings the limits of its robot.
-    assert found.figures['limits'] is not None
-    assert_equal(metrics.summarize(run), {**found.figures, 'limits': None})
-    assert found.snapshot['robot'] == 'viperx'
-    assert found.snapshot['versions']['async_chunking']
-    assert 'use_sim_time' in found.snapshot['parameters']['test']
+    assert summary.figures['limits'] is not None
+    assert_equal(metrics.summarize(run), {**summary.figures, 'limits': None})
+    assert summary.snapshot['robot'] == 'viperx'
+    assert summary.snapshot['versions']['async_chunking']
+    assert 'use_sim_time' in summary.snapshot['parameters']['test']
 
 
 def test_a_killed_recorder_leaves_a_recording(robot, start, spin_until, tmp_path):
