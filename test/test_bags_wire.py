@@ -109,6 +109,21 @@ def test_every_kind_of_topic_is_read(tmp_path: Path, kind: str):
     assert bag.problems == []
 
 
+@pytest.mark.parametrize('place', [0, 1, 2])
+@pytest.mark.parametrize('strange', [(9.0,), (9.0, 9.0, 9.0), ()])
+def test_a_command_of_another_size_is_named_and_the_others_are_read(
+    tmp_path: Path, strange: tuple[float, ...], place: int
+):
+    said = [(0.0, '/ns/t', numbers(0.25, -0.5))] * 2
+    bag = record(
+        tmp_path / 'bag', [*said[:place], (0.0, '/ns/t', numbers(*strange)), *said[place:]]
+    )
+    ((_, series),) = read(bag, {'key': wire.Wanted('t', 'float64_multi_array', size=2)})
+    np.testing.assert_array_equal(series.values, [[0.25, -0.5]] * 2)
+    (problem,) = bag.problems
+    assert f'/ns/t: has {len(strange)} numbers for 2 joints in 1 message;' in problem
+
+
 def test_a_single_joint_is_read_in_our_units(tmp_path: Path):
     robot = load('viperx_bimanual_puppet')
     (command,) = [c for c in robot.commands if 'left_gripper' in c.joints]

@@ -38,6 +38,7 @@ class Wanted(NamedTuple):
         names: The driver's names of the joints, for messages that name them.
         motors: Places in the message, for those that count motors.
         group: The driver's name of the joints together; '' for any.
+        size: Numbers in a message that is nothing but an array; 0 for as many as the first has.
     """
 
     topic: str
@@ -45,6 +46,7 @@ class Wanted(NamedTuple):
     names: Sequence[str] = ()
     motors: Sequence[int] = ()
     group: str = ''
+    size: int = 0
 
 
 class Series(NamedTuple):
@@ -77,7 +79,7 @@ def key_of(wire: Wire) -> WireKey:
 def of_command(command: Command) -> Wanted:
     """Return what is to be read of a command topic."""
     names, motors = command.driver_names, command.driver_motors
-    return Wanted(command.topic, command.sink, names, motors, group_of(command))
+    return Wanted(command.topic, command.sink, names, motors, group_of(command), len(names))
 
 
 def of_source(source: Source) -> Wanted:
@@ -229,7 +231,17 @@ def _last_point(group: MessageGroup, what: Wanted) -> np.ndarray:
 
 
 def _array(field: str) -> Callable[[MessageGroup, Wanted], np.ndarray]:
-    return lambda group, _: group[field].reshape(len(group.index), -1).astype(np.float64)
+    def read_array(group: MessageGroup, what: Wanted) -> np.ndarray:
+        count = len(group.index)
+        empty = what.size and field not in group.arrays  # An empty array has no place.
+        values = np.empty((count, 0)) if empty else group[field].reshape(count, -1)
+        if what.size and values.shape[1] != what.size:
+            where = f'{count} message{"s" * (count > 1)}'
+            msg = f'has {values.shape[1]} numbers for {what.size} joints in {where}'
+            raise BagError(msg)
+        return values.astype(np.float64)
+
+    return read_array
 
 
 def _addressed(

@@ -54,7 +54,9 @@ def wanted_of(robot: Embodiment) -> dict[Key, Wanted]:
             wanted |= {('measured', key_of(s)): of_source(s) for s in robot.sources}
         else:
             joints = stream.joints or robot.joint_names
-            wanted['stream', name] = Wanted(stream.topic, stream.kind, joints)
+            wanted['stream', name] = Wanted(
+                stream.topic, stream.kind, joints, size=stream.size or 0
+            )
     wanted |= {('command', key_of(c)): of_command(c) for c in robot.commands if c.sink in KINDS}
     wanted['command', key_of(steps_of(robot))] = Wanted(STEPS, STEPS, robot.joint_names)
     return wanted
