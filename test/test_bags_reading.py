@@ -553,3 +553,24 @@ def test_the_definitions_of_every_distribution_are_read(tmp_path, monkeypatch, d
     figures, problems = figures_of(tmp_path / 'bag')
     assert problems == []
     assert_equal(metrics.summarize(run), figures)
+
+
+@pytest.mark.parametrize('tick', [0, 150, 299])
+@pytest.mark.parametrize('odd', ['zeros', 'empty', 'wider'])
+def test_one_odd_control_step_costs_itself_alone(tmp_path, tick, odd):
+    def change(kind, message, stamp):
+        if kind == reading.STEP and message.tick == tick:
+            columns = {'zeros': 0, 'empty': 0, 'wider': 4}[odd]
+            for name in ('command', 'planned', 'measured'):
+                setattr(message, name, np.ones(columns, np.float32))
+            if odd == 'zeros':  # As a block of the disk that was never written.
+                message.run_id, message.tick, message.strategy, message.joint_names = 0, 0, '', []
+        return stamp
+
+    path = write_changed(tmp_path / 'bag', scripted_run(), change)
+    (bag,) = find([path])
+    report = summarize_bag(bag)
+    (run,) = report.runs
+    assert run.figures['ticks'] in (299, 300)
+    assert len(run.marks) == 299
+    assert any('left out' in problem for problem in report.problems)

@@ -172,7 +172,11 @@ class RunReader:
             first = self.spans[key].first if key in self.spans else int(its.min())
             self.spans[key] = Span(first, int(its.max()))
             ticks = self.ticks[key]
-            columns = ticks.take(rows)
+            try:
+                columns = ticks.take(rows)
+            except BagError as error:  # That run alone.
+                self._problem(f'topic {topic.name}: {error}; {len(its)} messages are left out')
+                columns = None
             if columns is not None:
                 rates = self.exchanges.rates.get(key.run, Rates())
                 exchanges = self.exchanges.of(key.run, columns)
