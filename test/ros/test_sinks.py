@@ -15,6 +15,8 @@ from async_chunking.bags.columns import decode
 from async_chunking.bags.wire import KINDS, joint_values, of_command
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.robot.embodiment import Command, load
+from async_chunking.robot.options import OPTIONS
+from async_chunking.robot.wiring import SINKS
 
 JOINTS = ('a', 'b', 'c')
 
@@ -391,3 +393,11 @@ def test_missing_messages_say_where_they_are_from(monkeypatch, package, remedy):
 def test_unknown_option_is_refused():
     with pytest.raises(ValueError, match=r"joint_trajectory has no option 'led_s'\. Choices"):
         make('joint_trajectory', FakeNode(), options={'led_s': 1.0})
+
+
+@pytest.mark.parametrize('kind', SINKS)
+@pytest.mark.usefixtures('foreign')
+def test_the_options_that_are_known_without_ros_are_those_of_the_sink(kind: str) -> None:
+    from async_chunking.nodes.sinks import sink_class
+
+    assert set(OPTIONS.get(kind, ())) == set(sink_class(kind).Options.model_fields)
