@@ -43,8 +43,8 @@ def environment() -> dict[str, str]:
         variables['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     if where == 'wheels':
         old = _split(variables.get('AMENT_PREFIX_PATH'))
-        ours = [path for path in (_BUILT, sys.prefix) if os.path.isdir(path) and path not in old]
-        variables['AMENT_PREFIX_PATH'] = os.pathsep.join(ours + old)
+        own = [path for path in (_BUILT, sys.prefix) if os.path.isdir(path) and path not in old]
+        variables['AMENT_PREFIX_PATH'] = os.pathsep.join(own + old)
         variables.setdefault('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
         name = _read(os.path.join(sys.prefix, 'share', 'ros_distro'))  # `make setup` writes it.
         if name:

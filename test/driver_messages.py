@@ -187,7 +187,7 @@ def _plain(description: Any, value: Any) -> Any:
 HEADER = STORE.types['std_msgs/msg/Header'](STORE.types['builtin_interfaces/msg/Time'](0, 0), '')
 NONE = np.zeros(0)
 
-Said = tuple[float, str, Any]  # Seconds, topic, message.
+TimedMessage = tuple[float, str, Any]  # Seconds, topic, message.
 
 
 def numbers(*values: float) -> Any:
@@ -222,7 +222,7 @@ def control_step(**values: Any) -> Any:
     return STORE.types[kind](**filled)
 
 
-def record(path: Path, said: Iterable[Said]) -> Bag:
+def record(path: Path, said: Iterable[TimedMessage]) -> Bag:
     """Write a recording with the definitions embedded, as a recorder on a robot does."""
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connections: dict[str, Any] = {}

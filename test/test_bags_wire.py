@@ -15,7 +15,7 @@ pytest.importorskip('rosbags')
 from driver_messages import (
     CLASSES,
     Look,
-    Said,
+    TimedMessage,
     control_step,
     joint_state,
     numbers,
@@ -51,7 +51,7 @@ def toy(**changes: Any) -> Embodiment:
     return Embodiment.model_validate(content | changes)
 
 
-def told(positions: Mapping[str, np.ndarray], begin: float = 0.0) -> list[Said]:
+def told(positions: Mapping[str, np.ndarray], begin: float = 0.0) -> list[TimedMessage]:
     """Return commands for each topic, a period apart."""
     return [
         (begin + index * PERIOD, f'/toy/{topic}', numbers(position))
@@ -234,7 +234,7 @@ def steps(
     teleported: Collection[int] = (),
     delay: float = 0.001,
     first: int = 0,
-) -> list[Said]:
+) -> list[TimedMessage]:
     """Return what an executor says of joint a at each tick; joint b rests."""
     messages, sent = [], np.nan
     for tick, position in enumerate(positions):

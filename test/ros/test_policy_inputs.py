@@ -39,7 +39,7 @@ def put(observations: Observations, at_ms: int, value: float) -> None:
 
 
 def test_an_observation_may_be_as_old_as_allowed_and_no_older(observations) -> None:
-    observations.put('task', Sample(0, 'wave'))  # Said once, an hour ago.
+    observations.put('task', Sample(0, 'wave'))  # TimedMessage once, an hour ago.
     hour = 3_600_000
     put(observations, hour, 1.0)
     seen = inputs(observations)

@@ -33,26 +33,28 @@ PERIOD_MS = 20.0
 PLAIN = 'rclpy timer, SingleThreadedExecutor'
 FIFO = ', SCHED_FIFO 50'
 CONTENDERS = {
-    'executor node': Contender('ours'),
+    'executor node': Contender('executor'),
     'absolute deadlines in Python': Contender('absolute'),
     PLAIN: Contender('single_threaded'),
     'rclpy timer, MultiThreadedExecutor': Contender('multi_threaded'),
     'rclpy timer, EventsExecutor': Contender('events'),
     'time.sleep loop': Contender('sleep'),
     'loop in C, nothing sent': Contender('c'),
-    f'executor node{FIFO}': Contender('ours', fifo=True),
+    f'executor node{FIFO}': Contender('executor', fifo=True),
     f'absolute deadlines in Python{FIFO}': Contender('absolute', fifo=True),
     f'{PLAIN}{FIFO}': Contender('single_threaded', fifo=True),
     f'loop in C, nothing sent{FIFO}': Contender('c', fifo=True),
 }
 # What a recorder beside it costs.
 RECORDED = {
-    'executor node': Contender('ours'),
-    'executor node, recorder beside it': Contender('ours', recorded=True),
+    'executor node': Contender('executor'),
+    'executor node, recorder beside it': Contender('executor', recorded=True),
 }
 # What joint states cost.
 HEARING = {
-    f'executor node, joint states at {rate} Hz{FIFO}': Contender('ours', fifo=True, joints_hz=rate)
+    f'executor node, joint states at {rate} Hz{FIFO}': Contender(
+        'executor', fifo=True, joints_hz=rate
+    )
     for rate in (50, 100, 500, 1000)
 }
 # Processes of the load end with the one that started them, however that ends.

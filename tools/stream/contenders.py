@@ -97,9 +97,9 @@ def absolute(seconds: float) -> list[int]:
     return node.times
 
 
-def listen(seconds: float, ours: bool) -> list[int]:
+def listen(seconds: float, own_node: bool) -> list[int]:
     """Return when the middleware of a subscriber had the commands, until SIGTERM."""
-    command = load('viperx', sim=True).commands[0].topic if ours else 'contender'
+    command = load('viperx', sim=True).commands[0].topic if own_node else 'contender'
     node, times = rclpy.create_node('listener'), []
     node.create_subscription(
         Float64MultiArray, command,

@@ -38,7 +38,7 @@ class Contender(NamedTuple):
     A way to make a stream.
 
     Attributes:
-        kind: 'ours', 'c', or one of `contenders.KINDS`.
+        kind: 'executor', 'c', or one of `contenders.KINDS`.
         fifo: Whether it has SCHED_FIFO priority 50, all its threads alike.
         recorded: Whether our recorder runs beside it.
         joints_hz: Joint states that our node hears [Hz].
@@ -84,9 +84,9 @@ def measure(contender: Contender, seconds: float) -> Turn:
 
 
 def _run(contender: Contender, seconds: float, folder: Path, stack: ExitStack) -> Turn:
-    ours = contender.kind == 'ours'
+    own_node = contender.kind == 'executor'
     sent, received = folder / 'sent.npy', folder / 'received.npy'
-    if ours:
+    if own_node:
         bag = folder / 'bag' if contender.recorded else None
         # In this session, as the others are: the kernel shares the processor among sessions.
         nodes = stack.enter_context(
@@ -97,13 +97,13 @@ def _run(contender: Contender, seconds: float, folder: Path, stack: ExitStack) -
     if contender.kind == 'c':
         command = [str(_compiled(folder)), str(seconds), str(folder / 'sent.txt')]
     else:
-        kind = 'peer' if ours else contender.kind
+        kind = 'peer' if own_node else contender.kind
         command = _python(kind, seconds, sent, contender.joints_hz)
         listener = _start(
-            stack, _python('listen', seconds, received, float(ours)), fifo=contender.fifo
+            stack, _python('listen', seconds, received, float(own_node)), fifo=contender.fifo
         )
-    watched = _start(stack, command, fifo=contender.fifo and not ours)
-    pid = nodes.pid('executor') if ours else watched.pid
+    watched = _start(stack, command, fifo=contender.fifo and not own_node)
+    pid = nodes.pid('executor') if own_node else watched.pid
     used, begun = 0.0, time.monotonic()
     while watched.poll() is None:
         used = max(used, sum(map(_cpu_s, [pid, *_children(pid)])))
