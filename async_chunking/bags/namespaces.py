@@ -10,7 +10,8 @@ from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Topic
 
-STEPS = 'control_step'  # The topic on which the executor tells every command.
+STEPS = 'control_step'  # The topic on which the executor tells every command,
+STEP = 'async_chunking/msg/ControlStep'  # and the type of its messages.
 
 
 def namespace_of(topic: str) -> str:

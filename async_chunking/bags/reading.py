@@ -26,7 +26,7 @@ from async_chunking.bags.exchanges import (
 )
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message, Topic
-from async_chunking.bags.namespaces import namespace_of
+from async_chunking.bags.namespaces import STEP, namespace_of
 from async_chunking.bags.snapshots import Snapshots, Span
 from async_chunking.bags.texts import (
     EPISODE_TOPIC,
@@ -37,7 +37,6 @@ from async_chunking.bags.texts import (
 from async_chunking.bags.ticks import STEP_DEFAULTS, Ticks
 from async_chunking.metrics.record import Episode, Run
 
-STEP = 'async_chunking/msg/ControlStep'
 REQUEST = 'async_chunking/msg/ChunkRequest'
 CHUNK = 'async_chunking/msg/ActionChunk'
 

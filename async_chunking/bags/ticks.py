@@ -68,12 +68,11 @@ class Ticks:
         Raises:
             BagError: The messages are of another version and lack a field.
         """
+        there = [(g, i) for g, i in parts if 'command' in g.arrays]  # An empty one is not.
         if not self.size:  # As most of them have it: one odd message may come first.
-            known = [(len(i), g) for g, i in parts if 'command' in g.arrays] or [(0, parts[0][0])]
-            most = max(known, key=lambda part: part[0])[1]
+            most, _ = max(there or parts, key=lambda part: len(part[1]))
             self.size = most['command'].shape[1]
             self.joint_names = most.texts['joint_names']
-        there = [(g, i) for g, i in parts if 'command' in g.arrays]  # An empty one is not.
         same = [(g, i) for g, i in there if all(_width(g, v) == self.size for v in VECTORS)]
         count = sum(len(i) for _, i in same)
         self.odd += sum(len(i) for _, i in parts) - count

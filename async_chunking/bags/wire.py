@@ -13,12 +13,11 @@ from async_chunking.bags.columns import MessageGroup, decode_each, definitions
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message, Topic
-from async_chunking.bags.namespaces import STEPS, full, robot_namespace
+from async_chunking.bags.namespaces import STEP, STEPS, full, robot_namespace
 from async_chunking.robot.embodiment import Command, Source
 from async_chunking.robot.topics import TYPES, group_of
 from async_chunking.robot.wiring import Wire
 
-STEP = 'async_chunking/msg/ControlStep'
 TIMES = 'control_step times'  # Kind of when the executor sent commands [ns], and in which run.
 
 TICKS = 'control_step ticks'  # Kind of run, deadline [ns], whether missed, whether teleported.
