@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from async_chunking.robot.options import InterbotixGroupOptions
 from async_chunking.robot.wiring import BY_MOTOR, Command, Source, Stream
 
 # Kind of stream, source or sink -> type of its messages. An action has no topic.
@@ -36,7 +37,7 @@ def kind_of(wire: Command | Source | Stream) -> str:
 def group_of(command: Command) -> str:
     """Return the driver's name of the joints together; '' where it has none."""
     grouped = command.sink == 'interbotix_group'
-    return str(command.options.get('group', 'arm')) if grouped else ''
+    return str(command.options.get('group', InterbotixGroupOptions().group)) if grouped else ''
 
 
 def places(wire: Source | Command) -> tuple[str, ...]:

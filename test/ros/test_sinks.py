@@ -400,4 +400,5 @@ def test_unknown_option_is_refused():
 def test_the_options_that_are_known_without_ros_are_those_of_the_sink(kind: str) -> None:
     from async_chunking.nodes.sinks import sink_class
 
-    assert set(OPTIONS.get(kind, ())) == set(sink_class(kind).Options.model_fields)
+    known = OPTIONS[kind].model_fields if kind in OPTIONS else ()
+    assert set(known) == set(sink_class(kind).Options.model_fields)

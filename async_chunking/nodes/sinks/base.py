@@ -40,9 +40,7 @@ class Sink(ABC):
         SettingsError: The description has options that this kind of sink does not know.
     """
 
-    class Options(Settings):
-        """What can be set for this kind of sink."""
-
+    Options: ClassVar[type[Settings]] = Settings  # What can be set for this kind of sink.
     message_type: ClassVar[type]
     asks: ClassVar[bool] = False  # It waits for answers, so it runs in the node, on changes only.
     qos: ClassVar[QoSProfile] = QoSProfile(depth=1)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 from rclpy.action import ActionClient
 from rclpy.node import Node
 
@@ -14,7 +13,7 @@ from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
 from async_chunking.robot.embodiment import Command
-from async_chunking.settings import Settings
+from async_chunking.robot.options import GripperCommandOptions
 
 _SUCCEEDED = 4  # As action_msgs/GoalStatus numbers how goals end.
 _ENDS = {5: 'canceled', 6: 'aborted'}
@@ -26,23 +25,7 @@ _AGAIN_NS = 500_000_000  # From a goal that was not reached to the next try [ns]
 class GripperCommandSink(OneWaySink):
     """Opens or closes a gripper when its command crosses a threshold; between the two it stays."""
 
-    class Options(Settings):
-        """What can be set, in the driver's unit.
-
-        Attributes:
-            opened: Position when open [m].
-            closed: Position when closed [m].
-            open_above: Opens when the command is above this [m].
-            close_below: Closes when the command is below this [m].
-            max_effort: Largest force of the grip [N].
-        """
-
-        opened: float = 0.04
-        closed: float = 0.0
-        open_above: float = 0.025
-        close_below: float = 0.015
-        max_effort: float = Field(20.0, gt=0.0)
-
+    Options = GripperCommandOptions
     asks = True
     message_type = message_class('control_msgs/action/GripperCommand')
 

@@ -12,21 +12,13 @@ from rclpy.qos import QoSProfile
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
 from async_chunking.robot.embodiment import Command
-from async_chunking.settings import Settings
+from async_chunking.robot.options import InterbotixGroupOptions
 
 
 class InterbotixGroupSink(OneWaySink):
     """Positions in the order of the driver's group, without names or stamp [rad]."""
 
-    class Options(Settings):
-        """What can be set.
-
-        Attributes:
-            group: Group of joints, as the driver's motor file names it.
-        """
-
-        group: str = 'arm'
-
+    Options = InterbotixGroupOptions
     message_type = message_class('interbotix_xs_msgs/msg/JointGroupCommand')
     qos = QoSProfile(depth=10)
 

@@ -7,14 +7,13 @@ from array import array
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from async_chunking.nodes.convert import set_time
 from async_chunking.nodes.sinks.base import Sink
 from async_chunking.robot.embodiment import Command
-from async_chunking.settings import Settings
+from async_chunking.robot.options import JointTrajectoryOptions
 
 
 class JointTrajectorySink(Sink):
@@ -25,17 +24,7 @@ class JointTrajectorySink(Sink):
     at their current set-point (`interpolate_from_desired_state`) and reach the point in time.
     """
 
-    class Options(Settings):
-        """What can be set.
-
-        Attributes:
-            lead_s: From stamp to point, at least the time between two commands; more than a
-                message is ever on its way, or the controller refuses it as past. None for two
-                periods [s].
-        """
-
-        lead_s: float | None = Field(None, gt=0.0)
-
+    Options = JointTrajectoryOptions
     message_type = JointTrajectory
 
     def __init__(

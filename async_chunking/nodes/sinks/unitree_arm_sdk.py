@@ -6,14 +6,14 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from pydantic import Field
 from rclpy.node import Node
 
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink, StateTopic
 from async_chunking.nodes.sinks.unitree_crc import checksum
 from async_chunking.robot.embodiment import Command
-from async_chunking.settings import Settings, validated
+from async_chunking.robot.options import UnitreeArmOptions
+from async_chunking.settings import validated
 
 _WEIGHT = 29  # This motor's q is the share of our commands, 0 to 1.
 
@@ -24,23 +24,7 @@ class UnitreeArmSink(OneWaySink):
     Nothing is sent before the robot's state told which machine it is.
     """
 
-    class Options(Settings):
-        """What can be set.
-
-        Attributes:
-            state_topic: Where mode_machine is from.
-            kp: Stiffness, one number or one a joint [Nm/rad].
-            kd: Damping, one number or one a joint [Nm s/rad].
-            ramp_s: Time of taking over and of handing back [s].
-            rate_hz: Rate of the commands, the robot's control rate; need not be given [Hz].
-        """
-
-        state_topic: str = 'lowstate'
-        kp: float | tuple[float, ...] = 60.0
-        kd: float | tuple[float, ...] = 1.5
-        ramp_s: float = Field(2.0, ge=0.1)
-        rate_hz: float | None = Field(None, ge=10.0)
-
+    Options = UnitreeArmOptions
     message_type = message_class('unitree_hg/msg/LowCmd')
 
     def _open(self, node: Node, command: Command) -> None:
@@ -59,7 +43,9 @@ class UnitreeArmSink(OneWaySink):
     @classmethod
     def listens(cls, command: Command) -> StateTopic:
         """See `Sink.listens`."""
-        options = validated(cls.Options, command.options, f'options of command {command.topic}')
+        options = validated(
+            UnitreeArmOptions, command.options, f'options of command {command.topic}'
+        )
         state = message_class('unitree_hg/msg/LowState')
         return StateTopic(options.state_topic, state, lambda message: float(message.mode_machine))
 

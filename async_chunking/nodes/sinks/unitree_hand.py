@@ -9,7 +9,7 @@ from rclpy.node import Node
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
 from async_chunking.robot.embodiment import Command
-from async_chunking.settings import Settings
+from async_chunking.robot.options import UnitreeHandOptions
 
 _ENABLED = 1 << 4  # Motor number in the low four bits, status in the next three.
 
@@ -17,17 +17,7 @@ _ENABLED = 1 << 4  # Motor number in the low four bits, status in the next three
 class UnitreeHandSink(OneWaySink):
     """Positions by motor index [rad]."""
 
-    class Options(Settings):
-        """What can be set.
-
-        Attributes:
-            kp: Stiffness [Nm/rad].
-            kd: Damping [Nm s/rad].
-        """
-
-        kp: float = 1.5
-        kd: float = 0.2
-
+    Options = UnitreeHandOptions
     message_type = message_class('unitree_hg/msg/HandCmd')
 
     def _open(self, node: Node, command: Command) -> None:

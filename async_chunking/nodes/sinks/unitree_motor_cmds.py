@@ -4,27 +4,18 @@
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field
 from rclpy.node import Node
 
 from async_chunking.nodes.messages import message_class
 from async_chunking.nodes.sinks.base import OneWaySink
 from async_chunking.robot.embodiment import Command
-from async_chunking.settings import Settings
+from async_chunking.robot.options import UnitreeMotorsOptions
 
 
 class UnitreeMotorCmdsSink(OneWaySink):
     """Positions by motor index, 0 closed to 1 open; motors of no joint are told to be open."""
 
-    class Options(Settings):
-        """What can be set.
-
-        Attributes:
-            motors: In the message: right hand, then left.
-        """
-
-        motors: int = Field(12, ge=1)
-
+    Options = UnitreeMotorsOptions
     message_type = message_class('unitree_go/msg/MotorCmds')
 
     def _open(self, node: Node, command: Command) -> None:
