@@ -257,7 +257,7 @@ def test_the_stream_is_measured_with_a_recorder_beside_it(ros_domain_id):
     """Refused if the recorder did not record what was sent."""
     from tools.stream.running import Contender, measure
 
-    assert len(measure(Contender('ours', recorded=True), 1.0).sent) > 1
+    assert len(measure(Contender('executor', recorded=True), 1.0).sent) > 1
 
 
 def test_a_topic_is_heard_from_all_of_its_publishers() -> None:
