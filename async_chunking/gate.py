@@ -4,8 +4,8 @@ The last gate: the only way by which a command reaches a robot.
 
 `Gate` takes any numbers whatever and gives commands that are finite and whose position, velocity,
 acceleration and jerk, as differences of the commands that the driver got, are within the limits.
-A target stream that is within them passes unchanged, without lag; a jump is caught up in about the
-least time, without overshoot.
+A target stream that stays within them by a millionth passes unchanged, without lag; a jump is
+caught up in about the least time, without overshoot.
 
 All is counted in ticks: with the command p, its displacement u = p - p_before and the change of
 that, a = u - u_before, a tick chooses one number per joint, the next a. Why it never fails is in
@@ -113,7 +113,10 @@ class Gate:
             self._moved = self._moved + self._change
 
     def lost(self, joints: np.ndarray | bool = True) -> None:
-        """Take back the last command, which did not reach the driver of some joints [D] or all."""
+        """Take back the last command, which did not reach the driver of some joints [D] or all.
+
+        Before any silence that follows it is told of.
+        """
         sent = (self.position, self._moved, self._change)
         self.position, self._moved, self._change = self._before
         self.silence(1)

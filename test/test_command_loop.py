@@ -14,7 +14,7 @@ import pytest
 
 from async_chunking.chunk import ActionChunk, ChunkRequest
 from async_chunking.correctors import Corrector
-from async_chunking.executor import Behaviour, ExecutorConfig, Phase, Step
+from async_chunking.executor import Behaviour, Executor, ExecutorConfig, Phase, Step
 from async_chunking.mergers.ensemble import Ensemble
 from async_chunking.mergers.switch import Switch
 from async_chunking.metrics.limit_use import limit_use
@@ -436,6 +436,19 @@ def test_after_an_outage_a_driver_goes_on_from_what_it_got(bench, unreached):
     reached = commands[:, ~np.array(unreached)]  # Goes on as if nothing had been.
     if reached.size:
         assert np.abs(np.diff(reached, n=2, axis=0)).max() <= 10.0 * 0.02**2 + 1e-12
+
+
+@pytest.mark.parametrize('joints', [True, np.array([True, False])])
+def test_who_did_not_get_the_first_command_elsewhere_is_told_with_the_next(joints):
+    limits = Limits([-1.0, -1.0], [1.0, 1.0], [2.0, 2.0], [10.0, 10.0])
+    config = ExecutorConfig(limits, ('a', 'b'), 16, 8)
+    behaviour = Behaviour('naive', Switch(), Corrector())
+    executor = Executor(config, behaviour, 1, np.zeros(2), teleported=True)
+    first = executor.step()
+    assert first.teleported
+    assert executor.withdraw(first, joints).teleported == (joints is not True)
+    assert executor.step().teleported
+    assert not executor.step().teleported
 
 
 def test_stop_ends_though_the_clock_stands_still(bench):

@@ -271,11 +271,11 @@ class Executor:
     def withdraw(self, step: Step, joints: np.ndarray | bool = True) -> Step:
         """Account for a command that no driver got, or not those of some `joints` [D]."""
         self.gate.lost(joints)
+        self._teleported |= step.teleported  # The next command is the first, for some at least.
         step = step._replace(command=self.gate.position)
         if not np.all(joints):
             return step
         self.counters['missed_ticks'] += 1
-        self._teleported |= step.teleported  # The next command is the first.
         return step._replace(missed=True, teleported=False)
 
     def lose_time(self, silent: int) -> None:
