@@ -289,7 +289,7 @@ def test_a_frozen_policy_ends_in_a_safe_stop_that_a_service_resets(robot: SeenRo
 
 def test_an_executor_that_was_taken_down_and_up_again_begins_a_new_run(robot: SeenRobot) -> None:
     robot.until(robot.executing, 'chunks are executed')
-    before = robot.steps[-1].run_id
+    begin = len(robot.steps) - 1
     for transition in (
         Transition.TRANSITION_DEACTIVATE,
         Transition.TRANSITION_CLEANUP,
@@ -299,14 +299,16 @@ def test_an_executor_that_was_taken_down_and_up_again_begins_a_new_run(robot: Se
         assert robot.call(robot.transitions, request).success
 
     def at_rest() -> bool:
-        last = [step for step in robot.steps if step.run_id == before][-2:]
+        """Whether the last commands of all rest: an episode that ends begins a run meanwhile."""
+        last = robot.steps[-2:]
         return list(last[0].command) == list(last[1].command)
 
-    robot.until(at_rest, 'the last commands of the run rest')  # They may still be on their way.
-    assert_within_limits([step for step in robot.steps if step.run_id == before])
+    robot.until(at_rest, 'the last commands rest')  # They may still be on their way.
+    seen = {step.run_id for step in robot.steps[begin:]}
+    assert_within_limits([step for step in robot.steps if step.run_id in seen])
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE))
     assert robot.call(robot.transitions, request).success
-    robot.until(lambda: robot.steps[-1].run_id != before and robot.executing(), 'a new run')
+    robot.until(lambda: robot.steps[-1].run_id not in seen and robot.executing(), 'a new run')
 
 
 def test_a_simulation_that_was_taken_down_and_up_again_begins_a_new_run(robot: SeenRobot) -> None:
