@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -15,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from async_chunking.bags import mcap, sqlite
 from async_chunking.bags.compression import zstd
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.mcap import Message, Report, Scan, Topic
@@ -26,6 +28,7 @@ _ROS1 = '; .bag is of ROS 1: convert it with rosbags-convert'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 _NEWEST = 9  # Version of metadata.yaml.
 _PIECE = 1 << 20
+_PAUSE = 1_000_000_000  # Between two files; more are two recordings [ns].
 
 
 @dataclass
@@ -81,65 +84,113 @@ def find(paths: Sequence[Path]) -> list[Bag]:
     """
     Return the recordings at these paths, each once; folders are searched.
 
+    Files that are given one by one are one recording where one recorder split it.
+
     Raises:
         BagError: A path does not exist or holds no recording.
     """
     bags: list[Bag] = []
-    for path in paths:
-        if not path.exists():
-            msg = f'{path}: does not exist'
+    for folder in [path for path in paths if not path.is_file()]:
+        if not folder.exists():
+            msg = f'{folder}: does not exist'
             raise BagError(msg)
-        within = [_single(path)] if path.is_file() else list(_inside(path))
+        within = list(_inside(folder))
         if not within:
-            msg = f'{path}: holds no recording (no {" or ".join(_STORAGES)} file, or .zstd of one)'
-            msg += _ROS1 if any(path.rglob('*.bag')) else ''
+            msg = (
+                f'{folder}: holds no recording (no {" or ".join(_STORAGES)} file, or .zstd of one)'
+            )
+            msg += _ROS1 if any(folder.rglob('*.bag')) else ''
             raise BagError(msg)
         bags += within
-    return list(
-        {tuple(file.resolve() for file in bag.files) or bag.path: bag for bag in bags}.values()
-    )
+    bags += _given([path for path in paths if path.is_file()])
+    return _each_once(bags)
 
 
-def _single(path: Path) -> Bag:
-    if _storage(path) not in _STORAGES:
-        msg = f'{path}: not a recording; expected a folder or a {" or ".join(_STORAGES)} file'
-        msg += _ROS1 if path.suffix == '.bag' else ''
-        raise BagError(msg)
-    return Bag(path, [path])
+def _each_once(bags: Sequence[Bag]) -> list[Bag]:
+    """Leave out what is part of another."""
+    files = [{file.resolve() for file in bag.files} for bag in bags]
+    return [
+        bag
+        for place, bag in enumerate(bags)
+        if not any(
+            files[place] and (files[place] < other or (files[place] == other and at < place))
+            for at, other in enumerate(files)
+        )
+    ]
+
+
+def _given(paths: Sequence[Path]) -> Iterator[Bag]:
+    """Yield the recordings of some files, each with those of its splits that are among them."""
+    left = dict.fromkeys(paths)
+    for path in paths:
+        if _storage(path) not in _STORAGES:
+            msg = f'{path}: not a recording; expected a folder or a {" or ".join(_STORAGES)} file'
+            msg += _ROS1 if path.suffix == '.bag' else ''
+            raise BagError(msg)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        for bag in _here(folder):
+            given = [file for file in bag.files if file in left]
+            others = [file.name for file in bag.files if file not in left]
+            problem = f'{folder}: {", ".join(others)} belong to {given[0].name if given else ""}'
+            if given:
+                yield Bag(given[0], given, [f'{problem}; give all of them'] * bool(others))
+            left = {path: None for path in left if path not in given}
+    yield from (Bag(path, [path]) for path in left)
 
 
 def _inside(folder: Path) -> Iterator[Bag]:
     """Yield the recordings in a folder and below; each with all of its splits."""
-    meant = folder / 'metadata.yaml'
-    problems: list[str] = []
-    listed = _listed(meant, problems) if meant.exists() else set()
-    splits = _once(folder, listed, problems)
-    if meant.exists():
-        own = [path for path in splits if listed & {*_twins(path.name)}] or splits
-        yield Bag(folder, own, problems)
-        splits = [path for path in splits if path not in own]  # Of other recordings, then.
-    # A recorder writes metadata.yaml when it ends; files that differ in a number are splits.
-    groups: dict[str, list[Path]] = {}
-    for path in splits:
-        groups.setdefault(re.sub(r'(_\d+)?\.(mcap|db3).*', '', path.name), []).append(path)
-    for group in groups.values():
-        whole = not meant.exists() and len(groups) == 1 and group[0].name.startswith(folder.name)
-        yield Bag(folder if whole else group[0], group, [] if meant.exists() else problems)
+    yield from _here(folder)
     for child in sorted(folder.iterdir(), key=_natural):
         if child.is_dir():
             yield from _inside(child)
 
 
-def _listed(path: Path, problems: list[str]) -> set[str]:
-    """Return the names of the files of a recording; what is wrong with them is added."""
+def _here(folder: Path) -> Iterator[Bag]:
+    """Yield the recordings of which the files are in a folder itself."""
+    meant = folder / 'metadata.yaml'
+    problems: list[str] = []
+    listed = _listed(meant, problems) if meant.exists() else []
+    splits = _once(folder, listed, problems)
+    if meant.exists():
+        order = {twin: place for place, name in enumerate(listed) for twin in _twins(name)}
+        own = sorted((p for p in splits if p.name in order), key=lambda p: order[p.name])
+        yield Bag(folder, own or splits, problems)
+        splits = [path for path in splits if own and path not in own]  # Of others, then.
+    # A recorder writes metadata.yaml when it ends; files that differ in a number are splits.
+    names: dict[str, list[Path]] = {}
+    for path in splits:
+        names.setdefault(re.sub(r'(_\d+)?\.(mcap|db3).*', '', path.name), []).append(path)
+    groups = [group for files in names.values() for group in _contiguous(files)]
+    for group in groups:
+        whole = not meant.exists() and len(groups) == 1 and group[0].name.startswith(folder.name)
+        yield Bag(folder if whole else group[0], group, [] if meant.exists() else problems)
+
+
+def _contiguous(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield files in groups of one recording: a recorder begins one where the last one ends."""
+    group, end = [*paths[:1]], None
+    spans = [_span(path) for path in paths] if len(paths) > 1 else [None]
+    for path, before, span in zip(paths[1:], spans, spans[1:], strict=False):
+        end = before[1] if before else end
+        if span and end is not None and span[0] - end > _PAUSE:
+            yield group
+            group = []
+        group.append(path)
+    if group:
+        yield group
+
+
+def _listed(path: Path, problems: list[str]) -> list[str]:
+    """Return the names of the files of a recording in order; what is wrong with them is added."""
     try:
         content: Any = parse_yaml(read_file(path).decode())
         information = content['rosbag2_bagfile_information']
         version = int(information['version'])
-        listed = {Path(name).name for name in information['relative_file_paths']}
+        listed = [Path(name).name for name in information['relative_file_paths']]
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         problems.append(f'{path}: not metadata of a recording, files read without it ({error!r})')
-        return set()
+        return []
     if version > _NEWEST:
         problems.append(
             f'{path}: version {version} is newer than the newest known, {_NEWEST}; read as that'
@@ -194,68 +245,34 @@ def _scan_mcap(path: Path, wanted: Callable[[Topic], bool], report: Report) -> I
 
 
 def _scan_sqlite(path: Path, wanted: Callable[[Topic], bool], report: Report) -> Iterator[Message]:
+    with _plain(path) as file:
+        yield from sqlite.query(file, wanted, report)
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """Yield a file that is not compressed, of the same content."""
     if path.suffix != '.zstd':
-        yield from _query(path, wanted, report)
+        yield path
         return
     with NamedTemporaryFile(suffix='.db3') as plain:
         with zstd.open(path) as stream:
             while piece := stream.read(_PIECE):
                 plain.write(piece)
         plain.flush()
-        yield from _query(Path(plain.name), wanted, report)
+        yield Path(plain.name)
 
 
 _SCANS = {'.mcap': _scan_mcap, '.db3': _scan_sqlite}
 
 
-def _query(path: Path, wanted: Callable[[Topic], bool], report: Report) -> Iterator[Message]:
-    database = _open(path)
+def _span(path: Path) -> tuple[int, int] | None:
+    """Return when the first and the last message of a file came [ns]; None if nobody knows."""
     try:
-        tables = {row[0] for row in database.execute('SELECT name FROM sqlite_master')}
-        if not {'topics', 'messages'} <= tables:
-            msg = 'not a recording: it has no tables topics and messages'
-            raise BagError(msg)
-        definitions: dict[str, tuple[str, str]] = {}
-        if 'message_definitions' in tables:
-            definitions = {row[0]: row[1:] for row in database.execute(
-                'SELECT topic_type, encoded_message_definition, encoding FROM message_definitions'
-            )}  # fmt: skip
-        topics = {
-            number: Topic(name, kind, *definitions.get(kind, ('', 'ros2msg')))
-            for number, name, kind in database.execute('SELECT id, name, type FROM topics')
-        }
-        topics = {number: topic for number, topic in topics.items() if wanted(topic)}
-        marks = ','.join('?' * len(topics))
-        # By row, not by time stamp: the order in which they were written.
-        rows = database.execute(
-            f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
-            'ORDER BY id',
-            list(topics),
-        )
-        empty = 0
-        for number, stamp, data in rows:
-            if isinstance(stamp, int) and isinstance(data, bytes):
-                yield Message(topics[number], stamp, data)
-            else:
-                empty += 1
-        if empty:
-            report(f'{empty} rows hold no message and no time; left out')
-    except sqlite3.DatabaseError as error:
-        report(f'damaged: {error}; what precedes was read')
-    finally:
-        database.close()
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open read-only, without the journal of a killed recorder if that cannot be used."""
-    address = path.resolve().as_uri()
-    for mode in ('mode=ro', 'mode=ro&immutable=1'):
-        database = sqlite3.connect(f'{address}?{mode}', uri=True)
-        try:
-            database.execute('SELECT 1 FROM sqlite_master').fetchone()
-        except sqlite3.OperationalError:
-            database.close()
-            continue
-        return database
-    msg = 'SQLite cannot open it'
-    raise BagError(msg)
+        if _storage(path) == '.mcap':
+            with zstd.open(path) if path.suffix == '.zstd' else path.open('rb') as stream:
+                return mcap.span(stream)
+        with _plain(path) as file:
+            return sqlite.span(file)
+    except (BagError, OSError, EOFError, sqlite3.Error, zstd.ZstdError):
+        return None

@@ -22,13 +22,14 @@ from async_chunking.bags.compression import zstd
 from async_chunking.bags.definitions import BagError
 
 _MAGIC = b'\x89MCAP0\r\n'
-_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 3, 4, 5, 6, 15
+_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 2, 3, 4, 5, 6, 15
 _LARGEST = 1 << 30  # Of a record [bytes].
 _MOST = 1 << 28  # In a chunk; recorders write some million [bytes].
 _RECORD = struct.Struct('<BQ')
 _LENGTH = struct.Struct('<I')
 _MESSAGE_HEAD = struct.Struct('<HIQQ')
 _CHUNK_HEAD = struct.Struct('<QQQI')
+_TIMES = {_CHUNK: struct.Struct('<QQ'), _MESSAGE: struct.Struct('<6xQ')}  # At their beginning.
 # Those that give what they can of data that is cut off.
 _COMPRESSION = {
     '': lambda data, most: data[:most],
@@ -64,6 +65,13 @@ class ByteStream(Protocol):
         """Return the next bytes; fewer at the end."""
 
 
+class SeekableStream(ByteStream, Protocol):
+    """A file in which one can go forward."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place."""
+
+
 class Scan:
     """
     One file, read front to back.
@@ -87,37 +95,56 @@ class Scan:
         self._report = report
         self._schemas: dict[int, tuple[str, str, str]] = {}
         self._topics: dict[int, Topic | None] = {}
+        self._at = 0
         self.closed = False
 
     def messages(self) -> Iterator[Message]:
         """
-        Yield the wanted messages.
+        Yield the wanted messages, also those of files that were put behind it.
 
         Raises:
             BagError: This is not an MCAP file.
         """
-        magic = self._stream.read(len(_MAGIC))
+        magic = self._read(len(_MAGIC))
         if magic != _MAGIC:
             what = ' (a pointer of Git LFS: fetch the file itself)' if magic == b'version ' else ''
             msg = f'not an MCAP file: it begins with {magic.hex() or "nothing"}{what}'
             raise BagError(msg)
-        at = len(_MAGIC)
-        while not self.closed:
-            head = self._stream.read(_RECORD.size)
-            at += _RECORD.size
-            if len(head) < _RECORD.size:
-                return
+        yield from self._file()
+        while self.closed and self._another():
+            yield from self._file()
+
+    def _read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._at += len(data)
+        return data
+
+    def _file(self) -> Iterator[Message]:
+        """Yield the messages up to the footer, or as far as the file goes."""
+        while len(head := self._read(_RECORD.size)) == _RECORD.size:
             kind, size = _RECORD.unpack(head)
-            if kind == 0:
+            at = self._at
+            if kind == 0 and not self.closed:
                 self._report(f'damaged at byte {at - _RECORD.size}; nothing is read from there on')
-                return
             # Never ask for more than there is: a damaged size may be anything.
             # A file that is still written to may have grown since its size was taken.
-            data = self._stream.read(int(max(0, min(size, self._size - at, _LARGEST))))
-            yield from self._record(kind, data, at, len(data) == size)
-            if len(data) < size:
+            data = self._read(int(max(0, min(size, self._size - at, _LARGEST)))) if kind else b''
+            if not self.closed:  # What comes then says the same once more.
+                yield from self._record(kind, data, at, len(data) == size)
+            if kind in (0, _FOOTER) or len(data) < size:
                 return
-            at += size
+
+    def _another(self) -> bool:
+        """Return whether another file begins where this one ends, as `cat` leaves them."""
+        if self._read(len(_MAGIC)) != _MAGIC or not (begin := self._read(len(_MAGIC))):
+            return False
+        if begin != _MAGIC:
+            self._report(f'something follows its end, from byte {self._at - len(begin)}; not read')
+            return False
+        self.closed = False
+        self._schemas.clear()
+        self._topics.clear()
+        return True
 
     def _record(self, kind: int, data: bytes, at: int, whole: bool) -> Iterator[Message]:
         if kind == _CHUNK:
@@ -125,7 +152,7 @@ class Scan:
                 yield from self._inside(_chunk(data, whole))
             except Exception as error:  # Whatever a decompressor or a damaged record raises.
                 self._report(f'the chunk at byte {at} is damaged and left out: {error}')
-        elif not whole:
+        elif not whole or not kind:
             return
         elif kind == _MESSAGE:
             yield from self._message(data, 0, len(data))
@@ -168,6 +195,26 @@ class Scan:
                 self._report(f'topic {topic.name} is left out: it is {encoding}, not cdr{remedy}')
                 wanted = False
             self._topics[number] = topic if wanted else None
+
+
+def span(stream: SeekableStream) -> tuple[int, int] | None:
+    """
+    Return when the first and the last message of a file were received [ns]; None without any.
+
+    What cannot be read is passed over.
+    """
+    times: list[int] = []
+    stream.seek(len(_MAGIC))
+    while len(head := stream.read(_RECORD.size)) == _RECORD.size:
+        kind, size = _RECORD.unpack(head)
+        if kind in (0, _DATA_END):
+            break
+        told = _TIMES.get(kind)
+        data = stream.read(min(size, told.size)) if told else b''
+        if told and len(data) == told.size:
+            times += [time for time in told.unpack(data) if time]  # 0 in a chunk of none.
+        stream.seek(size - len(data), 1)
+    return (min(times), max(times)) if times else None
 
 
 def _chunk(data: bytes, whole: bool) -> bytes:

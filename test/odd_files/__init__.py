@@ -62,7 +62,7 @@ class Case:
 
 def cases() -> list[Case]:
     """Return all cases."""
-    from odd_files import checkpoints, clocks, datasets, files, pictures, robots
+    from odd_files import checkpoints, clocks, datasets, files, pictures, robots, together
 
-    modules = (robots, clocks, files, datasets, checkpoints, pictures)
+    modules = (robots, clocks, files, together, datasets, checkpoints, pictures)
     return [case for module in modules for case in module.CASES]
