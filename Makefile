@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot setup-gym test-gym check-gpu demo test check format docs bench clean
+.PHONY: setup setup-kinetix test-kinetix setup-lerobot test-lerobot setup-gym test-gym setup-peers test-peers check-gpu demo test check format docs bench clean
 
 setup:   ## make .venv and build the package; ROS_DISTRO=kilted for Kilted instead of Jazzy
 	@$(PYTHON) requirements/bootstrap.py
@@ -44,6 +44,16 @@ setup-gym: setup .venv-gym/setup.stamp   ## make .venv-gym, a layer on .venv wit
 
 test-gym: setup-gym   ## tests of the environments of others
 	@.venv-gym/bin/python -m pytest test/test_environments.py
+
+setup-peers: setup-lerobot setup-gym .venv-peers/setup.stamp   ## make .venv-peers, a layer on both with the schedulers of others
+
+.venv-peers/setup.stamp: requirements/peers.txt requirements/layer.py
+	@$(BIN)/python -m venv --clear .venv-peers
+	@.venv-peers/bin/python requirements/layer.py peers --on=lerobot --on=gym
+	@touch $@
+
+test-peers: setup-peers   ## tests of the schedulers of others
+	@.venv-peers/bin/python -m pytest test/test_peers.py
 
 check-gpu:   ## every CUDA path, in a few minutes; PYTHON names one with torch for CUDA
 	@$(PYTHON) -m tools gpu

@@ -125,7 +125,7 @@ def test_at_rest_the_described_numbers_are_sent(tmp_path: Path) -> None:
     name = described_in(tmp_path)
     bench = Bench(policy=f'{HERE}:push')
     bench(Unit(Cell(name, '', 'sync', DelayModel(2), 4, 8), 0))
-    scene = bench._scene(name)
+    scene = bench.scene(name)
     actions = np.array(scene._environments[0]._env.actions)
     resting = np.flatnonzero((actions[1:, 0] == 0.0) & (actions[1:, 1] != 0.0)) + 1
     assert len(resting) >= 2
@@ -167,7 +167,7 @@ def test_pictures_and_words_reach_the_policy(tmp_path: Path) -> None:
     )
     bench = Bench(policy=f'{HERE}:push')
     bench(Unit(Cell(name, '', 'naive', DelayModel(0), 4, 8), 0))
-    policy = bench._scene(name).source.policy_for(resolve('naive'))
+    policy = bench.scene(name).source.policy_for(resolve('naive'))
     picture = policy.seen[0]['observation.images.top']
     assert (picture.dtype, tuple(picture.shape)) == (torch.uint8, (1, 4, 6, 3))
     assert policy.seen[0]['task'] == ['push it']

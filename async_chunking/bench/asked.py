@@ -54,7 +54,7 @@ def sweep_of(
     """
     usual = execution_horizon or bench.execution_horizon(env)
     steps = [_number(word) for word in _words(delays)]
-    return _sweep(_whole(rollouts), env, _names(strategies), steps, [_number(usual)])
+    return _sweep(whole(rollouts), env, _names(strategies), steps, [_number(usual)])
 
 
 def by_protocol(protocol: str, env: str, strategies: str, rollouts: int, bench: Bench) -> Sweep:
@@ -66,7 +66,7 @@ def by_protocol(protocol: str, env: str, strategies: str, rollouts: int, bench: 
     """
     horizon, usual = bench.horizon(env), bench.execution_horizon(env)
     cells = grids(protocol, env, _names(strategies), horizon, usual)
-    return validated(Sweep, {'rollouts': _whole(rollouts), 'grids': cells}, 'the command line')
+    return validated(Sweep, {'rollouts': whole(rollouts), 'grids': cells}, 'the command line')
 
 
 def _sweep(rollouts: int, task: str, strategies: Any, delays: list, horizons: list) -> Sweep:
@@ -79,7 +79,7 @@ def _sweep(rollouts: int, task: str, strategies: Any, delays: list, horizons: li
     return validated(Sweep, {'rollouts': rollouts, 'grids': [grid]}, 'the command line')
 
 
-def _whole(rollouts: int) -> int:
+def whole(rollouts: int) -> int:
     """Round up to whole batches."""
     return -(-rollouts // BATCH) * BATCH
 

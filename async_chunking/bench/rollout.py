@@ -60,11 +60,45 @@ class Seed(NamedTuple):
         return torch.Generator().manual_seed(word)
 
 
+class Loop(Protocol):
+    """One environment with what drives it; `ClosedLoopRun` is one.
+
+    Attributes:
+        seed: Source of everything random.
+        done: The episode is over.
+        calls: Velocity evaluations spent on its chunks.
+    """
+
+    seed: Seed
+    done: bool
+    calls: int
+
+    @property
+    def observation(self) -> Observation:
+        """What the policy is asked about."""
+
+    @property
+    def turned_away(self) -> str:
+        """Why none of its chunks was taken; empty if one was."""
+
+    def ask(self) -> Question | None:
+        """Take over what has arrived; return the question for the policy at this tick, if any."""
+
+    def take(self, question: Question, actions: np.ndarray, state: Any, calls: int) -> None:
+        """Receive the answer [rows, D]; it takes over when its delay is over."""
+
+    def act(self) -> None:
+        """Send this tick's command."""
+
+    def run(self) -> Run:
+        """Return the record."""
+
+
 @dataclass
 class Question:
     """A request on its way through the policy."""
 
-    loop: ClosedLoopRun
+    loop: Loop
     request: ChunkRequest
     true_delay: int
     state: Any
@@ -213,7 +247,7 @@ class Server(Protocol):
         """Answer every question by its run's `take`."""
 
 
-def play(loops: Sequence[ClosedLoopRun], server: Server) -> list[Run]:
+def play(loops: Sequence[Loop], server: Server) -> list[Run]:
     """Play all episodes to their end; environments that finish early leave the batch."""
     active = list(loops)
     while active:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from async_chunking.bench.sweep import Cell, Unit
 from async_chunking.errors import AsyncChunkingError
+from async_chunking.executor import Phase
 from async_chunking.metrics import summarize
 from async_chunking.metrics.record import Run
 from async_chunking.storage import write_files
@@ -53,9 +54,13 @@ SCHEMA = pa.schema(
         ('late_chunks', pa.int32()),
         ('rejected_chunks', pa.int32()),
         ('calls', pa.int32()),  # Velocity evaluations for all chunks.
+        ('waiting_ticks', pa.int32()),  # At rest on purpose, as `sync`; older rows lack it.
     ]
 )
 """What a row says. A bench with an environment of its own (Kinetix) may leave figures null."""
+
+LATER = frozenset({'waiting_ticks'})
+"""Columns that older files lack; null there."""
 
 
 CONDITION = (
@@ -86,6 +91,7 @@ def row_of(cell: Cell, rollout: int, run: Run, calls: int, failure: str = '') ->
         'failure': failure,
         'chunks': len(run.exchanges),
         'calls': calls,
+        'waiting_ticks': int((run.phase == Phase.WAITING).sum()),
         **{name: figures[name] for name in SCHEMA.names if name in figures and name != 'strategy'},
     }
 
@@ -160,6 +166,9 @@ def _table(path: Path) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise RowsError(f'{path} is not a Parquet file: {error}') from None
     missing = [name for name in SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise RowsError(f'{path} lacks the columns {", ".join(missing)}')
+    if lost := [name for name in missing if name not in LATER]:
+        raise RowsError(f'{path} lacks the columns {", ".join(lost)}')
+    for name in missing:
+        column = SCHEMA.field(name)
+        table = table.append_column(column, pa.nulls(len(table), column.type))
     return table

@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from async_chunking.bench.digests import digest_of
-from async_chunking.bench.rollout import ClosedLoopRun, Seed, play
+from async_chunking.bench.rollout import (
+    ClosedLoopRun,
+    Environment,
+    Loop,
+    Seed,
+    Server,
+    play,
+)
 from async_chunking.bench.rows import Row, row_of
 from async_chunking.bench.serving import SamplingServer
 from async_chunking.bench.sweep import BATCH, Cell, Unit
@@ -26,6 +34,9 @@ from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.samplers.base import PolicyError
 from async_chunking.strategies import Strategy, resolve
+
+Make = Callable[[Environment, ExecutorConfig, Iterator[tuple[int, int]], Seed], Loop]
+"""(environment, settings, (true, told) delays, randomness) -> what drives it."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +57,23 @@ class Bench:
         Raises:
             AsyncChunkingError: The environment is unknown, or its policy is missing or another's.
         """
-        return self._scene(task).source.horizon
+        return self.scene(task).source.horizon
 
     def digest(self, task: str, strategy: Strategy) -> str:
         """Return the digest of what serves a strategy."""
-        return self._scene(task).digest(strategy)
+        return self.scene(task).digest(strategy)
 
     def note(self, task: str) -> str:
         """Return what a user should know of the environment's limits; may be empty."""
-        return self._scene(task).arena.note
+        return self.scene(task).arena.note
 
     def unit(self, task: str) -> str:
         """Return the unit of the environment's actions."""
-        return self._scene(task).arena.unit
+        return self.scene(task).arena.unit
 
     def execution_horizon(self, task: str) -> int:
         """Return the rows between two requests that the robot has unless told otherwise."""
-        return self._scene(task).arena.robot.policy.execution_horizon
+        return self.scene(task).arena.robot.policy.execution_horizon
 
     def refusal(self, task: str, strategy: Strategy) -> str:
         """Return why the environment's policy cannot serve a strategy, empty if it can.
@@ -73,7 +84,7 @@ class Bench:
         strategy.load_merger()
         strategy.load_sampler()
         try:
-            scene = self._scene(task)
+            scene = self.scene(task)
             check_strategy(strategy, facts_of(scene.source), scene.arena.modes)
         except StrategyError as error:
             return str(error)
@@ -81,9 +92,10 @@ class Bench:
 
     def __call__(self, unit: Unit) -> list[Row]:
         """Play a unit: its rows."""
-        return self._scene(unit.cell.task).play(unit)
+        return self.scene(unit.cell.task).play(unit)
 
-    def _scene(self, task: str) -> Scene:
+    def scene(self, task: str) -> Scene:
+        """Return the environment with its policy, loaded once; raises as `Scene` does."""
         return _scene(task, self.folder, self.policy)
 
 
@@ -149,6 +161,16 @@ class Scene:
                 what was played before is kept.
         """
         server, behaviour = self._serve(unit.cell.strategy)
+
+        def make(
+            environment: Environment, config: ExecutorConfig, delays: Iterator, seed: Seed
+        ) -> Loop:
+            return ClosedLoopRun(environment, config, behaviour, delays, seed, self.arena.rest)
+
+        return self.play_with(unit, server, make)
+
+    def play_with(self, unit: Unit, server: Server, make: Make) -> list[Row]:
+        """Play a unit by loops that `make` makes; raises as `play` does."""
         config = self._config(unit.cell)
         while len(self._environments) < BATCH:
             self._environments.append(self.arena.make())
@@ -156,9 +178,7 @@ class Scene:
         for index, environment in enumerate(self._environments):
             seed = Seed(unit.cell.seed, unit.start + index)
             delays = unit.cell.delay.draws(config.horizon, config.execution_horizon, seed.rng(1))
-            loops.append(
-                ClosedLoopRun(environment, config, behaviour, delays, seed, self.arena.rest)
-            )
+            loops.append(make(environment, config, delays, seed))
         try:
             runs = play(loops, server)
         except PolicyError as error:
