@@ -10,8 +10,9 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from async_chunking.bags.clock import SentTicks, clock_of, set_back
-from async_chunking.bags.copies import Part, copies, marks_of
+from async_chunking.bags.clock import SentTicks, clock_of, pace, set_back
+from async_chunking.bags.copies import Part, continued, copies, marks_of
+from async_chunking.bags.definitions import BagError
 
 MS = 10**6
 COUNT = 200
@@ -95,15 +96,70 @@ def test_a_topic_that_goes_back_shows_that_the_clock_was_set():
     assert set_back(places, (one, two)) == pytest.approx(0.02)
 
 
-def _part(name: str, first: int, last: int, seed: int = 0, topic: str = 'go') -> Part:
+def _part(name: str, first: int, last: int, seed: int = 0, run: int = 7) -> Part:
     commands = np.random.default_rng(seed).normal(size=(300, 2))[first:last]
-    return Part(Path(name), topic, marks_of(7, np.arange(first, last) * 0.02, commands))
+    return Part(Path(name), marks_of(run, np.arange(first, last) * 0.02, commands))
 
 
 def test_copies_are_found_by_what_was_commanded():
     whole, short, shifted = _part('a', 0, 300), _part('b', 0, 200), _part('c', 250, 300)
-    assert copies([short, whole, shifted]) == {0: 1, 2: 1}
+    assert copies([short, whole, shifted]) == {0: (1, 1.0), 2: (1, 1.0)}
     assert copies([whole, _part('d', 0, 300, seed=1)]) == {}
-    assert copies([_part('e', 0, 150), _part('f', 100, 300)]) == {}  # A third is no copy.
-    assert copies([whole, _part('a', 0, 300, topic='other/go')]) == {}  # Two robots of one bag.
+    assert copies([whole, _part('a', 0, 300, run=8)]) == {}  # Two robots that do the same.
+    assert copies([whole, _part('a', 0, 300)]) == {1: (0, 1.0)}  # A topic is relayed.
     assert copies([]) == {}
+
+
+def test_recordings_that_overlap_are_not_two():
+    assert copies([_part('e', 0, 150), _part('f', 100, 300)]) == {0: (1, pytest.approx(1 / 3))}
+    assert copies([_part('e', 0, 150), _part('f', 149, 300)]) == {}
+    torn = _part('e', 0, 150)
+    torn = torn._replace(marks=np.delete(torn.marks, [0, 60, 61, 149]))
+    assert copies([torn, _part('f', 100, 300)]) == {0: (1, pytest.approx(1 / 3, abs=0.01))}
+
+
+def test_what_begins_alike_is_no_copy():
+    """Simulations begin at one pose and at time zero; then their commands differ."""
+    one, two = _part('a', 0, 300), _part('b', 0, 300, seed=1)
+    alike = two._replace(marks=np.concatenate([one.marks[:200], two.marks[200:]]))
+    assert copies([one, alike]) == {}
+
+
+def test_a_run_that_goes_on_in_another_recording_is_found():
+    first = _part('a', 0, 100)._replace(run=7, begin=0.0, end=1.98)
+    second = _part('b', 100, 200)._replace(run=7, begin=2.0, end=3.98)
+    both = [second, first]
+    assert continued(both, both) == {0: ('began', first), 1: ('goes on', second)}
+    for other in (
+        second._replace(begin=3.0),  # A recorder was begun anew.
+        second._replace(run=8),
+        second._replace(source=first.source),
+    ):
+        assert continued([first], [other]) == {}
+
+
+def test_a_command_that_stands_behind_a_later_one_shows_a_sorted_file():
+    ticks, places, stamps = _ticks(lambda t: t - 60 * MS * (t >= 1993 * MS))
+    order = np.argsort(stamps[1::2], kind='stable')
+    ticks = ticks._replace(stamps=ticks.stamps[order], emitted=ticks.emitted[order])
+    with pytest.raises(BagError, match=r'the clock was set by -0\.06 s, and the file was sorted'):
+        clock_of(ticks, places, np.sort(stamps))
+
+
+@pytest.mark.parametrize('rate', [0.5, 1.0, 2.0])
+def test_the_rate_of_a_clock_is_that_of_most_commands(rate: float):
+    times = np.arange(COUNT) * 20 * MS
+    clock = (times / rate).astype(np.int64)
+    clock[100:] += 3000 * MS  # A pause.
+    assert pace(np.ones(COUNT), times, clock) == pytest.approx(rate)
+    assert pace(np.arange(COUNT), times, clock) == 1.0  # No run is long enough.
+
+
+def test_a_clock_that_gains_is_told():
+    def slewed(t):
+        return t + (0.1 * np.clip(t - 1000 * MS, 0, 2000 * MS)).astype(np.int64)
+
+    found = clock_of(*_ticks(slewed))
+    assert len(found.steps) == 0
+    assert found.gained == pytest.approx(0.2, abs=0.001)
+    assert clock_of(*_ticks(lambda t: t)).gained == 0.0

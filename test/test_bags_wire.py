@@ -26,7 +26,8 @@ from driver_messages import (
 from async_chunking.bags import alignment, wire, wire_limits
 from async_chunking.bags.files import Bag
 from async_chunking.bags.overview import overview
-from async_chunking.bags.wire import KINDS, joint_values, of_command, read
+from async_chunking.bags.wire import joint_values, of_command, read
+from async_chunking.bags.wire_messages import KINDS
 from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.robot.wiring import SINKS, SOURCES
 
@@ -121,7 +122,7 @@ def test_a_command_of_another_size_is_named_and_the_others_are_read(
     ((_, series),) = read(bag, {'key': wire.Wanted('t', 'float64_multi_array', size=2)})
     np.testing.assert_array_equal(series.values, [[0.25, -0.5]] * 2)
     (problem,) = bag.problems
-    assert f'/ns/t: has {len(strange)} numbers for 2 joints in 1 message;' in problem
+    assert f'/ns/t: 1 of 3 messages left out: has {len(strange)} numbers for 2 joints' in problem
 
 
 def test_a_single_joint_is_read_in_our_units(tmp_path: Path):
@@ -157,7 +158,7 @@ def test_another_type_on_a_topic_is_named(tmp_path: Path):
     bag = record(tmp_path / 'bag', [(0.0, '/one', joint_state(a=1.0))])
     assert list(read(bag, {'one': wire.Wanted('one', 'float64_multi_array')})) == []
     (problem,) = bag.problems
-    assert 'topic /one: holds sensor_msgs/msg/JointState' in problem
+    assert 'topic /one: 1 of 1 messages left out: holds sensor_msgs/msg/JointState' in problem
 
 
 @pytest.mark.parametrize('broken', ['empty', 'cut'])
@@ -434,4 +435,4 @@ def test_a_joint_that_a_message_names_twice_is_refused_by_name(tmp_path):
     assert [key for key, _ in read(Bag(tmp_path, [tmp_path / 'bag/bag.mcap']), wanted)] == ['s']
     bag = Bag(tmp_path, [tmp_path / 'twice/twice.mcap'])
     assert not [*read(bag, wanted)]
-    assert 'topic /s: has the joint a twice: a, a; it is left out' in bag.problems[0]
+    assert 'topic /s: 3 of 3 messages left out: has the joint a twice: a, a' in bag.problems[0]

@@ -24,7 +24,7 @@ from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.robot.wiring import Wire
 
 PERIOD = 20_000_000
-JOINT = {'lower': -3.0, 'upper': 3.0, 'velocity': 1.0, 'acceleration': 1.0}
+JOINT = {'lower': -30.0, 'upper': 30.0, 'velocity': 1.0, 'acceleration': 1.0}
 ROBOT = Embodiment.model_validate(
     {
         'name': 'toy',
@@ -41,10 +41,17 @@ ROBOT = Embodiment.model_validate(
 
 
 def record(
-    path: Path, ticks: int = 20, silent: range = range(0), episodes=(), begin: int = 10**9
+    path: Path,
+    ticks: int = 20,
+    silent: range = range(0),
+    episodes=(),
+    begin: int = 10**9,
+    scale: float = 1.0,
 ) -> Path:
     """
     Write a recording: at tick k joints read (k, -k), the scene k + 0.5, the command k + 1.
+
+    All that times `scale`.
 
     Observations come 5 ms before their tick's command; joints are listed in the other order.
     """
@@ -54,10 +61,12 @@ def record(
     layout = types['std_msgs/msg/MultiArrayLayout']([], 0)
 
     def numbers(*values: float):
-        return types['std_msgs/msg/Float64MultiArray'](layout, np.array(values, dtype=float))
+        return types['std_msgs/msg/Float64MultiArray'](
+            layout, scale * np.array(values, dtype=float)
+        )
 
     def joints(k: int):
-        position, empty = np.array([-float(k), float(k)]), np.array([])
+        position, empty = scale * np.array([-float(k), float(k)]), np.array([])
         kind = types['sensor_msgs/msg/JointState']
         return kind(header, ['right', 'left'], position, empty, empty)
 
@@ -98,7 +107,7 @@ def test_a_frame_holds_what_was_seen_and_then_commanded(tmp_path: Path):
 
 def test_every_recording_is_a_demonstration(tmp_path: Path):
     for begin, name in enumerate(('one', 'two'), start=1):
-        record(tmp_path / 'bags' / name, begin=begin * 10**9)
+        record(tmp_path / 'bags' / name, begin=begin * 10**9, scale=float(begin))
     count, _ = convert([tmp_path / 'bags'], ROBOT, tmp_path / 'data', '')
     assert count == 2
     assert read_demonstrations(tmp_path / 'data').ends.tolist() == [20, 40]

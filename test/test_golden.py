@@ -53,9 +53,9 @@ def test_its_commands_become_demonstrations():
         'commands': [{'topic': 'go', 'sink': 'joint_state', 'joints': names}],
     })  # fmt: skip
     (bag,) = find([GOLDEN])
-    episodes, problems = demonstrations(bag, robot)
-    assert problems == []
-    assert [len(episode.features['action']) for episode, _ in episodes] == [200, 200]
+    found = demonstrations(bag, robot)
+    assert found.problems == []
+    assert [len(made.demonstration.features['action']) for made in found.made] == [200, 200]
 
 
 def test_what_a_chunk_tells_is_kept_by_its_field():

@@ -16,7 +16,8 @@ import numpy as np
 
 from async_chunking.bags.files import Bag
 from async_chunking.bags.namespaces import STEPS
-from async_chunking.bags.wire import TICKS, Series, Wanted, read
+from async_chunking.bags.wire import Series, read
+from async_chunking.bags.wire_messages import TICKS, Wanted
 
 _APART_NS = 20_000_000_000  # A step and its command are recorded within so long [ns].
 _BLOCK = 4096  # Commands that are compared at once.

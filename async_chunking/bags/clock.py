@@ -21,6 +21,8 @@ _SET = 100_000_000  # Messages of several topics are never out of order by more 
 _OUT = 1_000_000  # Those of one topic never by more [ns].
 _LEAST = 5_000_000  # A step below this, or below half a period, makes no difference [ns].
 _WINDOW = 15  # Commands before and after a step whose level it must have changed.
+_BATCH = 1_000_000_000  # Nor those of a recorder that writes topic by topic [ns].
+_PACE = 25  # Commands that show a rate.
 _PAUSE = 1_000_000_000  # Is put where a time passed that nothing tells of [ns].
 
 
@@ -31,6 +33,7 @@ class Clock:
 
     Attributes:
         places: [n] of the commands among all messages.
+        stamps: [n] when they were recorded [ns].
         emitted: [n] when they were sent, on a clock that nobody sets [ns].
         runs: [n] of which run each is.
         begins: [stretches - 1] place of the first message of each stretch but the first.
@@ -38,6 +41,7 @@ class Clock:
     """
 
     places: np.ndarray
+    stamps: np.ndarray
     emitted: np.ndarray
     runs: np.ndarray
     begins: np.ndarray
@@ -47,6 +51,19 @@ class Clock:
     def steps(self) -> np.ndarray:
         """Steps by which the clock was set, each time [s]."""
         return np.diff(self.offsets) * 1e-9
+
+    @property
+    def of_runs(self) -> list[np.ndarray]:
+        """Commands of each run of which it is told when they were sent."""
+        runs = [np.flatnonzero(self.runs == run) for run in np.unique(self.runs)]
+        return [its for its in runs if self.emitted[its[-1]] > self.emitted[its[0]]]
+
+    @property
+    def gained(self) -> float:
+        """What the clock gained on the executor's in a run, but for those steps, at most [s]."""
+        ahead = (self.corrected(self.places, self.stamps) - self.emitted) * 1e-9
+        ends = [(ahead[its[:_WINDOW]], ahead[its[-_WINDOW:]]) for its in self.of_runs]
+        return max((float(np.median(b) - np.median(a)) for a, b in ends), key=abs, default=0.0)
 
     def corrected(self, places: np.ndarray, stamps: np.ndarray) -> np.ndarray:
         """Return when messages were recorded by the clock as it was at first [n] [ns]."""
@@ -86,6 +103,7 @@ def clock_of(ticks: SentTicks, places: np.ndarray, stamps: np.ndarray) -> Clock:
     Raises:
         BagError: It was set, and it cannot be told by how much.
     """
+    _check_order(ticks)
     begins, sizes = [], []
     ahead = ticks.stamps - ticks.emitted
     passed = np.diff(ticks.emitted)
@@ -101,7 +119,7 @@ def clock_of(ticks: SentTicks, places: np.ndarray, stamps: np.ndarray) -> Clock:
             begins.append(places[first + at + 1])
             sizes.append(size)
     offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-    clock = Clock(ticks.places, ticks.emitted, ticks.runs, np.array(begins, np.int64), offsets)
+    clock = Clock(*ticks, np.array(begins, np.int64), offsets)
     _check(ticks, clock)
     return clock
 
@@ -128,17 +146,46 @@ def _level(ahead: np.ndarray, runs: np.ndarray, at: int, way: int) -> float:
     return float(np.median(ahead[index[runs[index] == runs[at]]]))
 
 
-def _check(ticks: SentTicks, clock: Clock) -> None:
-    """Refuse commands whose times do not follow each other as they were sent."""
-    times = clock.corrected(ticks.places, ticks.stamps)
-    back = (np.diff(times) < -_SET) & (np.diff(ticks.emitted) > 0) & (np.diff(ticks.runs) == 0)
+def _check_order(ticks: SentTicks) -> None:
+    """Refuse commands that are not in the order in which they were sent."""
+    back = (np.diff(ticks.runs) == 0) & (np.diff(ticks.emitted) < 0)
     if back.any():
+        at = int(back.argmax())
+        sent, told = (-int(np.diff(times)[at]) * 1e-9 for times in (ticks.emitted, ticks.stamps))
+        msg = (
+            f'a command that was sent {sent:.2g} s earlier stands behind another: the clock was '
+            f'set by {told - sent:+.2g} s, and the file was sorted by time since; give it as it '
+            'was recorded'
+        )
+        raise BagError(msg)
+
+
+def _check(ticks: SentTicks, clock: Clock) -> None:
+    """Refuse times that do not follow each other as the commands were sent."""
+    times = clock.corrected(ticks.places, ticks.stamps)
+    same, passed = np.diff(ticks.runs) == 0, np.diff(ticks.emitted)
+    if (back := same & (np.diff(times) < -_SET) & (passed > 0)).any():
         at = int(back.argmax())
         msg = (
             f'the clock went back by {(times[at] - times[at + 1]) * 1e-9:.1f} s while it was '
             'recorded, and it cannot be told when; record it again'
         )
         raise BagError(msg)
+
+
+def pace(runs: np.ndarray, times: np.ndarray, clock: np.ndarray) -> float:
+    """
+    Return how fast time passed by another clock, as a multiple.
+
+    Args:
+        runs: [n] of which run each command is.
+        times: [n] of the commands, by that clock [ns].
+        clock: [n] of the commands, by this one [ns].
+    """
+    later = np.arange(_PACE, len(times))
+    later = later[(runs[later] == runs[later - _PACE]) & (clock[later] > clock[later - _PACE])]
+    passed, counted = (t[later] - t[later - _PACE] for t in (times, clock))
+    return float(np.median(passed / counted)) if len(later) else 1.0
 
 
 def set_back(places: Sequence[np.ndarray], stamps: Sequence[np.ndarray]) -> float:
@@ -153,7 +200,7 @@ def set_back(places: Sequence[np.ndarray], stamps: Sequence[np.ndarray]) -> floa
     ordered = stamp[np.argsort(place, kind='stable')]
     among = int(np.diff(ordered).min(initial=0))
     own = min(int(np.diff(series).min(initial=0)) for series in stamps)
-    back = min(among if among < -_SET else 0, own if own < -_OUT else 0)
+    back = min(among if among < -_BATCH else 0, own if own < -_OUT else 0)
     return -back * 1e-9
 
 

@@ -11,7 +11,8 @@ assumed: any mixture is read correctly, and only how fast depends on it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -116,33 +117,55 @@ def decode(messages: Sequence[bytes], types: Definitions, name: str) -> Iterator
         waiting = np.setdiff1d(waiting, same[alike], assume_unique=True)
 
 
+class LeftOut:
+    """What of a recording cannot be read: how many messages of how many of each topic, and why."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+        self._lost: Counter[tuple[str, str]] = Counter()
+
+    def saw(self, topic: str, count: int) -> None:
+        """Count messages, read or not."""
+        self._seen[topic] += count
+
+    def lost(self, topic: str, count: int, reason: str) -> None:
+        """Count messages that were left out."""
+        self._lost[topic, reason] += count
+
+    def sentences(self) -> list[str]:
+        """Return a sentence for each topic and reason."""
+        return [
+            f'topic {topic}: {count} of {self._seen[topic]} messages left out: {reason}'
+            for (topic, reason), count in self._lost.items()
+        ]
+
+
 def decode_each(
-    messages: Sequence[bytes], types: Definitions, name: str, problems: list[str]
+    messages: Sequence[bytes], types: Definitions, name: str, lost: Callable[[int, str], None]
 ) -> list[MessageGroup]:
     """
-    Return the groups of all messages that can be decoded; one problem names those that cannot.
+    Return the groups of all messages that can be decoded.
 
     Args:
         messages: Serialized.
         types: What they are made of.
         name: Their type.
-        problems: Grows by a sentence if one is torn.
+        lost: Is told how many cannot, and why.
     """
     try:
         return list(decode(messages, types, name))
     except BagError:
         pass  # One by one, then, to find which.
-    whole, torn, reason = [], [], ''
+    whole, torn = [], 0
     for place, message in enumerate(messages):
         try:
             _layout(message, types, name)
             whole.append(place)
-        except BagError as error:
-            torn.append(place)
-            reason = reason or str(error)
+        except BagError:
+            torn += 1
     groups = decode([messages[place] for place in whole], types, name)
     kept = np.array(whole, dtype=np.intp)
-    problems.append(f'{len(torn)} of {len(messages)} messages: {reason}')
+    lost(torn, f'torn, they do not follow the definition of {name}')
     return [replace(group, index=kept[group.index]) for group in groups]
 
 

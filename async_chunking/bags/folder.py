@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from pathlib import Path
 
-from async_chunking.bags.copies import Part, copies
+from async_chunking.bags.copies import Part, continued, copies
 from async_chunking.bags.files import Bag
-from async_chunking.bags.summary import BagReport, summarize_bag
+from async_chunking.bags.summary import BagReport, RunReport, summarize_bag
 from async_chunking.safety import Limits
 
 
@@ -49,22 +48,37 @@ def _report(bag: Bag, limits: Limits | None) -> BagReport:
 def without_copies(bags: Sequence[BagReport]) -> list[BagReport]:
     """Return reports in which each run counts once, also where a recording was copied."""
     runs = [run for bag in bags for run in bag.runs]
-    copied = copies([Part(run.path, run.key.topic, run.marks) for run in runs])
-    owners = {id(runs[place]): runs[owner].path for place, owner in copied.items()}
+    parts = [Part(run.path, run.marks, run.key.run_id, *run.sent) for run in runs]
+    copied = copies(parts)
+    kept = [part for place, part in enumerate(parts) if place not in copied]
+    said = {
+        id(runs[place]): f'has {shared.share:.0%} of its commands in common with '
+        f'{runs[shared.owner].path}{_robot(runs[shared.owner])}, and is left out'
+        for place, shared in copied.items()
+    }
+    said |= {
+        id(runs[place]): f'{how} in {other.source}, and counts as two; give them as one '
+        'recording, in a folder with its metadata.yaml'
+        for place, (how, other) in continued(parts, kept).items()
+        if place not in copied and how != 'began'  # One sentence for each pair.
+    }
+    left = {id(runs[place]) for place in copied}
     return [
         replace(
             bag,
-            runs=[run for run in bag.runs if id(run) not in owners],
-            problems=[*bag.problems, *_named(bag, owners)],
+            runs=[run for run in bag.runs if id(run) not in left],
+            problems=[
+                *bag.problems,
+                *(
+                    f'{bag.path}: run {run.key.run_id:x}{_robot(run)} {said[id(run)]}'
+                    for run in bag.runs
+                    if id(run) in said
+                ),
+            ],
         )
         for bag in bags
     ]
 
 
-def _named(bag: BagReport, owners: Mapping[int, Path]) -> list[str]:
-    return [
-        f'{bag.path}: run {run.key.run_id:x} is that of {owners[id(run)]} once more, and is left '
-        'out'
-        for run in bag.runs
-        if id(run) in owners
-    ]
+def _robot(run: RunReport) -> str:
+    return f' of {run.key.namespace}' if run.key.namespace else ''

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from async_chunking.bags.columns import MessageGroup, decode_each, definitions
+from async_chunking.bags.columns import LeftOut, MessageGroup, decode_each, definitions
 from async_chunking.bags.definitions import BagError, Definitions
 from async_chunking.bags.exchanges import (
     CHUNK_DEFAULTS,
@@ -92,6 +93,7 @@ class RunReader:
         self.snapshots = Snapshots()
         self.exchanges = Exchanges()
         self._texts = Texts()
+        self._left = LeftOut()
         self._raw: dict[Topic, list[bytes]] = defaultdict(list)
         self._places: dict[Topic, list[int]] = defaultdict(list)
         self._definitions: dict[Topic, Definitions] = {}
@@ -110,6 +112,8 @@ class RunReader:
             if topic.type == STEP and len(raw) >= _PIECE + _LAG:
                 yield from self._flush(_LAG)
         yield from self._flush(0)
+        for problem in self._left.sentences():
+            self._problem(problem)
         self.bag.problems += self._texts.problems(self.bag)
         for key, ticks in self.ticks.items():
             for problem in ticks.problems():
@@ -126,16 +130,15 @@ class RunReader:
                 raw, places = self._raw[topic], self._places[topic]
                 end = max(len(raw) - lag, 0) if kind == STEP else len(raw)
                 self._raw[topic], self._places[topic] = raw[end:], places[end:]
+                self._left.saw(topic.name, end)
                 try:
                     yield from self._take(topic, raw[:end], np.array(places[:end]))
                 except (BagError, KeyError) as error:
-                    self._problem(f'topic {topic.name}: {error}; {end} messages are left out')
+                    self._left.lost(topic.name, end, str(error))
 
     def _take(self, topic: Topic, raw: Sequence[bytes], places: np.ndarray) -> Iterator[Piece]:
-        torn: list[str] = []
-        groups = decode_each(raw, self._types(topic), topic.type, torn)
-        for problem in torn:
-            self._problem(f'topic {topic.name}: {problem}; left out')
+        lost = partial(self._left.lost, topic.name)
+        groups = decode_each(raw, self._types(topic), topic.type, lost)
         self._say_defaults(topic, groups)
         if topic.type == STEP:
             yield from self._split(topic, groups, places)
@@ -174,7 +177,7 @@ class RunReader:
             try:
                 columns = ticks.take(rows)
             except BagError as error:  # That run alone.
-                self._problem(f'topic {topic.name}: {error}; {len(its)} messages are left out')
+                self._left.lost(topic.name, len(its), str(error))
                 columns = None
             if columns is not None:
                 rates = self.exchanges.rates.get(key.run, Rates())
@@ -207,12 +210,16 @@ class RunReader:
         for topic, raw in self._raw.items():
             if topic.type == STEP and namespace_of(topic.name) == robot:
                 for message in reversed(raw):
-                    if groups := decode_each([message], self._types(topic), topic.type, []):
+                    if groups := decode_each([message], self._types(topic), topic.type, _unheard):
                         return _newest(topic, groups)
         return self._current.get(robot)
 
 
 _DEFAULTS = {STEP: STEP_DEFAULTS, REQUEST: REQUEST_DEFAULTS, CHUNK: CHUNK_DEFAULTS}
+
+
+def _unheard(count: int, reason: str) -> None:
+    """Leave out what is counted when its piece is read."""
 
 
 def _newest(topic: Topic, groups: Sequence[MessageGroup]) -> RunKey:

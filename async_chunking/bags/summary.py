@@ -37,6 +37,7 @@ class RunReport:
         control_period: [s].
         joint_names: [D].
         marks: [T] what tells each command from all others; see `bags.copies`.
+        sent: Times at which the first and the last command were sent, on the executor's clock [s].
         first: First recorded tick.
         checkpoint: Hash of the policy's weights, as far as known.
         snapshot: Parameters and versions, as far as recorded.
@@ -51,6 +52,7 @@ class RunReport:
     control_period: float
     joint_names: Sequence[str]
     marks: np.ndarray
+    sent: tuple[float, float]
     first: int
     checkpoint: str
     snapshot: Mapping[str, Any]
@@ -150,6 +152,7 @@ def _report(
         control_period=period,
         joint_names=ticks.joint_names,
         marks=marks,
+        sent=(float(emitted[0]), float(emitted[-1])),
         first=ticks.first,
         checkpoint=reader.exchanges.checkpoints.get(key.run, ''),
         snapshot=reader.snapshots.of(key.namespace, reader.spans[key]),

@@ -22,7 +22,6 @@ import numpy as np
 from async_chunking.bags.alignment import Aligned, aligned, steps_of
 from async_chunking.bags.files import Bag
 from async_chunking.bags.wire import (
-    KINDS,
     Series,
     WireKey,
     joint_values,
@@ -31,6 +30,7 @@ from async_chunking.bags.wire import (
     of_source,
     read,
 )
+from async_chunking.bags.wire_messages import KINDS
 from async_chunking.metrics.limit_use import LimitUse, limit_use, worse
 from async_chunking.robot.embodiment import Command, Embodiment
 from async_chunking.safety import Limits

@@ -17,14 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from async_chunking.bags.copies import Part, copies, marks_of
+from async_chunking.bags.copies import Part
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
 from async_chunking.bags.namespaces import robot_namespace
 from async_chunking.bags.wire import Series, WireKey, joint_values, key_of
+from async_chunking.dataset.evidence import (
+    Made,
+    Marks,
+    check_one_robot,
+    check_range,
+    complete,
+    repeated,
+)
 from async_chunking.dataset.recorded import (
     Ends,
     Key,
@@ -34,6 +43,7 @@ from async_chunking.dataset.recorded import (
     commands_of,
     episodes_of,
     recorded,
+    told_of,
     wanted_of,
 )
 from async_chunking.dataset.writing import (
@@ -77,20 +87,18 @@ def convert(
     """
     require_empty(out)
     check_streams(robot)
-    made: list[tuple[Demonstration, Part]] = []
+    made: list[Made] = []
+    whole: list[Part] = []
     problems: list[str] = []
     for bag in find(paths):
-        complete, left_out = demonstrations(bag, robot, namespace)
-        made += complete
-        problems += dict.fromkeys([*bag.problems, *left_out])
-    parts = [part for _, part in made]
-    again = copies(parts)
-    problems += [
-        f'{parts[place].source}: a demonstration is one of {parts[owner].source} once more, and '
-        'is left out'
-        for place, owner in again.items()
-    ]
-    episodes = [demonstration for i, (demonstration, _) in enumerate(made) if i not in again]
+        one = demonstrations(bag, robot, namespace)
+        made += one.made
+        whole += one.whole
+        problems += dict.fromkeys([*bag.problems, *one.problems])
+    check_one_robot(made)
+    said = repeated(made, whole)
+    problems += said.values()
+    episodes = [one.demonstration for place, one in enumerate(made) if place not in said]
     if not episodes:
         reasons = '; '.join(problems) or 'no recording was found'
         msg = f'no demonstration in {", ".join(map(str, paths))}: {reasons}'
@@ -112,9 +120,22 @@ def describe(robot: Embodiment, instruction: str) -> Description:
     return Description(robot.name, robot.policy.policy_rate_hz, instruction, features, endless)
 
 
-def demonstrations(
-    bag: Bag, robot: Embodiment, namespace: str | None = None
-) -> tuple[list[tuple[Demonstration, Part]], list[str]]:
+class Found(NamedTuple):
+    """
+    What was found in a recording.
+
+    Attributes:
+        made: Demonstrations in it.
+        whole: All commands of it, as one part; none if it cannot be read.
+        problems: What is left out, a sentence each.
+    """
+
+    made: list[Made]
+    whole: list[Part]
+    problems: list[str]
+
+
+def demonstrations(bag: Bag, robot: Embodiment, namespace: str | None = None) -> Found:
     """Return the demonstrations of one recording, what each is of, and what is left out."""
     try:
         wanted = wanted_of(robot)
@@ -122,49 +143,50 @@ def demonstrations(
         topics, clock = recorded(bag, wanted, namespace)
         ends = episodes_of(bag, wanted, namespace, clock)
         commands = commands_of(bag, robot, topics)
-        spans = _spans(bag, topics, commands, ends)
+        needed = _needed(topics, commands, bag.path)
+        topics = complete(bag, wanted, needed)
+        spans = _spans(topics, commands, ends)
     except (DatasetError, BagError) as error:
-        return [], [str(error)]
-    complete: list[tuple[Demonstration, Part]] = []
-    sent = topics['command', key_of(commands[0])]
-    told = np.searchsorted(clock.places, sent.places)
-    known = (clock.runs[told], clock.emitted[told]) if len(clock.places) else (0, sent.stamps)
-    marks = marks_of(*known, sent.values)
-    problems = [f'{bag.path}: {len(ends) - len(spans)} episodes failed'] * (len(ends) > len(spans))
-    if len(clock.steps):
-        set_by = ', '.join(f'{seconds:+.2f} s' for seconds in clock.steps)
-        problems.append(f"{bag.path}: the clock was set by {set_by}; times are the executor's")
+        return Found([], [], [str(error)])
+    made: list[Made] = []
+    failed = sum(not episode.success for _, episode in ends)
+    problems = [f'{bag.path}: {failed} episodes failed'] * bool(failed)
+    problems += [f'{bag.path}: {words}' for words in told_of(clock)]
+    marks = Marks.of(topics, topics['command', key_of(commands[0])], clock)
     for start, stop in spans:
         try:
             gap = _check_gaps(topics, start, stop, bag.path)
-            made = _cut(topics, commands, robot, start, stop, bag.path)
-            inside = (sent.stamps >= start) & (sent.stamps <= stop)
+            demonstration = _cut(topics, commands, robot, start, stop, bag.path)
             problems += [gap] * bool(gap)
-            complete.append((made, Part(bag.path, commands[0].topic, marks[inside])))
+            made.append(Made(demonstration, namespace, *marks.parts(bag.path, start, stop)))
         except DatasetError as error:
             problems.append(str(error))
-    return complete, problems
+    return Found(made, [marks.whole(bag.path)], problems)
 
 
-def _spans(
-    bag: Bag, topics: Topics, commands: Sequence[Wire], ends: Ends
-) -> list[tuple[int, int]]:
-    """Return where demonstrations begin and end [ns]."""
-    wires = [topics['command', key_of(command)] for command in commands]
-    needed = {_shown(key): series for key, series in topics.items() if key[0] != 'command'}
-    needed |= {_shown(('command', key_of(c))): topics['command', key_of(c)] for c in commands}
-    silent = [name for name, series in needed.items() if not len(series.stamps)]
+def _needed(topics: Topics, commands: Sequence[Wire], path: Path) -> Topics:
+    """Return what is observed, and the commands that are read; all must be there."""
+    chosen = {('command', key_of(command)) for command in commands}
+    needed = {key: s for key, s in topics.items() if key[0] != 'command' or key in chosen}
+    silent = [_shown(key) for key, series in needed.items() if not len(series.stamps)]
     if silent:
-        msg = f'{bag.path}: nothing was recorded of {", ".join(silent)}'
+        msg = f'{path}: nothing was recorded of {", ".join(silent)}'
         raise DatasetError(msg)
-    begin = max(int(series.stamps[0]) for series in needed.values())
+    return needed
+
+
+def _spans(topics: Topics, commands: Sequence[Wire], ends: Ends) -> list[tuple[int, int]]:
+    """Return where demonstrations begin and end [ns]; each begins after the one before it."""
+    begin = max(int(series.stamps[0]) for series in topics.values())
     if not ends:
+        wires = [topics['command', key_of(command)] for command in commands]
         return [(begin, max(int(series.stamps[-1]) for series in wires))]
-    return [
-        (max(begin, stop - round(episode.duration * 1e9)), stop)
-        for stop, episode in ends
-        if episode.success
-    ]
+    spans = []
+    for stop, episode in sorted(ends, key=lambda end: end[0]):
+        if episode.success:
+            spans.append((max(begin, stop - round(episode.duration * 1e9)), stop))
+        begin = max(begin, stop + 1)
+    return spans
 
 
 def _shown(key: Key) -> str:
@@ -196,6 +218,7 @@ def _cut(
     action = _joined(topics, 'command', commands, robot, times + int(period / 2), path)
     if any(robot.continuous):
         action = _wrapped(action, features, robot)
+    check_range({**features, 'action': action}, robot, period * 1e-9, path)
     return Demonstration({**features, 'action': action})
 
 

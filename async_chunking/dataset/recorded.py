@@ -8,26 +8,21 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
-from async_chunking.bags.clock import Clock, SentTicks, clock_of, set_back, steady
+from async_chunking.bags.clock import Clock, SentTicks, clock_of, pace, set_back, steady
 from async_chunking.bags.copies import marks_of
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
 from async_chunking.bags.namespaces import STEPS, full
 from async_chunking.bags.texts import EPISODE_TOPIC, Texts
-from async_chunking.bags.wire import (
-    KINDS,
-    TIMES,
-    Series,
-    Wanted,
-    key_of,
-    of_command,
-    of_source,
-    read,
-)
+from async_chunking.bags.wire import Series, key_of, of_command, of_source, read
+from async_chunking.bags.wire_messages import KINDS, TIMES, Wanted
 from async_chunking.dataset.writing import DatasetError
 from async_chunking.metrics.record import Episode
 from async_chunking.robot.embodiment import Embodiment
 from async_chunking.robot.wiring import Wire
+
+_SPEED = 0.15  # Share by which a clock is slower or faster, however it is disciplined.
+_GAINED_S = 0.1  # A clock that gains more in a recording is told [s].
 
 Key = tuple[str, Hashable]  # 'stream', 'measured' or 'command', and its name or `key_of` it.
 Topics = Mapping[Key, Series]
@@ -81,12 +76,13 @@ def recorded(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[To
         else Series(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0, np.int64))
         for key in (*wanted, _TIMES)
     }
-    steps = topics.pop(_TIMES)
-    emitted, runs = steps.values.reshape(-1, 2).T.astype(np.int64)
+    told = next(key for key, what in wanted.items() if what.kind == STEPS)
+    steps, topics[told] = _told(bag, topics.pop(_TIMES), topics[told])
+    _, runs, _ = steps.values.reshape(-1, 3).T.astype(np.int64)
     if np.count_nonzero(np.diff(runs)) > 2 * len(np.unique(runs)):
         msg = f'{bag.path}: two executors told their commands at once; record one alone'
         raise DatasetError(msg)
-    if not len(emitted) and (seconds := set_back(column(topics, 2), column(topics, 0))):
+    if not len(runs) and (seconds := set_back(column(topics, 2), column(topics, 0))):
         msg = (
             f'{bag.path}: the clock went back by {seconds:.2g} s while it was recorded, and there '
             f'is no {STEPS} to tell the time by; record it again'
@@ -95,18 +91,67 @@ def recorded(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str) -> tuple[To
     seen, first = np.unique(np.concatenate([*column(topics, 2), steps.places]), return_index=True)
     stamps = np.concatenate([*column(topics, 0), steps.stamps])[first]
     try:
-        clock = clock_of(SentTicks(steps.places, steps.stamps, emitted, runs), seen, stamps)
+        clock = clock_of(_steady(steps), seen, stamps)
     except BagError as error:
         msg = f'{bag.path}: {error}'
         raise DatasetError(msg) from None
     return {key: _in_order(series, clock) for key, series in topics.items()}, clock
 
 
+def _steady(steps: Series) -> SentTicks:
+    """
+    Return when commands were sent, by the executor's clock; by a simulated one if that went on.
+
+    Raises:
+        BagError: Neither of them is that of the recorder.
+    """
+    emitted, runs, stamped = steps.values.reshape(-1, 3).T.astype(np.int64)
+    ticks = SentTicks(steps.places, steps.stamps, emitted, runs)
+    rate = pace(runs, emitted, steps.stamps)
+    if not emitted.any() or abs(rate - 1.0) <= _SPEED:
+        return ticks
+    if abs(pace(runs, stamped, steps.stamps) - 1.0) <= _SPEED:
+        return ticks._replace(emitted=stamped)
+    msg = (
+        f'the executor sent at {rate:.2g} times the rate that it says: a recording was played and '
+        'recorded again; give the first one'
+    )
+    raise BagError(msg)
+
+
 def _once(series: Series) -> Series:
     """Leave out what is there twice, as where a file and its copy are taken for splits."""
     marks = marks_of(0, series.stamps, series.values)
-    kept = np.sort(np.unique(marks, return_index=True)[1])
-    return Series(*(column[kept] for column in series))
+    return _rows(series, np.sort(np.unique(marks, return_index=True)[1]))
+
+
+def _told(bag: Bag, times: Series, commands: Series) -> tuple[Series, Series]:
+    """Return when the executor sent its commands, and them, without what is damaged or twice."""
+    _, one, two = np.intersect1d(times.places, commands.places, return_indices=True)
+    if not len(one):
+        return times, commands
+    times, commands = _rows(times, one), _rows(commands, two)
+    emitted, runs, _ = times.values.T
+    if not emitted.any():  # Of a version that did not tell.
+        return times, commands
+    known = np.flatnonzero(emitted > 0)
+    first = np.unique(marks_of(runs, emitted, commands.values)[known], return_index=True)[1]
+    kept = known[np.sort(first)]
+    twice, unknown = len(known) - len(kept), len(emitted) - len(known)
+    problems = {
+        'have no time and are': unknown,
+        'are there twice, as where a recording is played and recorded again; they are': twice,
+    }
+    bag.problems += [
+        f'{bag.path}: {count} of {len(emitted)} messages of {STEPS} {what} left out'
+        for what, count in problems.items()
+        if count
+    ]
+    return _rows(times, kept), _rows(commands, kept)
+
+
+def _rows(series: Series, index: np.ndarray) -> Series:
+    return Series(*(column[index] for column in series))
 
 
 def _in_order(series: Series, clock: Clock) -> Series:
@@ -115,6 +160,20 @@ def _in_order(series: Series, clock: Clock) -> Series:
     stamps, values, places = stamps[kept], series.values[kept], series.places[kept]
     order = np.argsort(stamps, kind='stable')
     return Series(stamps[order], values[order], places[order])
+
+
+def told_of(clock: Clock) -> list[str]:
+    """Return what is to be known of a recording's clock, a sentence each."""
+    said = []
+    if len(clock.steps):
+        set_by = ', '.join(f'{seconds:+.2f} s' for seconds in clock.steps)
+        said.append(f"the clock was set by {set_by}; times are the executor's")
+    if abs(clock.gained) > _GAINED_S:
+        said.append(
+            f"the clock gained {clock.gained:+.2f} s on the executor's: it was slewed, or commands"
+            " were ever longer on their way; times are the recorder's"
+        )
+    return said
 
 
 def column(topics: Topics, index: int) -> list[np.ndarray]:
@@ -126,11 +185,6 @@ def commands_of(bag: Bag, robot: Embodiment, topics: Topics) -> Sequence[Wire]:
     """Return where to read the commands."""
     steps = topics['command', key_of(steps_of(robot))]
     if len(steps.stamps):
-        lacking = np.flatnonzero(np.isnan(steps.values).any(axis=0))
-        if lacking.size:
-            joint = robot.joint_names[lacking[0]]
-            msg = f'{bag.path}: {STEPS} lacks {joint}; is it of another robot than {robot.name}?'
-            raise DatasetError(msg)
         return (steps_of(robot),)
     for command in robot.commands:
         if command.sink not in KINDS:

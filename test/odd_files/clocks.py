@@ -103,6 +103,22 @@ def _started_anew(folder: Path) -> None:
     record(folder / 'bag', lines)
 
 
+def _sorted(seconds: float) -> Callable[[Path], None]:
+    """Record while the clock is set, and sort the file by time."""
+
+    def make(folder: Path) -> None:
+        lines = []
+        for k in range(FRAMES):
+            t, at = 0.02 * k, 0.01 * k
+            told = t + seconds * (t >= AT)
+            lines.append(joints(told, '/joint_states', j1=at, j2=-at))
+            sent = step(t + 0.001, '/control_step', k, j1=at, j2=-at)
+            lines.append(sent._replace(seconds=told + 0.001))
+        record(folder / 'bag', lines)
+
+    return make
+
+
 WHOLE = '200 frames, steps of 0.01'
 
 CASES = [
@@ -134,6 +150,14 @@ CASES = [
     Case('clock set by +0.3 s, no executor', _set(0.3, own=False), _told_gap,
          '1 demonstration, nothing at all was recorded for 0.32 s after 2.0 s: it was paused, or '
          'the clock was set; what came before is held as long'),
+    *(
+        Case(f'clock set by {seconds} s, then sorted by time', _sorted(seconds), smoothness(ARM),
+             (f'the clock was set by {seconds:+.2g} s', 'the file was sorted by time since'))
+        for seconds in (-1.0, -0.25, -0.06)
+    ),
+    Case('clock slewed by 0.2 s', _clock(lambda t: t + 0.1 * min(max(t - 1.0, 0.0), 2.0)),
+         _told_gap, "1 demonstration, the clock gained +0.20 s on the executor's: it was slewed, "
+         "or commands were ever longer on their way; times are the recorder's"),
     Case('two executors at once', _two_at_once, smoothness(ARM),
          ('two executors told their commands at once',)),
 ]  # fmt: skip

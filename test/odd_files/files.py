@@ -209,6 +209,11 @@ def _torn_message(kind: str) -> Callable[[Path], None]:
     return make
 
 
+def _torn_far_apart(folder: Path) -> None:
+    said = [step(0.02 * k, '/control_step', k, j1=0.5) for k in range(9000)]
+    record(folder / 'bag', said, change=lambda n, data: data[:40] if n in (9, 7999) else data)
+
+
 def _episode_torn(*contents: str, torn: int = -1) -> Callable[[Path], None]:
     """Record episodes that end 0.3 s apart; number `torn` lacks its end."""
 
@@ -471,6 +476,8 @@ CASES = [
     Case('no metadata', _without_metadata, ticks(), '30 ticks'),
     Case('one torn message of 753', _torn_message('cut'), ticks(named=['1 of 753 messages']),
          '752 ticks, named'),
+    Case('two torn messages in a long recording', _torn_far_apart,
+         ticks(named=['2 of 9000 messages']), '8998 ticks, named'),
     Case('one message of noise among 753', _torn_message('noise'),
          ticks(named=['1 of 753 messages']), '752 ticks, named'),
     Case('one torn message, packed', _torn_packed, ticks(named=['1 messages cannot be unpacked']),

@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from typer.testing import CliRunner
 
+from async_chunking.dataset.from_bags import convert
+from async_chunking.dataset.reading import read_demonstrations
 from async_chunking.robot.embodiment import load
 from odd_files import Case
 from odd_files.asking import LIMITS, first_frame, robot
@@ -219,6 +221,96 @@ def _described(**changes: Any) -> Callable[[Path], str]:
     return ask
 
 
+TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
+BY_POINTS = robot(
+    ['j1', 'j2'], commands=[{'topic': 'go', 'sink': 'joint_trajectory', 'joints': ['j1', 'j2']}]
+)
+
+
+def _points(*seconds: float, every: int = 1) -> Callable[[Path], None]:
+    """Record trajectories of points that are to be reached after so many seconds."""
+
+    def make(folder: Path) -> None:
+        said = []
+        for k in range(FRAMES):
+            said.append(joints(0.02 * k, '/joint_states', j1=0.5, j2=-0.5))
+            points = [
+                {'positions': [0.5 + t, -0.5],
+                 'time_from_start': {'sec': int(t), 'nanosec': round(t % 1 * 1e9)}}
+                for t in (seconds if k % every == 0 else (0.04,))
+            ]  # fmt: skip
+            values = {'joint_names': ['j1', 'j2'], 'points': points}
+            said.append(Line(0.02 * k + 0.001, '/go', TRAJECTORY, values))
+        record(folder / 'bag', said)
+
+    return make
+
+
+def _one_source_of_two(folder: Path) -> None:
+    """Arm and gripper tell each of its own joints, on one topic."""
+    said = []
+    for k in range(FRAMES):
+        t = 0.02 * k
+        said += [joints(t, '/joint_states', j1=0.5, j2=-0.5), joints(t, '/joint_states', finger=0)]
+        said.append(numbers(t + 0.001, '/go', 0.5, -0.5, 0.03))
+    record(folder / 'bag', said)
+
+
+def _once(at: int, side: str = 'command', **wrong: float) -> Callable[[Path], None]:
+    """Record joints that rest; once a number is wrong."""
+
+    def make(folder: Path) -> None:
+        said = []
+        for k in range(FRAMES):
+            rest = {'j1': 0.5, 'j2': -0.5}
+            seen, sent = (
+                rest | wrong if k == at and side == which else rest
+                for which in ('seen', 'command')
+            )
+            said.append(joints(0.02 * k, '/joint_states', **seen))
+            said.append(step(0.02 * k + 0.001, '/control_step', k, **sent))
+        record(folder / 'bag', said)
+
+    return make
+
+
+def _zeroed(folder: Path) -> None:
+    """Record ticks of which one is nothing but zeros, as a disk leaves a block."""
+    said = []
+    for k in range(FRAMES):
+        said.append(joints(0.02 * k, '/joint_states', j1=0.5, j2=-0.5))
+        said.append(step(0.02 * k + 0.001, '/control_step', k, j1=0.5, j2=-0.5))
+    record(folder / 'bag', said, change=lambda n, data: bytes(len(data)) if n == 21 else data)
+
+
+def _in_degrees(folder: Path) -> None:
+    said = []
+    for k in range(FRAMES):
+        said.append(joints(0.02 * k, '/joint_states', j1=0.5, j2=-0.5))
+        said.append(numbers(0.02 * k + 0.001, '/go', 28.6, -28.6))
+    record(folder / 'bag', said)
+
+
+def _lost_later(folder: Path) -> None:
+    said = []
+    for k in range(3 * FRAMES):
+        seen = {'j1': 0.5} | ({'j2': -0.5} if k < FRAMES else {})
+        said += [joints(0.02 * k, '/joint_states', **seen), numbers(0.02 * k, '/go', 0.5, -0.5)]
+    record(folder / 'bag', said)
+
+
+def _told(described: Any) -> Callable[[Path], str]:
+    """Return what asks for the frames, and for what is said of them."""
+
+    def ask(folder: Path) -> str:
+        count, problems = convert([folder / 'bag'], described, folder / 'data', '')
+        data = read_demonstrations(folder / 'data')
+        said = '; '.join(problems).replace(f'{folder}/', '')
+        return f'{count} of {len(data.actions)} frames{f": {said}" * bool(said)}'
+
+    return ask
+
+
 def _nothing(folder: Path) -> None:
     del folder
 
@@ -263,6 +355,36 @@ CASES = [
          'unknown, 50% (it ended before the limits were told; margins are left out)'),
     Case('a message that names a joint twice', _doubled, first_frame(ARM),
          ('topic /joint_states', 'has the joint j2 twice: j1, j2, j2')),
+    Case('trajectories of one point each', _points(0.04), first_frame(BY_POINTS),
+         'state 0.5 -0.5, action 0.54 -0.5'),
+    Case('trajectories of many points', _points(0.1, 0.2, 0.3), _told(BY_POINTS),
+         ('20 of 20 messages left out', 'a path of several points', 'nothing was recorded of go')),
+    Case('trajectories of many points now and then', _points(0.1, 0.2, every=10),
+         _told(BY_POINTS), '1 of 19 frames: bag: topic /go: 2 of 20 messages left out: is a path '
+         'of several points, none of which is a command for now'),
+    Case('trajectories of one point for later', _points(2.0), _told(BY_POINTS),
+         ('20 of 20 messages left out', 'a goal, no command for now')),
+    Case('arm and gripper on one topic, described as one', _one_source_of_two,
+         _told(robot(['j1', 'j2', 'finger'])),
+         ('no message of joint_states has all of j1, j2, finger', 'a source of its own')),
+    Case('a joint that is not measured', _in_degrees, _told(robot(['j1', 'j3'])),
+         ('joint_states lacks j3',)),
+    Case('a joint that is measured no longer', _lost_later, _told(ARM),
+         ('40 of 60 messages of joint_states have no number for j2', 'said nothing for 0.5 s')),
+    Case('a command that is no number', _once(9, j2=float('nan')), _told(ARM),
+         '1 of 20 frames: bag: 1 of 20 messages of control_step have no number for j2; they are '
+         'left out'),
+    Case('a measurement that is no number', _once(9, 'seen', j2=float('nan')), _told(ARM),
+         '1 of 20 frames: bag: 1 of 20 messages of joint_states have no number for j2; they are '
+         'left out'),
+    Case('a tick of zeros', _zeroed, _told(ARM),
+         '1 of 20 frames: bag: topic /control_step: 1 of 20 messages left out: has no command'),
+    Case('a command of 1e30', _once(9, j2=1e30), _told(ARM),
+         ('action of j2 is 1e+30 at 0.18 s', 'beyond -9 to 9')),
+    Case('a measurement of 1e30', _once(9, 'seen', j1=1e30), _told(ARM),
+         ('observation.state of j1 is 1e+30 at 0.18 s', 'beyond -9 to 9')),
+    Case('commands in degrees', _in_degrees, _told(ARM),
+         ('action of j1 is 28.6 at 0.00 s', '20 frames are beyond -9 to 9')),
     Case('two sources of one joint of the driver', _nothing, _described(joint_states=[
          {'topic': 'joint_states', 'joints': [n], 'names': ['finger']} for n in ('j1', 'j2')]),
          ('joint finger on joint_states is told twice', 'of j1', 'of j2')),

@@ -132,5 +132,5 @@ def step(seconds: float, topic: str, tick: int, run_id: int = 7, **command: floa
         'run_id': run_id, 'tick': tick, 'strategy': 'naive', 'phase': 1,
         'joint_names': [*command], 'command': command_values, 'planned': command_values,
         'measured': command_values, 'emitted_ns': sent, 'deadline_ns': sent,
-        'header': {'stamp': {'sec': 10**9 + int(seconds), 'nanosec': 0}},
+        'header': {'stamp': {'sec': 10**9 + int(seconds), 'nanosec': int(seconds % 1 * 1e9)}},
     })  # fmt: skip

@@ -12,7 +12,8 @@ from driver_messages import CLASSES, STORE, packed, wire
 from rclpy.task import Future
 
 from async_chunking.bags.columns import decode
-from async_chunking.bags.wire import KINDS, joint_values, of_command
+from async_chunking.bags.wire import joint_values, of_command
+from async_chunking.bags.wire_messages import KINDS
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.robot.embodiment import Command, load
 from async_chunking.robot.options import OPTIONS
