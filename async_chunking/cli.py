@@ -40,6 +40,7 @@ COMMANDS: Commands = {
     'probe': ('async_chunking.bench.probe_command', 'probe', 'Measure where noise acts.'),
     'report': ('async_chunking.bags.command', 'report', 'Turn recordings into tables and plots.'),
     'reset': ('async_chunking.commands.control', 'reset', 'Begin a new run of a running robot.'),
+    'robot': ('async_chunking.commands.robot', 'robot', 'Begin a robot YAML from URDF or MJCF.'),
     'set': ('async_chunking.commands.control', 'set_', 'Change a strategy while a robot runs.'),
     'status': ('async_chunking.commands.control', 'status', 'Show what a running robot reports.'),
     'stop': ('async_chunking.commands.control', 'stop', 'Brake a running robot to rest.'),
@@ -47,6 +48,7 @@ COMMANDS: Commands = {
     'train': ('async_chunking.training.command', 'train', 'Train a policy by a recipe.'),
     'up': ('async_chunking.bringup.up', 'up', 'Start a robot, watch it, say how well it went.'),
     'version': ('async_chunking.cli', 'version', 'Show the version of the package.'),
+    'watch': ('async_chunking.commands.watch', 'watch', 'Plot a running robot, live.'),
 }
 
 

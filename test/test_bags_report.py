@@ -175,10 +175,98 @@ def test_a_page_without_any_boundary_can_be_written(tmp_path):
     assert result.exit_code == 0, result.output
 
 
-def test_limits_can_be_given_by_robot(folder, tmp_path):
+def test_limits_of_a_robot_are_refused_for_the_joints_of_another(folder, tmp_path):
     result = run_command(folder, '--robot', 'viperx')
-    assert result.exit_code == 1
-    assert 'the limits are for 7 joints, the commands have 4' in result.stderr
+    assert isinstance(result.exception, BagError)
+    assert 'its joints are joint_0, joint_1, joint_2, joint_3; robot viperx has waist' in str(
+        result.exception
+    )
+    own = tmp_path / 'own.yaml'
+    own.write_text(OWN)
+    assert run_command(folder, '--robot', own).exit_code == 0
+
+
+OWN = """
+name: own
+control_rate_hz: 50.0
+joints: &joints
+  - {name: joint_0, lower: -9.0, upper: 9.0, velocity: 99.0, acceleration: 9999.0}
+  - {name: joint_1, lower: -9.0, upper: 9.0, velocity: 99.0, acceleration: 9999.0}
+  - {name: joint_2, lower: -9.0, upper: 9.0, velocity: 99.0, acceleration: 9999.0}
+  - {name: joint_3, lower: -9.0, upper: 9.0, velocity: 99.0, acceleration: 9999.0}
+observations: {observation.state: {kind: measured, size: 4}}
+commands:
+  - topic: commands
+    sink: float64_multi_array
+    joints: [joint_0, joint_1, joint_2, joint_3]
+policy: {path: none, policy_rate_hz: 50.0, execution_horizon: 8}
+"""
+
+
+def test_intervals_of_what_is_never_negative_end_at_zero(strategies):
+    """Student's interval of 0, 0, 0 and 1 begins at -0.55."""
+    naive = strategies[0]
+    runs = [
+        replace(run, figures={**run.figures, 'seam_jump_rad': value})
+        for run, value in zip(naive.runs, (0.0, 0.0, 0.0, 1.0), strict=False)
+    ]
+    (group,) = by_strategy(runs)
+    assert group.figures['seam_jump_rad'].low == 0.0
+    assert group.figures['seam_jump_rad'].high == pytest.approx(1.0457, abs=1e-3)
+    below = [
+        replace(run, figures={**run.figures, 'limits': {'position_margin_rad': -1.0 - number}})
+        for number, run in enumerate(naive.runs)
+    ]
+    (group,) = by_strategy(below)
+    assert group.figures['limits.position_margin_rad'].low < -1.0
+
+
+def test_jerk_as_measured_is_explained(folder, tmp_path):
+    page = tmp_path / 'report.html'
+    result = run_command(folder, '--html', page)
+    sentence = 'Jerk as measured is that of the joints in joint_states'
+    assert sentence in ' '.join(result.stdout.split())
+    assert sentence in page.read_text()
+
+
+def windows(strategies) -> list[window.Window]:
+    runs = window.typical_runs(strategies)
+    ticks = window.typical_ticks(runs)
+    return [window.cut(run, *span) for run, span in zip(runs, ticks, strict=True)]
+
+
+def test_panels_of_a_joint_have_one_span_and_a_centre_each(strategies):
+    """Two runs a radian apart would be drawn flat on one axis."""
+    figure = pytest.importorskip('async_chunking.bags.figure')
+    near, far = windows(strategies)
+    moved = [replace(b, actions=b.actions + 1.0) for b in far.boundaries]
+    far = replace(far, boundaries=moved, run=replace(far.run, command=far.run.command + 1.0))
+    low, high = np.array(figure.value_ranges([near, far], 0)).T
+    assert high - low == pytest.approx((high - low)[0])
+    for shown, bottom, top in zip((near, far), low, high, strict=True):
+        command = shown.run.command[:, 0]
+        assert (bottom < command).all()
+        assert (command < top).all()
+    assert (high - low)[0] < 1.0
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_the_legend_of_a_picture_is_not_cut(strategies, count):
+    figure = pytest.importorskip('async_chunking.bags.figure')
+    drawn = figure.drawn(windows(strategies)[:count], [0, 1])
+    drawn.draw_without_rendering()
+    (legend,) = drawn.legends
+    box, page = legend.get_window_extent(), drawn.bbox
+    assert box.x0 >= page.x0
+    assert box.x1 <= page.x1
+    assert box.y1 <= page.y1
+
+
+def test_windows_begin_when_the_robot_is_under_way(strategies):
+    for run, (first, _) in zip(
+        (runs := window.typical_runs(strategies)), window.typical_ticks(runs), strict=True
+    ):
+        assert first >= run.seam('tick')[0] + 1.0 / run.control_period
 
 
 def test_the_picture_shows_the_same_scene_and_ticks_of_both(strategies):

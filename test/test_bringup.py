@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from async_chunking.bringup.arguments import declared
 from async_chunking.bringup.describe import Arguments, describe, parse
 from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.parameters import PARAMETERS
@@ -95,6 +96,44 @@ def test_hardware_has_no_simulation_node() -> None:
     assert {'displaced', 'if_displaced'}.isdisjoint(described['executor'].parameters)
 
 
+def test_a_robot_without_driver_follows_and_moves_at_once() -> None:
+    described = nodes(sim='follow', camera_hz='10')
+    assert sorted(described) == ['delay_monitor', 'executor', 'follow', 'policy']
+    assert described['follow'].parameters['camera_hz'] == 10.0
+    executor = described['executor'].parameters
+    assert 'activate' not in executor  # Its joints are nobody's to be careful of,
+    assert {'displaced', 'if_displaced'}.isdisjoint(executor)  # and nothing puts them elsewhere.
+    # Its topics are those of the simulation, where it has one, since their messages can be had.
+    assert all(node.parameters['sim'] is True for node in described.values())
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (
+            {'episodes': '3'},
+            'episodes = 3: sim:=follow has no episodes; duration:=SECONDS ends it',
+        ),
+        ({'use_sim_time': 'true'}, 'use_sim_time = True: sim:=follow has the wall clock'),
+        ({'real_time_factor': '2'}, 'real_time_factor = 2.0: sim:=follow has the wall clock'),
+        ({'sim': 'perhaps'}, "sim = 'perhaps': must be true, false or follow"),
+    ],
+)
+def test_what_needs_a_simulation_is_refused_without(given: dict, message: str) -> None:
+    with pytest.raises(AsyncChunkingError) as error:
+        describe('viperx', {'sim': 'follow', **given})
+    assert str(error.value).removeprefix('arguments: ') == message
+
+
+def test_sim_is_true_false_or_follow_for_launch_files_too() -> None:
+    (sim,) = [argument for argument in declared() if argument['name'] == 'sim']
+    assert (sim['default'], set(sim['choices'])) == (
+        'true', {'true', 'false', 'True', 'False', 'follow'},
+    )  # fmt: skip
+    (autostart,) = [argument for argument in declared() if argument['name'] == 'autostart']
+    assert set(autostart['choices']) == {'', 'true', 'false', 'True', 'False'}
+
+
 def test_recording_adds_a_recorder_that_starts_first(tmp_path: Path) -> None:
     described = describe('viperx', {'record': str(tmp_path / 'bag')})
     assert described.nodes[0].name == 'recorder'
@@ -145,8 +184,12 @@ def test_words_that_are_no_arguments_are_refused(words: list[str], message: str)
         ('viperx', {'policy_path': '/nowhere'}, "unknown policy '/nowhere'"),
         ('viperx', {'execution_horizon': '17'}, 'execution_horizon must be 1 to the horizon 16'),
         ('viperx', {'params_file': '/no.yaml'}, '/no.yaml: No such file or directory'),
-        ('humanoid', {'embodiment': 'g1'}, 'robot g1 has no simulation; with the robot itself'),
-        ('humanoid', {'embodiment': 'g1_inspire'}, 'embodiment:=g1_inspire sim:=false policy_p'),
+        (
+            'humanoid',
+            {'embodiment': 'g1'},
+            'robot g1 has no simulation; without physics: embodiment:=g1 sim:=follow',
+        ),
+        ('humanoid', {'embodiment': 'g1_inspire'}, 'embodiment:=g1_inspire sim:=false; policy_p'),
         ('humanoid', {'embodiment': 'g1', 'sim': 'false'}, "unknown policy 'path/to/your/policy'"),
     ],
 )

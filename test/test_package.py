@@ -21,7 +21,13 @@ packaging = pytest.importorskip('packaging.requirements')
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / 'requirements'
-NOT_IN_THE_VENV = ('vla', 'kinetix', 'gym', 'ray')  # large, or in an environment of their own
+NOT_IN_THE_VENV = (
+    'vla',
+    'kinetix',
+    'gym',
+    'ray',
+    'watch',
+)  # large, or in an environment of their own
 UNIT = re.compile(r'\[[^\[\]\n]+\]')  # on one line: the message generator fails on a broken one
 
 if not (ROOT / 'package.xml').exists():

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from async_chunking.bags.compare import StrategyReport
-from async_chunking.bags.figure import CHUNKS, INK, MISMATCH, joint_label, title, value_range
+from async_chunking.bags.figure import CHUNKS, INK, MISMATCH, joint_label, title, value_ranges
 from async_chunking.bags.summary import PERIOD_BINS, RunReport
 from async_chunking.bags.window import Window, WindowChunk
 from async_chunking.metrics.seams import Seam
@@ -32,11 +32,11 @@ def _styled(figure: go.Figure, height: int) -> go.Figure:
 
 def headline(windows: Sequence[Window], joints: Sequence[int]) -> go.Figure:
     """Return chunks over the executed stream: a row for each joint, a column for each strategy."""
-    shared: dict[str, Any] = {'shared_xaxes': 'columns', 'shared_yaxes': 'rows'}
+    shared: dict[str, Any] = {'shared_xaxes': 'columns'}
     figure = make_subplots(
         len(joints), len(windows), **shared,
         column_titles=[title(window) for window in windows],
-        horizontal_spacing=0.03, vertical_spacing=0.15 / len(joints),
+        horizontal_spacing=0.05, vertical_spacing=0.15 / len(joints),
     )  # fmt: skip
     for column, window in enumerate(windows, start=1):
         for row, joint in enumerate(joints, start=1):
@@ -59,7 +59,8 @@ def headline(windows: Sequence[Window], joints: Sequence[int]) -> go.Figure:
         figure.update_xaxes(range=[window.times[0], window.times[-1]], col=column)
         figure.update_xaxes(title='time since the run began [s]', row=len(joints), col=column)
     for row, joint in enumerate(joints, start=1):
-        figure.update_yaxes(range=value_range(windows, joint), row=row)
+        for column, ends in enumerate(value_ranges(windows, joint), start=1):
+            figure.update_yaxes(range=ends, row=row, col=column)
         figure.update_yaxes(title=joint_label(windows[0], joint), row=row, col=1)
     return _styled(figure, 120 + 190 * len(joints))
 

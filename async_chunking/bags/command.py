@@ -20,6 +20,7 @@ from async_chunking.bags.namespaces import normalized
 from async_chunking.bags.summary import BagReport
 from async_chunking.bags.table import as_data, show, show_runs, write_csv
 from async_chunking.bags.window import Window, cut, typical_runs, typical_ticks
+from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.safety import Limits
 from async_chunking.storage import write_json
 
@@ -56,9 +57,13 @@ def report(
     with 2 if nothing could.
     """
     console, complaints = Console(), Console(stderr=True)
-    bags = _read(find(recordings), _limits(robot), workers or None, complaints)
+    described = _described(robot)
+    limits = described and described.limits
+    bags = _read(find(recordings), limits, workers or None, complaints)
     if namespace is not None:
         bags = _of_robot(bags, normalized(namespace))
+    if described:
+        _refuse_other_joints(bags, described)
     recorded = [run for bag in bags for run in bag.runs]
     problems = [problem for bag in bags for problem in bag.problems]
     for problem in problems:
@@ -92,12 +97,20 @@ def _of_robot(bags: Sequence[BagReport], namespace: str) -> list[BagReport]:
     ]
 
 
-def _limits(robot: str) -> Limits | None:
-    if not robot:
-        return None
-    from async_chunking.robot.embodiment import load
+def _described(robot: str) -> Embodiment | None:
+    return load(robot) if robot else None
 
-    return load(robot).limits
+
+def _refuse_other_joints(bags: Sequence[BagReport], robot: Embodiment) -> None:
+    """Refuse limits of a robot that a recording is not of: they are taken joint by joint."""
+    for run in (run for bag in bags for run in bag.runs):
+        names = tuple(run.joint_names)
+        if names and names != robot.joint_names:  # Early recordings have no names.
+            msg = (
+                f'{run.path}: its joints are {", ".join(names)}; robot {robot.name} has '
+                f'{", ".join(robot.joint_names)}'
+            )
+            raise BagError(msg)
 
 
 def _read(

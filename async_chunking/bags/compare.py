@@ -17,6 +17,7 @@ TESTED = (
     'completion_time_s', 'consistency_rad', 'consistency_l2_rad', 'seam_jump_rad',
     'command_jerk_rad_s3', 'measured_jerk_rad_s3',
 )  # fmt: skip
+_SIGNED = {'limits.position_margin_rad'}  # All other figures are 0 or more.
 _MIN_PAIRS = 6  # Fewer cannot reach 5 % in a two-sided signed-rank test.
 
 
@@ -89,12 +90,18 @@ def _strategy(name: str, group: Sequence[RunReport]) -> StrategyReport:
     interval = wilson(successes, len(episodes)) if episodes else (math.nan, math.nan)
     flat = [flatten(run.figures) for run in runs]
     figures = {
-        path: Estimate(*mean_interval([_number(f.get(path)) for f in flat]), len(runs))
+        path: _estimate(path, [_number(f.get(path)) for f in flat])
         for path in flat[0]
         if path != 'strategy'
     }
     rate = Estimate(rate, *interval, len(episodes))
     return StrategyReport(name, runs, len(group) - len(runs), rate, figures)
+
+
+def _estimate(path: str, values: Sequence[float]) -> Estimate:
+    """Return a mean with its interval, cut at 0 where nothing is below."""
+    mean, low, high = mean_interval(values)
+    return Estimate(mean, low if path in _SIGNED else max(low, 0.0), high, len(values))
 
 
 def _number(value: Any) -> float:

@@ -41,13 +41,17 @@ def busiest(windows: Sequence[Window], count: int) -> list[int]:
 
 
 def draw(windows: Sequence[Window], joints: Sequence[int], path: Path) -> None:
-    """Write the figure: a row for each joint, a column for each strategy."""
+    """Write the figure."""
+    with mpl.rc_context(_STYLE):
+        drawn(windows, joints).savefig(path, dpi=160)
+
+
+def drawn(windows: Sequence[Window], joints: Sequence[int]) -> Figure:
+    """Return the figure: a row for each joint, a column for each strategy."""
     with mpl.rc_context(_STYLE):
         size = (1.2 + 5.2 * len(windows), 1.25 + 1.75 * len(joints))
         figure = Figure(figsize=size, layout='constrained')
-        axes = figure.subplots(
-            len(joints), len(windows), sharex='col', sharey='row', squeeze=False
-        )
+        axes = figure.subplots(len(joints), len(windows), sharex='col', squeeze=False)
         for column, window in enumerate(windows):
             for row, joint in enumerate(joints):
                 panel(axes[row][column], window, joint)
@@ -55,22 +59,34 @@ def draw(windows: Sequence[Window], joints: Sequence[int], path: Path) -> None:
             axes[-1][column].set_xlabel('time since the run began [s]')
         for row, joint in enumerate(joints):
             axes[row][0].set_ylabel(joint_label(windows[0], joint))
-            axes[row][0].set_ylim(*value_range(windows, joint))
-        figure.legend(handles=_legend(), loc='outside upper center', ncols=5, frameon=False)
-        figure.savefig(path, dpi=160)
+            for panel_axes, ends in zip(axes[row], value_ranges(windows, joint), strict=True):
+                panel_axes.set_ylim(*ends)
+        columns = 5 if len(windows) > 1 else 2  # More are cut at the edge of one panel.
+        figure.legend(handles=_legend(), loc='outside upper center', ncols=columns, frameon=False)
+        return figure
 
 
-def value_range(windows: Sequence[Window], joint: int) -> tuple[float, float]:
-    """Return the range that shows everything of a joint inside the windows [rad, m]."""
-    values = [window.run.command[:, joint] for window in windows]
-    for window in windows:
-        begin, end = window.times[[0, -1]]
-        for boundary in window.boundaries:
-            inside = (boundary.times >= begin) & (boundary.times <= end)
-            values.append(boundary.actions[inside, joint])
+def value_ranges(windows: Sequence[Window], joint: int) -> list[tuple[float, float]]:
+    """
+    Return for each window the range that shows everything of a joint inside it [rad, m].
+
+    All are equally wide, so that heights can be compared; each has its own middle, since runs
+    that are elsewhere would make each other flat.
+    """
+    ends = [_extremes(window, joint) for window in windows]
+    half = 0.58 * max(1e-3, *(high - low for low, high in ends))
+    return [(0.5 * (low + high) - half, 0.5 * (low + high) + half) for low, high in ends]
+
+
+def _extremes(window: Window, joint: int) -> tuple[float, float]:
+    """Return the least and the largest of a joint's commands and chunks inside a window."""
+    begin, end = window.times[[0, -1]]
+    values = [window.run.command[:, joint]]
+    for boundary in window.boundaries:
+        inside = (boundary.times >= begin) & (boundary.times <= end)
+        values.append(boundary.actions[inside, joint])
     joined = np.concatenate(values)
-    room = 0.08 * max(np.ptp(joined), 1e-3)
-    return float(joined.min() - room), float(joined.max() + room)
+    return float(joined.min()), float(joined.max())
 
 
 def panel(axes: Axes, window: Window, joint: int) -> None:

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from async_chunking.bags import charts
 from async_chunking.bags.compare import Comparison, StrategyReport
 from async_chunking.bags.summary import BagReport
-from async_chunking.bags.table import LABELS, known_sections, number_text
+from async_chunking.bags.table import JERK_NOTE, LABELS, known_sections, number_text
 from async_chunking.bags.window import Window
 
 _STYLE = """
@@ -77,7 +77,8 @@ def _figures(strategies: Sequence[StrategyReport]) -> str:
             lines.append(f'<tr><td>{escape(label)}</td>{cells}</tr>')
     return (
         f'<table><thead><tr><th></th>{names}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
-        '<p class="note">Brackets: 95 % intervals over runs (SR: Wilson; means: Student).</p>'
+        '<p class="note">Brackets: 95 % intervals over runs (SR: Wilson; means: Student, cut at '
+        f'0).</p><p class="note">{JERK_NOTE}</p>'
     )
 
 

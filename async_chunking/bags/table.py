@@ -79,6 +79,10 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
         Row('limits.exceeded', 'limits exceeded', '.1f'),
     ),
 }
+JERK_NOTE = (
+    'Jerk as measured is that of the joints in joint_states, sensor noise and the time between '
+    'messages included: it tells runs of one robot apart, and is not to be held against a limit.'
+)
 # What tests are about, briefly.
 LABELS = {
     'success': 'SR',
@@ -130,7 +134,8 @@ def _figures_table(strategies: Sequence[StrategyReport]) -> Table:
     rows: list[tuple[str, ...]] = []
     for title, lines in known_sections(strategies):
         rows += [(title,), *((label, *cells) for label, cells in lines)]
-    return Table('', ('', *headings), tuple(rows))
+    note = JERK_NOTE if any('as measured' in row[0] for row in rows) else ''
+    return Table('', ('', *headings), tuple(rows), note=note)
 
 
 def known_sections(

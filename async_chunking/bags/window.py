@@ -15,6 +15,7 @@ from async_chunking.bags.summary import RunReport
 from async_chunking.metrics.record import Exchange, Run
 
 BOUNDARIES = 4  # In one window.
+_START_S = 1.0  # From the first takeover on a robot may still be on its way into the plan [s].
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,19 @@ def _length(run: RunReport) -> int:
 def _typical(group: Sequence[RunReport], length: int) -> tuple[int, int]:
     # Before its first boundary a window shows a little of the plan that is left there.
     starts = (group[0].seam('tick') - length // 6).astype(int)
+    settled = max(run.seam('tick')[0] + _START_S / run.control_period for run in group)
+    if (later := starts[starts >= settled]).size and _known(group, later, length):
+        starts = later
     distances = [sum(_distance(run, start, start + length) for run in group) for start in starts]
     start = max(int(starts[int(np.argmin(distances))]), group[0].first)
     return start, start + length
+
+
+def _known(group: Sequence[RunReport], starts: np.ndarray, length: int) -> bool:
+    """Return whether any of these windows has enough boundaries to be judged."""
+    return any(
+        np.isfinite(_distance(run, start, start + length)) for run in group for start in starts
+    )
 
 
 def _distance(run: RunReport, begin: int, end: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -90,5 +91,6 @@ def _choices(annotation: Any) -> Iterator[str]:
         yield from _BOOLEANS
     elif get_origin(annotation) is Literal:
         yield from map(str, get_args(annotation))
-    elif bool in get_args(annotation):  # Or left to the robot.
-        yield from ('', *_BOOLEANS)
+    elif bool in (kinds := get_args(annotation)):
+        for kind in kinds:  # None: it is left to the robot.
+            yield from ('',) if kind is NoneType else _choices(kind)

@@ -9,12 +9,12 @@ what it describes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 
 from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.overrides import overridden
@@ -34,6 +34,14 @@ from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.settings import validated
 from async_chunking.strategies import AUTO, resolve
 
+FOLLOW = 'follow'
+# What only a simulation has -> what there is without physics.
+_INSTEAD = {
+    'use_sim_time': 'the wall clock',
+    'real_time_factor': 'the wall clock',
+    'episodes': 'no episodes; duration:=SECONDS ends it',
+}
+
 
 class Arguments(InferenceOptions):
     """What launch files and `async-chunking up` take as `name:=value`.
@@ -45,7 +53,11 @@ class Arguments(InferenceOptions):
     embodiment: str = Field(
         '', description='A variant of the robot, such as panda, or the path of a YAML file'
     )
-    sim: bool = Field(True, description='Simulate the robot instead of talking to its driver')
+    sim: bool | Literal['follow'] = Field(
+        True,
+        description='Simulate the robot instead of talking to its driver; follow: no simulation '
+        'either, joints go where they are told',
+    )
     autostart: bool | None = Field(
         None,
         description='Let the robot move at once, as a simulated one does; else the executor '
@@ -82,6 +94,15 @@ class Arguments(InferenceOptions):
         False, description='Publish robot_description, /tf and the seam, for RViz and Foxglove'
     )
     realtime_priority: int = Field(0, ge=0, le=99, description='SCHED_FIFO of the sender')
+
+    @field_validator('sim', mode='wrap')
+    @classmethod
+    def _sim(cls, value: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            msg = 'must be true, false or follow'
+            raise ValueError(msg) from None
 
 
 @dataclass(frozen=True)
@@ -136,13 +157,8 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     """
     arguments = validated(Arguments, dict(given), 'arguments')
     robot = arguments.embodiment or robot
-    description = load(robot, sim=arguments.sim)
-    if arguments.sim and description.simulation is None:
-        msg = (
-            f'robot {description.name} has no simulation; with the robot itself and your own '
-            f'policy: embodiment:={robot} sim:=false policy_path:=FOLDER'
-        )
-        raise AsyncChunkingError(msg)
+    description = load(robot, sim=bool(arguments.sim))
+    _check_simulation(robot, arguments, description)
     policy = facts(PolicySpec(description, arguments))
     check_fit(policy, description)
     check_instruction(read_streams(policy, description), arguments.instruction)
@@ -161,6 +177,20 @@ def describe(robot: str, given: Mapping[str, Any]) -> Bringup:
     return Bringup(description, policy, arguments, here)
 
 
+def _check_simulation(robot: str, arguments: Arguments, description: Embodiment) -> None:
+    if arguments.sim is True and description.simulation is None:
+        msg = (
+            f'robot {description.name} has no simulation; without physics: embodiment:={robot} '
+            f'sim:=follow; with the robot itself: embodiment:={robot} sim:=false; '
+            'policy_path:=FOLDER is your own policy'
+        )
+        raise AsyncChunkingError(msg)
+    for name, there in _INSTEAD.items():
+        value = getattr(arguments, name)
+        if arguments.sim == FOLLOW and value != Arguments.model_fields[name].default:
+            raise AsyncChunkingError(f'{name} = {value}: sim:=follow has {there}')
+
+
 def _nodes(
     robot: str,
     arguments: Arguments,
@@ -168,7 +198,9 @@ def _nodes(
     policy: Facts,
     execution_horizon: int,
 ) -> tuple[NodeSpec, ...]:
-    common: dict[str, Any] = {'embodiment': robot, 'sim': arguments.sim, 'autostart': True}
+    common: dict[str, Any] = {
+        'embodiment': robot, 'sim': bool(arguments.sim), 'autostart': True,
+    }  # fmt: skip
     if arguments.use_sim_time:  # Else it is left to whoever includes the launch file.
         common['use_sim_time'] = True
     own = arguments.policy == OWN_KIND
@@ -184,7 +216,9 @@ def _nodes(
     }  # fmt: skip
     if not (arguments.sim if arguments.autostart is None else arguments.autostart):
         executor['activate'] = False
-    if arguments.sim:  # Which moves its robot between two episodes, as little as that may be.
+    if (
+        arguments.sim is True
+    ):  # Which moves its robot between two episodes, as little as that may be.
         executor |= {'displaced': 0.001, 'if_displaced': 'teleport'}
     drawing = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
     drawing |= {'policy_path': folder, 'execution_horizon': execution_horizon}
@@ -197,15 +231,22 @@ def _nodes(
     if arguments.record:
         recording = {'path': str(_new(arguments.record))}
         specs.insert(0, NodeSpec('recorder_node', 'recorder', common | recording, essential=False))
-    if arguments.sim:
+    return (*specs, *_world(arguments, common))
+
+
+def _world(arguments: Arguments, common: Mapping[str, Any]) -> Iterator[NodeSpec]:
+    """Yield what stands for the robot itself, and what shows it."""
+    if arguments.sim == FOLLOW:
+        pictures = {'camera_hz': arguments.camera_hz}
+        yield NodeSpec('follow_node', 'follow', {**common, **pictures})
+    elif arguments.sim:
         playing = {
             'seed': arguments.seed, 'episodes': arguments.episodes,
             'real_time_factor': arguments.real_time_factor, 'camera_hz': arguments.camera_hz,
         }  # fmt: skip
-        specs.append(NodeSpec('sim_node', 'sim', common | playing))
+        yield NodeSpec('sim_node', 'sim', {**common, **playing})
     if arguments.view:
-        specs.append(NodeSpec('view_node', 'view', common, respawn=True))
-    return tuple(specs)
+        yield NodeSpec('view_node', 'view', common, respawn=True)
 
 
 def _side(node: NodeSpec) -> str:

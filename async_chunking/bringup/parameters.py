@@ -128,6 +128,17 @@ class SimParameters(NodeParameters):
     )
 
 
+class FollowParameters(NodeParameters):
+    """Parameters of the robot without physics."""
+
+    rate_hz: float = Field(
+        100.0, gt=0.0, le=1000.0, description='Steps and joint_states per second [Hz]'
+    )
+    camera_hz: float = Field(
+        0.0, ge=0.0, description='Black pictures of each camera per second, 0 for none [Hz]'
+    )
+
+
 class RecorderParameters(NodeParameters):
     """Parameters of the recorder node."""
 
@@ -151,6 +162,7 @@ PARAMETERS: dict[str, type[NodeParameters]] = {
     'policy_node': PolicyParameters,
     'delay_monitor_node': DelayMonitorParameters,
     'sim_node': SimParameters,
+    'follow_node': FollowParameters,
     'recorder_node': RecorderParameters,
     'view_node': ViewParameters,
 }

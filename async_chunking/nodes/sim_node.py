@@ -19,7 +19,7 @@ from async_chunking.nodes.base import RobotNode
 from async_chunking.nodes.camera import Camera
 from async_chunking.nodes.pacing import SteadyPace
 from async_chunking.nodes.process import run
-from async_chunking.nodes.simulated_robot import SimulatedRobot
+from async_chunking.nodes.simulated_robot import SimulatedRobot, SimulatedScene
 from async_chunking.sim import make_task
 from async_chunking.sim.episode_loop import EpisodeLoop, EpisodePhase, EpisodeResult
 from async_chunking.sim.task import Task
@@ -69,7 +69,8 @@ class SimNode(RobotNode):
             self._task, parameters.seed, parameters.episodes, parameters.pause_s
         )
         self._arrived = threading.Event()
-        self._robot = SimulatedRobot(self, robot, self._task, self._simulated, self._on_command)
+        self._robot = SimulatedRobot(self, robot, self._task.plant, self._on_command)
+        self._scene = SimulatedScene(self, self._task.environment_names, self._simulated)
         self._episodes = self.create_publisher(String, 'episode', _EPISODES)
         self._reset = self.create_client(Trigger, 'executor/reset')
         self._stop = self.create_client(Trigger, 'executor/stop')
@@ -132,7 +133,8 @@ class SimNode(RobotNode):
             # A command is waited for only if the tick before had one.
             waits = self._simulated and self.parameters.lock_step and self._arrived.is_set()
             self._arrived.clear()
-            self._robot.show(self._episode_loop.observation[_ENVIRONMENT], now_ns)
+            self._robot.show(now_ns if self._simulated else None)
+            self._scene.show(self._episode_loop.observation[_ENVIRONMENT], now_ns)
             if waits:
                 self._arrived.wait(_LOCK_STEP_PATIENCE_S)
 

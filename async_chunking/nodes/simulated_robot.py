@@ -4,25 +4,35 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, MultiArrayLayout
 
 from async_chunking.nodes import convert
-from async_chunking.nodes.bounded import listen
 from async_chunking.nodes.clock import CLOCK_QOS
+from async_chunking.nodes.driver_joints import DriverJoints
 from async_chunking.nodes.sinks import sink_class
-from async_chunking.robot.embodiment import Command, Embodiment, Source
-from async_chunking.sim.task import Task
+from async_chunking.robot.embodiment import Command, Embodiment
 
 _DEPTH = QoSProfile(depth=10)
+
+
+class Joints(Protocol):
+    """What has joints: a plant, or a follower."""
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Measured positions [D] [rad, m]."""
+
+    @property
+    def velocities(self) -> np.ndarray:
+        """Measured velocities [D] [rad/s, m/s]."""
 
 
 class SimulatedRobot:
@@ -31,9 +41,9 @@ class SimulatedRobot:
     Args:
         node: Publishes and subscribes.
         robot: Whose topics.
-        task: Whose plant is shown.
-        with_clock: Publish /clock, and stamp with it.
+        joints: What is shown.
         on_command: Called with [D] whenever all joints have been commanded [rad, m].
+        commanded: [D] what counts as commanded before anything was; None for nothing.
 
     Attributes:
         bad_commands: Messages that were of the wrong length or not finite.
@@ -43,29 +53,24 @@ class SimulatedRobot:
         self,
         node: Node,
         robot: Embodiment,
-        task: Task,
-        with_clock: bool,
+        joints: Joints,
         on_command: Callable[[np.ndarray], None],
+        commanded: np.ndarray | None = None,
     ) -> None:
         self.bad_commands = 0
         self._node = node
         self._robot = robot
-        self._task = task
+        self._joints = joints
         self._on_command = on_command
-        self._commanded = np.full(len(robot.joints), np.nan)
+        none = np.full(len(robot.joints), np.nan)
+        self._commanded = none if commanded is None else commanded
         for command in robot.commands:
-            sink = sink_class(command.sink)
-            callback = partial(self._receive, command, sink, command.affine)
-            listen(node, sink.message_type, command.topic, callback, _DEPTH)
-        self._joints = [
-            (source, node.create_publisher(JointState, source.topic, _DEPTH))
-            for source in robot.sources[::-1]  # The first sets the pace of measurements.
-        ]
-        self._environment = node.create_publisher(Float64MultiArray, 'environment_state', _DEPTH)
-        self._clock = node.create_publisher(Clock, '/clock', CLOCK_QOS) if with_clock else None
+            sink_class(command.sink).simulate(
+                node, command, partial(self._receive, command, command.affine)
+            )
+        self._drivers = DriverJoints(node, robot)
 
-    def _receive(self, command: Command, sink: Any, affine: Any, message: Any) -> None:
-        positions = sink.positions(message)
+    def _receive(self, command: Command, affine: Any, positions: np.ndarray) -> None:
         if len(positions) != len(command.joints) or not np.isfinite(positions).all():
             self.bad_commands += 1
             return
@@ -77,30 +82,32 @@ class SimulatedRobot:
         if np.isfinite(commanded).all():
             self._on_command(commanded)
 
+    def show(self, now_ns: int | None = None) -> None:
+        """Publish the joints, stamped with the node's clock unless told the time."""
+        stamp = self._node.get_clock().now().nanoseconds if now_ns is None else now_ns
+        self._drivers.publish(self._joints.positions, self._joints.velocities, stamp)
+
+
+class SimulatedScene:
+    """What a simulation tells beside its joints: the rest of the observation, and the time.
+
+    Args:
+        node: Publishes.
+        names: What each number of the environment is.
+        with_clock: Publish /clock.
+    """
+
+    def __init__(self, node: Node, names: Sequence[str], with_clock: bool) -> None:
+        dimension = MultiArrayDimension(label=' '.join(names), size=len(names))
+        self._layout = MultiArrayLayout(dim=[dimension])
+        self._environment = node.create_publisher(Float64MultiArray, 'environment_state', _DEPTH)
+        self._clock = node.create_publisher(Clock, '/clock', CLOCK_QOS) if with_clock else None
+
     def show(self, environment: np.ndarray, now_ns: int) -> None:
-        """Publish joints, environment [n] and clock; `now_ns` is what the clock says."""
-        stamp = self._node.get_clock().now().nanoseconds if self._clock is None else now_ns
-        for source, publisher in self._joints:
-            publisher.publish(self._joint_state(source, stamp))
-        state = np.asarray(environment, dtype=np.float64)
-        label = ' '.join(self._task.environment_names)
-        layout = MultiArrayLayout(dim=[MultiArrayDimension(label=label, size=len(state))])
-        data = array('d', state.tobytes())
-        self._environment.publish(Float64MultiArray(layout=layout, data=data))
+        """Publish the environment [n] and the clock; `now_ns` is what the clock says."""
+        data = array('d', np.asarray(environment, dtype=np.float64).tobytes())
+        self._environment.publish(Float64MultiArray(layout=self._layout, data=data))
         if self._clock is not None:
             clock = Clock()
             convert.set_time(clock.clock, now_ns)
             self._clock.publish(clock)
-
-    def _joint_state(self, source: Source, stamp: int) -> JointState:
-        """Return some of the joints in the driver's words."""
-        gain, bias = source.affine
-        index = [self._robot.joint_names.index(name) for name in source.joints]
-        plant = self._task.plant
-        message = JointState(
-            name=list(source.driver_names),
-            position=array('d', (gain * plant.positions[index] + bias).tobytes()),
-            velocity=array('d', (gain * plant.velocities[index]).tobytes()),
-        )
-        convert.set_time(message.header.stamp, stamp)
-        return message

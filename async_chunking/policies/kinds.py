@@ -86,6 +86,11 @@ KINDS: dict[str, Kind] = {
         'a server of openpi or GR00T at policy_url; needs the extra remote',
         {'remote': Offer(_NOTHING, CORRECTORS)},
     ),
+    'wave': Kind(
+        'wave:open_policy',
+        'no policy: joints wave slowly, on any robot',
+        {'wave': Offer(frozenset({'velocity', 'gradients'}))},
+    ),
 }
 
 

@@ -88,7 +88,6 @@ def test_joint_trajectory_is_stamped():
     (point,) = message.points
     assert list(point.positions) == [3.0, 1.0]
     assert (point.time_from_start.sec, point.time_from_start.nanosec) == (0, 30_000_000)
-    np.testing.assert_array_equal(sink.positions(sink._message), [3.0, 1.0])
 
 
 def test_interbotix(foreign):
@@ -372,6 +371,82 @@ def test_drivers_of_packaged_robots_are_told_the_command(foreign, monkeypatch, n
         columns = [robot.joint_names.index(joint) for joint in command.joints]
         values = joint_values(numbers(group, of_command(command)), command)
         np.testing.assert_allclose(values, [sent[columns]], atol=1e-6)
+        heard = joint_values(sink.positions(node.sent[-1], command), command)
+        np.testing.assert_allclose(heard, sent[columns], atol=1e-6)
+
+
+def test_a_simulated_driver_leaves_what_is_for_others(foreign):
+    """A topic may hold commands of several parts of a robot, by name."""
+    node = FakeNode()
+    arm = make('interbotix_group', node, ('a', 'b'), options={'group': 'left'})
+    grip = make('interbotix_single', node, ('c',), names=('gripper',))
+    target = make('joint_state', node, ('a', 'b'))
+    for sink in (arm, grip, target):
+        sink.send(np.array([1.0, 2.0, 3.0]), 0)
+    group, single, states = node.sent
+
+    def read(sink, message, joints, **fields):
+        command = Command(topic='t', sink=sink, joints=joints, **fields)
+        return make(sink, node, joints, **fields).positions(message, command)
+
+    left, right = {'options': {'group': 'left'}}, {'options': {'group': 'right'}}
+    np.testing.assert_array_equal(read('interbotix_group', group, ('a', 'b'), **left), [1, 2])
+    assert read('interbotix_group', group, ('a', 'b'), **right) is None
+    assert read('interbotix_single', single, ('c',), names=('left_gripper',)) is None
+    np.testing.assert_array_equal(read('joint_state', states, ('b', 'c')), [2.0, np.nan])
+    assert read('joint_state', states, ('c',)) is None
+
+
+def test_a_simulated_gripper_reaches_every_goal(foreign, monkeypatch):
+    from async_chunking.nodes.sinks import sink_class
+
+    served, taken = {}, []
+
+    def serve(node, kind, topic, execute):
+        served[topic] = execute
+
+    sink = sink_class('gripper_command')
+    monkeypatch.setattr(sys.modules[sink.__module__], 'ActionServer', serve)
+    monkeypatch.setattr(sink.message_type, 'Result', SimpleNamespace, raising=False)
+    command = Command(topic='t', sink='gripper_command', joints=('c',))
+    sink.simulate(FakeNode(), command, taken.append)
+    goal = sink.message_type.Goal()
+    goal.command.position = 0.03
+    ends = []
+    result = served['t'](SimpleNamespace(request=goal, succeed=lambda: ends.append('done')))
+    assert (result.position, result.reached_goal, ends) == (0.03, True, ['done'])
+    np.testing.assert_array_equal(taken, [[0.03]])
+
+
+@pytest.mark.parametrize('name', ['g1', 'g1_inspire', 'viperx_bimanual_puppet', 'franka'])
+@pytest.mark.usefixtures('foreign')
+def test_measured_joints_are_told_as_drivers_tell_them(name):
+    """What the simulated drivers publish is read as the real ones are."""
+    from async_chunking.nodes.driver_joints import DriverJoints
+    from async_chunking.nodes.observations.measured import Measured
+
+    robot, node = load(name), FakeNode()
+    positions = np.linspace(0.1, 0.9, len(robot.joints))
+    DriverJoints(node, robot).publish(positions, np.zeros(len(positions)), 7)
+    measured = Measured(robot.sources, robot.joint_names)
+    topics = [topic for topic, _ in node.topics]
+    assert topics[-1] == robot.sources[0].topic  # That which sets the pace is the last.
+    told = dict(zip(topics, node.sent, strict=True))
+    read = [measured.read(n, told[s.topic], 0) for n, s in reversed([*enumerate(robot.sources)])]
+    np.testing.assert_allclose(read[-1], positions, atol=1e-6)
+
+
+def test_parts_of_a_robot_on_one_topic_are_told_together():
+    from async_chunking.nodes.driver_joints import DriverJoints
+
+    robot, node = load('franka', True), FakeNode()
+    arm, hand = robot.sources
+    shared = hand.model_copy(update={'topic': arm.topic})
+    robot = robot.model_copy(update={'joint_states': (arm, shared)})
+    DriverJoints(node, robot).publish(np.arange(8.0), np.zeros(8), 7)
+    (message,) = node.sent
+    assert list(message.name) == list(robot.joint_names)
+    assert list(message.position) == list(range(8))
 
 
 @pytest.mark.parametrize(

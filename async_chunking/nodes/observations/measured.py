@@ -17,7 +17,7 @@ from async_chunking.robot.embodiment import Source
 MOST_BYTES = 1 << 16  # Of a message; a driver may tell more than the joints of the robot [bytes].
 
 # Kind -> message type, and the field that holds one entry a motor.
-_MOTORS: dict[str, tuple[str, str]] = {
+MOTORS: dict[str, tuple[str, str]] = {
     'unitree_low_state': ('unitree_hg/msg/LowState', 'motor_state'),
     'unitree_hand_state': ('unitree_hg/msg/HandState', 'motor_state'),
     'unitree_motor_states': ('unitree_go/msg/MotorStates', 'states'),
@@ -30,7 +30,13 @@ def message_type(source: Source) -> type:
     Raises:
         AsyncChunkingError: It is not installed.
     """
-    return JointState if source.kind == 'joint_state' else message_class(_MOTORS[source.kind][0])
+    return JointState if source.kind == 'joint_state' else message_class(MOTORS[source.kind][0])
+
+
+def motor_type(source: Source) -> type:
+    """Return the type of one motor's entry in a source's messages."""
+    package = MOTORS[source.kind][0].partition('/')[0]
+    return message_class(f'{package}/msg/MotorState')
 
 
 class Measured:
@@ -81,7 +87,7 @@ class Measured:
 def _reader(source: Source) -> Callable[[Any], np.ndarray]:
     if source.kind == 'joint_state':
         return JointReader(source.driver_names, source.topic)
-    field, motors = _MOTORS[source.kind][1], source.driver_motors
+    field, motors = MOTORS[source.kind][1], source.driver_motors
 
     def read(message: Any) -> np.ndarray:
         states = getattr(message, field)

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from async_chunking.nodes.bounded import listen
 from async_chunking.robot.embodiment import Command
 from async_chunking.settings import Settings, validated
+
+_HEARD = QoSProfile(depth=10)
 
 
 class StateTopic(NamedTuple):
@@ -84,17 +87,35 @@ class Sink(ABC):
     def release(self) -> None:  # noqa: B027
         """Let go of the robot, which is at rest; called once, after the last command."""
 
+    @classmethod
+    def simulate(cls, node: Node, command: Command, take: Callable[[np.ndarray], None]) -> None:
+        """Hear what a driver would; `take` is given positions [J] in the driver's units."""
+
+        def heard(message: Any) -> None:
+            positions = cls.positions(message, command)
+            if positions is not None:
+                take(positions)
+
+        listen(node, cls.message_type, command.topic, heard, _HEARD)
+
     @staticmethod
     @abstractmethod
-    def positions(message: Any) -> np.ndarray:
-        """Return what a simulated driver reads from the message, in the driver's units."""
+    def positions(message: Any, command: Command) -> np.ndarray | None:
+        """Return what a driver reads, in its units; None from a message for other joints."""
 
 
-class OneWaySink(Sink):
-    """A sink whose messages no simulated driver reads."""
+def named(listed: Sequence[str], values: Sequence[float], command: Command) -> np.ndarray | None:
+    """Return the numbers of a command's joints in a message that names joints."""
+    if len(listed) != len(values):
+        return np.empty(0)
+    places = dict(zip(listed, values, strict=True))
+    if not places.keys() & set(command.driver_names):
+        return None
+    return np.array([places.get(name, np.nan) for name in command.driver_names])
 
-    @staticmethod
-    def positions(message: Any) -> np.ndarray:
-        """See `Sink.positions`."""
-        msg = f'no simulated driver reads {type(message).__name__}'
-        raise NotImplementedError(msg)
+
+def by_motor(entries: Sequence[Any], motors: Sequence[int]) -> np.ndarray:
+    """Return the positions in some places of a message; of none if it is too short for them."""
+    if len(entries) <= max(motors):
+        return np.empty(0)
+    return np.array([entries[motor].q for motor in motors], dtype=np.float64)

@@ -10,6 +10,7 @@ import numpy as np
 from std_msgs.msg import Float64MultiArray
 
 from async_chunking.nodes.sinks.base import Sink
+from async_chunking.robot.embodiment import Command
 
 
 class Float64MultiArraySink(Sink):
@@ -29,6 +30,7 @@ class Float64MultiArraySink(Sink):
         self._publisher.publish(self._message)
 
     @staticmethod
-    def positions(message: Float64MultiArray) -> np.ndarray:
+    def positions(message: Float64MultiArray, command: Command) -> np.ndarray:
         """See `Sink.positions`."""
+        del command  # The whole message is for it.
         return np.array(message.data)

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rclpy.action import ActionClient
+from rclpy.action import ActionClient, ActionServer
 from rclpy.node import Node
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.nodes.sinks.base import Sink
 from async_chunking.robot.embodiment import Command
 from async_chunking.robot.options import GripperCommandOptions
 
@@ -22,7 +23,7 @@ _END_NS = 15_000_000_000  # and to its end [ns].
 _AGAIN_NS = 500_000_000  # From a goal that was not reached to the next try [ns].
 
 
-class GripperCommandSink(OneWaySink):
+class GripperCommandSink(Sink):
     """Opens or closes a gripper when its command crosses a threshold; between the two it stays."""
 
     Options = GripperCommandOptions
@@ -109,6 +110,24 @@ class GripperCommandSink(OneWaySink):
     def release(self) -> None:
         """Forget what was asked for: the fingers may be moved by hand."""
         self._last = self._due_ns = None
+
+    @classmethod
+    def simulate(cls, node: Node, command: Command, take: Callable[[np.ndarray], None]) -> None:
+        """Serve the action; every goal is reached at once."""
+
+        def execute(goal: Any) -> Any:
+            take(cls.positions(goal.request, command))
+            goal.succeed()
+            position = goal.request.command.position
+            return cls.message_type.Result(position=position, reached_goal=True)
+
+        ActionServer(node, cls.message_type, command.topic, execute)
+
+    @staticmethod
+    def positions(message: Any, command: Command) -> np.ndarray:
+        """See `Sink.positions`."""
+        del command  # A gripper is one joint.
+        return np.array([message.command.position])
 
 
 def _result(future: Any) -> Any:

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.nodes.sinks.base import Sink
 from async_chunking.robot.embodiment import Command
 from async_chunking.robot.options import InterbotixGroupOptions
+from async_chunking.robot.topics import group_of
 
 
-class InterbotixGroupSink(OneWaySink):
+class InterbotixGroupSink(Sink):
     """Positions in the order of the driver's group, without names or stamp [rad]."""
 
     Options = InterbotixGroupOptions
@@ -33,3 +35,8 @@ class InterbotixGroupSink(OneWaySink):
         del stamp_ns  # Unused.
         self._message.cmd = array('f', self._values(command))
         self._publisher.publish(self._message)
+
+    @staticmethod
+    def positions(message: Any, command: Command) -> np.ndarray | None:
+        """See `Sink.positions`."""
+        return np.array(message.cmd) if message.name == group_of(command) else None

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.nodes.sinks.base import Sink, named
 from async_chunking.robot.embodiment import Command
 
 
-class InterbotixSingleSink(OneWaySink):
+class InterbotixSingleSink(Sink):
     """One joint [rad]; a gripper's opening is converted by the description's `scales`."""
 
     message_type = message_class('interbotix_xs_msgs/msg/JointSingleCommand')
@@ -33,3 +35,8 @@ class InterbotixSingleSink(OneWaySink):
         del stamp_ns  # Unused.
         self._message.cmd = float(self._values(command)[0])
         self._publisher.publish(self._message)
+
+    @staticmethod
+    def positions(message: Any, command: Command) -> np.ndarray | None:
+        """See `Sink.positions`."""
+        return named([message.name], [message.cmd], command)

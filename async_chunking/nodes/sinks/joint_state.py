@@ -11,7 +11,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from async_chunking.nodes.convert import set_time
-from async_chunking.nodes.sinks.base import Sink
+from async_chunking.nodes.sinks.base import Sink, named
 from async_chunking.robot.embodiment import Command
 
 
@@ -35,6 +35,6 @@ class JointStateSink(Sink):
         self._publisher.publish(self._message)
 
     @staticmethod
-    def positions(message: Any) -> np.ndarray:
+    def positions(message: Any, command: Command) -> np.ndarray | None:
         """See `Sink.positions`."""
-        return np.array(message.position)
+        return named(message.name, message.position, command)

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from async_chunking.nodes.convert import set_time
-from async_chunking.nodes.sinks.base import Sink
+from async_chunking.nodes.sinks.base import Sink, named
 from async_chunking.robot.embodiment import Command
 from async_chunking.robot.options import JointTrajectoryOptions
 
@@ -44,6 +44,7 @@ class JointTrajectorySink(Sink):
         self._publisher.publish(self._message)
 
     @staticmethod
-    def positions(message: Any) -> np.ndarray:
+    def positions(message: Any, command: Command) -> np.ndarray | None:
         """See `Sink.positions`."""
-        return np.array(message.points[-1].positions) if message.points else np.empty(0)
+        points = message.points[-1].positions if message.points else ()
+        return named(message.joint_names, points, command)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
 
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.sinks.base import OneWaySink, StateTopic
+from async_chunking.nodes.sinks.base import Sink, StateTopic, by_motor
 from async_chunking.nodes.sinks.unitree_crc import checksum
 from async_chunking.robot.embodiment import Command
 from async_chunking.robot.options import UnitreeArmOptions
@@ -18,7 +19,7 @@ from async_chunking.settings import validated
 _WEIGHT = 29  # This motor's q is the share of our commands, 0 to 1.
 
 
-class UnitreeArmSink(OneWaySink):
+class UnitreeArmSink(Sink):
     """Positions by motor index; takes the arms over gradually and hands them back gradually.
 
     Nothing is sent before the robot's state told which machine it is.
@@ -74,3 +75,8 @@ class UnitreeArmSink(OneWaySink):
         self._message.motor_cmd[_WEIGHT].q = taken / self._ramp
         self._message.crc = checksum(self._message)
         self._publisher.publish(self._message)
+
+    @staticmethod
+    def positions(message: Any, command: Command) -> np.ndarray:
+        """See `Sink.positions`."""
+        return by_motor(message.motor_cmd, command.driver_motors)

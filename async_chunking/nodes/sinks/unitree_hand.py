@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from rclpy.node import Node
 
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.nodes.sinks.base import Sink, by_motor
 from async_chunking.robot.embodiment import Command
 from async_chunking.robot.options import UnitreeHandOptions
 
 _ENABLED = 1 << 4  # Motor number in the low four bits, status in the next three.
 
 
-class UnitreeHandSink(OneWaySink):
+class UnitreeHandSink(Sink):
     """Positions by motor index [rad]."""
 
     Options = UnitreeHandOptions
@@ -39,3 +41,9 @@ class UnitreeHandSink(OneWaySink):
         for motor, value in zip(self._message.motor_cmd, values, strict=True):
             motor.q = value
         self._publisher.publish(self._message)
+
+    @staticmethod
+    def positions(message: Any, command: Command) -> np.ndarray:
+        """See `Sink.positions`."""
+        ranks = np.argsort(np.argsort(command.driver_motors))  # There is an entry for each motor.
+        return by_motor(message.motor_cmd, ranks.tolist())

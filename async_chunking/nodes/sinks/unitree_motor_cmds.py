@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from rclpy.node import Node
 
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.sinks.base import OneWaySink
+from async_chunking.nodes.sinks.base import Sink, by_motor
 from async_chunking.robot.embodiment import Command
 from async_chunking.robot.options import UnitreeMotorsOptions
 
 
-class UnitreeMotorCmdsSink(OneWaySink):
+class UnitreeMotorCmdsSink(Sink):
     """Positions by motor index, 0 closed to 1 open; motors of no joint are told to be open."""
 
     Options = UnitreeMotorsOptions
@@ -32,3 +34,8 @@ class UnitreeMotorCmdsSink(OneWaySink):
         for motor, value in zip(self._motors, self._values(command).tolist(), strict=True):
             self._message.cmds[motor].q = value
         self._publisher.publish(self._message)
+
+    @staticmethod
+    def positions(message: Any, command: Command) -> np.ndarray:
+        """See `Sink.positions`."""
+        return by_motor(message.cmds, command.driver_motors)

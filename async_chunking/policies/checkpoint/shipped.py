@@ -24,5 +24,8 @@ def policy_directory(path: str) -> Path:
     if (SHIPPED / path).is_dir():
         return SHIPPED / path
     names = sorted(p.name for p in SHIPPED.iterdir()) if SHIPPED.is_dir() else []
-    msg = f'{unknown("policy", path, names)}; or the path of a folder of checkpoints'
+    msg = (
+        f'{unknown("policy", path, names)}; or the path of a folder of checkpoints; or, without '
+        'any, policy:=wave'
+    )
     raise CheckpointError(msg)
