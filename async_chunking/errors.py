@@ -17,3 +17,7 @@ class AsyncChunkingError(ValueError):
 
 class StrategyError(AsyncChunkingError):
     """A strategy is unknown, contradicts itself, or asks more than the policy offers."""
+
+
+class StreamError(AsyncChunkingError):
+    """A message does not hold what the robot's description says."""

@@ -70,3 +70,22 @@ def test_lerobot_reads_what_we_write(tmp_path: Path) -> None:
     assert (len(theirs), theirs.meta.total_episodes) == (10, 2)
     np.testing.assert_array_equal(theirs[7]['action'].numpy(), ours.actions[7])
     assert theirs[7]['task'] == 'wave'
+
+
+def test_lerobot_sees_the_pictures_of_a_recording(tmp_path: Path) -> None:
+    footage = pytest.importorskip('test_dataset_footage', reason='videos need av')
+    bag = footage.record(tmp_path / 'bag')
+    place = tmp_path / 'data'
+    footage.convert([bag], footage.Embodiment.model_validate(footage.ROBOT), place, 'pick it up')
+    read = lerobot.LeRobotDataset('some/name', root=place, revision='v3.0', video_backend='pyav')
+    for number in (0, 7, 12, 19):
+        frame = read[number]
+        top, wrist = (frame[f'observation.images.{name}'] for name in ('top', 'wrist'))
+        assert top.shape == (3, 48, 64)
+        red, green, blue = (float(channel.mean()) for channel in top)
+        assert [red, green, blue] == pytest.approx(
+            [8 * number / 255, 120 / 255, 30 / 255], abs=0.015
+        )
+        assert float(wrist[0].mean()) * 255 == pytest.approx(8 * (number - number % 2), abs=4)
+        assert frame['task'] == ('pick it up' if number < 12 else 'put it down')
+    assert set(read.meta.stats['observation.images.top']) >= {'mean', 'std', 'q01', 'q99'}

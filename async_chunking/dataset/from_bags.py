@@ -3,10 +3,8 @@
 Demonstrations from recordings: what was observed and commanded, on the policy's time grid.
 
 A recording holds the topics that the robot's description names (`record:=DIR` of `up` and the
-launch files records them). Frame k belongs to t_k = t_0 + k / policy rate, where t_0 is that of a
-command: its observation is the newest message up to t_k of every stream, its action the newest
-command up to half a period later. Where the recording tells of episodes, those that succeeded
-become one demonstration each; else all of it is one.
+launch files records them). Where it tells of episodes, those that succeeded become one
+demonstration each; else all of it is one.
 
 Commands are those of `control_step`, which is the same for every robot; a recording without it is
 read by the topics of the robot's driver. Of several robots in a recording one is read, by its
@@ -16,6 +14,7 @@ namespace.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,20 +24,20 @@ from async_chunking.bags.copies import Part
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
 from async_chunking.bags.namespaces import robot_namespace
-from async_chunking.bags.wire import Series, WireKey, joint_values, key_of
+from async_chunking.bags.wire import WireKey, key_of
 from async_chunking.dataset.evidence import (
     Made,
     Marks,
     check_one_robot,
-    check_range,
     complete,
     repeated,
 )
+from async_chunking.dataset.footage import STALE_S, TopicTimes, beside_numbers, moments_of
+from async_chunking.dataset.grid import footage_at, frame_times, numbers_at, tasks_at
 from async_chunking.dataset.recorded import (
     Ends,
     Key,
     Topics,
-    check_streams,
     column,
     commands_of,
     episodes_of,
@@ -46,19 +45,17 @@ from async_chunking.dataset.recorded import (
     told_of,
     wanted_of,
 )
+from async_chunking.dataset.videos import require_encoder
 from async_chunking.dataset.writing import (
     DatasetError,
-    Demonstration,
     Description,
     require_empty,
     write,
 )
-from async_chunking.executor.turns import TURN
-from async_chunking.robot.embodiment import Embodiment, Stream
-from async_chunking.robot.wiring import WITH_JOINTS, Wire
+from async_chunking.robot.embodiment import Embodiment
+from async_chunking.robot.wiring import Wire
 
 _GAP_S = 0.1  # Of silence on all topics; longer is told [s].
-_STALE_S = 0.5  # An observation or a command older than this is no longer one [s].
 
 
 def convert(
@@ -82,7 +79,7 @@ def convert(
         How many demonstrations there are, and what was left out, a sentence each.
 
     Raises:
-        DatasetError: None is left, or `out` is not empty, or the robot has streams of images.
+        DatasetError: None is left, or `out` is not empty, or videos cannot be written here.
         BagError: A path holds no recording.
     """
     require_empty(out)
@@ -91,7 +88,7 @@ def convert(
     whole: list[Part] = []
     problems: list[str] = []
     for bag in find(paths):
-        one = demonstrations(bag, robot, namespace)
+        one = demonstrations(bag, robot, namespace, instruction)
         made += one.made
         whole += one.whole
         problems += dict.fromkeys([*bag.problems, *one.problems])
@@ -107,6 +104,22 @@ def convert(
     return len(episodes), problems
 
 
+def check_streams(robot: Embodiment) -> None:
+    """
+    Refuse what cannot be written, before anything is read.
+
+    Raises:
+        DatasetError: There are cameras and no library for videos, or several texts at once.
+    """
+    streams = beside_numbers(robot)
+    if any(stream.is_image for stream in streams.values()):
+        require_encoder()
+    texts = [name for name, stream in streams.items() if not stream.is_image]
+    if len(texts) > 1:
+        msg = f'{robot.name}: {" and ".join(texts)} are texts; a frame of a data set has one task'
+        raise DatasetError(msg)
+
+
 def describe(robot: Embodiment, instruction: str) -> Description:
     """Return what all demonstrations of a robot have in common."""
     names = {
@@ -114,10 +127,17 @@ def describe(robot: Embodiment, instruction: str) -> Description:
         if stream.kind in ('joint_state', 'measured')
         else tuple(f'{stream.topic}_{i}' for i in range(stream.size or 0))
         for name, stream in robot.observations.items()
+        if stream.is_numeric
     }
     features = {**names, 'action': robot.joint_names}
     endless = tuple(joint.name for joint in robot.joints if joint.continuous)
-    return Description(robot.name, robot.policy.policy_rate_hz, instruction, features, endless)
+    cameras = {
+        name: (stream.height or 0, stream.width or 0)
+        for name, stream in robot.observations.items()
+        if stream.is_image
+    }
+    rate = robot.policy.policy_rate_hz
+    return Description(robot.name, rate, instruction, features, endless, cameras)
 
 
 class Found(NamedTuple):
@@ -135,17 +155,22 @@ class Found(NamedTuple):
     problems: list[str]
 
 
-def demonstrations(bag: Bag, robot: Embodiment, namespace: str | None = None) -> Found:
+def demonstrations(
+    bag: Bag, robot: Embodiment, namespace: str | None = None, instruction: str = ''
+) -> Found:
     """Return the demonstrations of one recording, what each is of, and what is left out."""
     try:
         wanted = wanted_of(robot)
-        namespace = robot_namespace(bag, {what.topic for what in wanted.values()}, namespace)
+        numeric = {what.topic for what in wanted.values()}
+        names = numeric | {stream.topic for stream in beside_numbers(robot).values()}
+        namespace = robot_namespace(bag, names, namespace)
         topics, clock = recorded(bag, wanted, namespace)
+        moments = moments_of(bag, robot, numeric, namespace, clock)
         ends = episodes_of(bag, wanted, namespace, clock)
         commands = commands_of(bag, robot, topics)
-        needed = _needed(topics, commands, bag.path)
+        needed = _needed(topics, commands, moments, bag.path)
         topics = complete(bag, wanted, needed)
-        spans = _spans(topics, commands, ends)
+        spans = _spans(topics, commands, ends, moments)
     except (DatasetError, BagError) as error:
         return Found([], [], [str(error)])
     made: list[Made] = []
@@ -156,28 +181,43 @@ def demonstrations(bag: Bag, robot: Embodiment, namespace: str | None = None) ->
     for start, stop in spans:
         try:
             gap = _check_gaps(topics, start, stop, bag.path)
-            demonstration = _cut(topics, commands, robot, start, stop, bag.path)
+            sent = topics['command', key_of(commands[0])].stamps
+            times = frame_times(sent, robot, start, stop, bag.path)
+            demonstration = replace(
+                numbers_at(topics, commands, robot, times, bag.path),
+                pictures=footage_at(bag, robot, moments, times),
+                tasks=tasks_at(moments, times, instruction),
+            )
             problems += [gap] * bool(gap)
             made.append(Made(demonstration, namespace, *marks.parts(bag.path, start, stop)))
-        except DatasetError as error:
+        except (DatasetError, BagError) as error:
             problems.append(str(error))
     return Found(made, [marks.whole(bag.path)], problems)
 
 
-def _needed(topics: Topics, commands: Sequence[Wire], path: Path) -> Topics:
-    """Return what is observed, and the commands that are read; all must be there."""
+def _needed(
+    topics: Topics, commands: Sequence[Wire], moments: Mapping[str, TopicTimes], path: Path
+) -> Topics:
+    """Return the numbers observed, and the commands that are read; all must be there."""
     chosen = {('command', key_of(command)) for command in commands}
     needed = {key: s for key, s in topics.items() if key[0] != 'command' or key in chosen}
     silent = [_shown(key) for key, series in needed.items() if not len(series.stamps)]
+    silent += [shown.topic for shown in _cameras(moments) if not len(shown.stamps)]
     if silent:
         msg = f'{path}: nothing was recorded of {", ".join(silent)}'
         raise DatasetError(msg)
     return needed
 
 
-def _spans(topics: Topics, commands: Sequence[Wire], ends: Ends) -> list[tuple[int, int]]:
+def _cameras(moments: Mapping[str, TopicTimes]) -> list[TopicTimes]:
+    return [shown for shown in moments.values() if shown.of_camera]
+
+
+def _spans(
+    topics: Topics, commands: Sequence[Wire], ends: Ends, moments: Mapping[str, TopicTimes]
+) -> list[tuple[int, int]]:
     """Return where demonstrations begin and end [ns]; each begins after the one before it."""
-    begin = max(int(series.stamps[0]) for series in topics.values())
+    begin = max(int(seen.stamps[0]) for seen in (*topics.values(), *_cameras(moments)))
     if not ends:
         wires = [topics['command', key_of(command)] for command in commands]
         return [(begin, max(int(series.stamps[-1]) for series in wires))]
@@ -193,44 +233,6 @@ def _shown(key: Key) -> str:
     """Return the topic, with its joints as it may hold others too, or the name of a stream."""
     name = key[1]
     return f'{name.topic} ({", ".join(name.joints)})' if isinstance(name, WireKey) else str(name)
-
-
-def _cut(
-    topics: Topics, commands: Sequence[Wire], robot: Embodiment, start: int, stop: int, path: Path
-) -> Demonstration:
-    """Put what happened from `start` to `stop` [ns] on the policy's time grid."""
-    period = 1e9 / robot.policy.policy_rate_hz
-    sent = topics['command', key_of(commands[0])].stamps
-    sent = sent[(sent >= start) & (sent <= stop)]
-    frames = round((stop - sent[0]) / period) + 1 if len(sent) else 0
-    if frames < 2:
-        msg = f'{path}: only {frames} frames of {period / 1e9:g} s have observation and command'
-        raise DatasetError(msg)
-    times = sent[0] + np.round(np.arange(frames) * period).astype(np.int64)
-    features = {
-        name: _joined(topics, 'measured', robot.sources, robot, times, path)[
-            :, _places(stream, robot)
-        ]
-        if stream.kind == 'measured'
-        else _newest(topics['stream', name], times, f'{path}: {name}')
-        for name, stream in robot.observations.items()
-    }
-    action = _joined(topics, 'command', commands, robot, times + int(period / 2), path)
-    if any(robot.continuous):
-        action = _wrapped(action, features, robot)
-    check_range({**features, 'action': action}, robot, period * 1e-9, path)
-    return Demonstration({**features, 'action': action})
-
-
-def _wrapped(
-    action: np.ndarray, features: Mapping[str, np.ndarray], robot: Embodiment
-) -> np.ndarray:
-    """Return commands of joints that turn without end within half a turn of where they were."""
-    near = np.zeros_like(action)  # Of a joint that is not observed: between -π and π.
-    for name, stream in robot.observations.items():
-        if stream.kind in WITH_JOINTS:
-            near[:, _places(stream, robot)] = features[name]
-    return action + np.where(robot.continuous, TURN * np.round((near - action) / TURN), 0.0)
 
 
 def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> str:
@@ -250,39 +252,6 @@ def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> str:
         f'{path}: nothing at all was recorded for {gaps.max():.2f} s after {at:.1f} s: it was '
         'paused, or the clock was set; '
     )
-    if gaps.max() > _STALE_S:
+    if gaps.max() > STALE_S:
         raise DatasetError(sentence + 'record it again')
     return sentence + 'what came before is held as long'
-
-
-def _places(stream: Stream, robot: Embodiment) -> list[int]:
-    return [robot.joint_names.index(name) for name in stream.joints or robot.joint_names]
-
-
-def _joined(
-    topics: Topics,
-    side: str,
-    wires: Sequence[Wire],
-    robot: Embodiment,
-    times: np.ndarray,
-    path: Path,
-) -> np.ndarray:
-    """Return all joints at some times [n, D], from the topics that hold some of them each."""
-    joints = np.empty((len(times), len(robot.joint_names)))
-    for wire in wires:
-        columns = [robot.joint_names.index(name) for name in wire.joints]
-        values = _newest(topics[side, key_of(wire)], times, f'{path}: {wire.topic}')
-        joints[:, columns] = joint_values(values, wire)
-    return joints
-
-
-def _newest(series: Series, times: np.ndarray, what: str) -> np.ndarray:
-    """Return the newest values [n, k] up to some times [n] [ns]."""
-    index = np.searchsorted(series.stamps, times, side='right') - 1
-    ages = np.where(index < 0, np.inf, (times - series.stamps[index]) / 1e9)
-    late = np.flatnonzero(ages > _STALE_S)
-    if late.size:
-        seconds = (times[late[0]] - times[0]) / 1e9
-        msg = f'{what} said nothing for {_STALE_S} s until {seconds:.1f} s; record it again'
-        raise DatasetError(msg)
-    return series.values[index]

@@ -29,25 +29,13 @@ Topics = Mapping[Key, Series]
 Ends = Sequence[tuple[int, Episode]]  # When each ended [ns], and how.
 
 
-def check_streams(robot: Embodiment) -> None:
-    """Refuse a robot with streams that are no numbers.
-
-    Raises:
-        DatasetError: Names the stream and its kind.
-    """
-    for stream in robot.observations.values():
-        if stream.kind not in {'measured', *KINDS}:
-            msg = f'{robot.name}: {stream.topic} is of kind {stream.kind}, which is not converted'
-            raise DatasetError(msg)
-
-
 def wanted_of(robot: Embodiment) -> dict[Key, Wanted]:
-    """Return everything that is observed or commanded."""
+    """Return all numbers that are observed or commanded."""
     wanted: dict[Key, Wanted] = {}
     for name, stream in robot.observations.items():
         if stream.kind == 'measured':
             wanted |= {('measured', key_of(s)): of_source(s) for s in robot.sources}
-        else:
+        elif stream.is_numeric:
             joints = stream.joints or robot.joint_names
             wanted['stream', name] = Wanted(
                 stream.topic, stream.kind, joints, size=stream.size or 0

@@ -66,7 +66,7 @@ class PolicySource(ABC):
         observation_steps: How much it reads of the past, the present counted, one policy step
             apart. If more than 1, numbers and images arrive as [n, ...], the oldest first.
         anchored: Whether its actions are counted from `observation.state`.
-        resizing: How its training scaled pictures, see `nodes.observations.resizing`.
+        resizing: How its training scaled pictures, see `cameras.resizing`.
     """
 
     observation_steps: int = 1

@@ -42,7 +42,7 @@ def _seen(folder: Path) -> str:
     """Return how many rows are black once the picture is scaled, and the value of the others."""
     from sensor_msgs.msg import CompressedImage
 
-    from async_chunking.nodes.observations.pictures import compressed_reader
+    from async_chunking.cameras.reading import compressed_reader
     from async_chunking.robot.wiring import Stream
 
     stream = Stream(

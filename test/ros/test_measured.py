@@ -53,14 +53,14 @@ def test_first_source_sets_the_pace_and_units_are_ours():
     ],
 )
 def test_bad_messages_are_named(bad, words):
-    from async_chunking.nodes.observations.errors import StreamError
+    from async_chunking.errors import StreamError
 
     with pytest.raises(StreamError, match=words):
         both().read(0, message(**bad), 0)
 
 
 def test_a_silent_driver_ends_the_measurements():
-    from async_chunking.nodes.observations.errors import StreamError
+    from async_chunking.errors import StreamError
 
     measured = both()
     with pytest.raises(StreamError, match='grip was not received yet'):
@@ -77,7 +77,7 @@ def test_motors_are_picked_by_number():
     )
     state = SimpleNamespace(motor_state=[SimpleNamespace(q=float(i)) for i in range(6)])
     np.testing.assert_array_equal(measured.read(0, state, 0), [2.0, 0.0, 4.0])
-    from async_chunking.nodes.observations.errors import StreamError
+    from async_chunking.errors import StreamError
 
     state.motor_state = state.motor_state[:3]
     with pytest.raises(StreamError, match='low has 3 motors, motor 4 is needed'):

@@ -31,11 +31,10 @@ from std_msgs.msg import String
 
 from async_chunking.bringup.describe import describe
 from async_chunking.bringup.processes import Processes
-from async_chunking.errors import COULD_NOT_START
+from async_chunking.cameras.reading import compressed_reader, image_reader
+from async_chunking.cameras.resizing import RESIZINGS
+from async_chunking.errors import COULD_NOT_START, StreamError
 from async_chunking.msg import ActionChunk, ChunkRequest
-from async_chunking.nodes.observations.errors import StreamError
-from async_chunking.nodes.observations.pictures import compressed_reader, image_reader
-from async_chunking.nodes.observations.resizing import RESIZINGS
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.observations.sample import Sample
 from async_chunking.robot.embodiment import Embodiment, load

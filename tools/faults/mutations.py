@@ -22,11 +22,11 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import JointState
 
 from async_chunking.correctors import Corrector
+from async_chunking.errors import StreamError
 from async_chunking.executor import Behaviour, Executor, ExecutorConfig
 from async_chunking.mergers import MERGERS
 from async_chunking.msg import ActionChunk, ChunkRequest, DelayEstimate
 from async_chunking.nodes import convert
-from async_chunking.nodes.observations.errors import StreamError
 from async_chunking.nodes.observations.streams import JointReader
 from async_chunking.robot.embodiment import load
 from tools.faults.mutation import mutate

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from async_chunking.cameras.reading import Picture
 from async_chunking.errors import AsyncChunkingError
-from async_chunking.nodes.observations.pictures import Picture
 from async_chunking.nodes.observations.robot import Observations
 from async_chunking.nodes.observations.sample import Sample
 from async_chunking.robot.embodiment import Stream

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import JointState
 
+from async_chunking.errors import StreamError
 from async_chunking.nodes.messages import message_class
-from async_chunking.nodes.observations.errors import StreamError
 from async_chunking.nodes.observations.streams import JointReader
 from async_chunking.robot.embodiment import Source
 

@@ -13,9 +13,9 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 
+from async_chunking.errors import StreamError
 from async_chunking.nodes.bounded import Bounded
 from async_chunking.nodes.observations import measured, streams
-from async_chunking.nodes.observations.errors import StreamError
 from async_chunking.nodes.observations.sample import Sample
 from async_chunking.nodes.observations.streams import History
 from async_chunking.robot.embodiment import Embodiment, Stream

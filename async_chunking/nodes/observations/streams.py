@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
-from async_chunking.nodes.observations.errors import StreamError
+from async_chunking.errors import StreamError
 from async_chunking.nodes.observations.sample import Sample
 from async_chunking.robot.embodiment import Stream
 

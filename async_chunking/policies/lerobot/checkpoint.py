@@ -22,7 +22,7 @@ from async_chunking.storage import read_json
 
 # Type of a flow policy -> its key for the number of solver steps.
 FLOWS = {'pi0': 'num_inference_steps', 'pi05': 'num_inference_steps', 'smolvla': 'num_steps'}
-# Type of a policy that scales pictures itself -> how; see `nodes.observations.resizing`.
+# Type of a policy that scales pictures itself -> how; see `cameras.resizing`.
 _RESIZINGS = {'pi0': 'lerobot', 'pi05': 'lerobot', 'smolvla': 'lerobot_corner'}
 CHUNKS = ('act', 'diffusion')
 TRAINED_DELAY = 'rtc_training_max_delay'  # Newer than 0.6.1.

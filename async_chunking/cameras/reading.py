@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of cameras: checked when they come, decoded when a request asks for them."""
+"""
+Pictures of cameras: checked when they come, decoded when they are asked for.
+
+Messages are those of sensor_msgs, or anything with the same fields, as a recording gives.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
-from sensor_msgs.msg import CompressedImage, Image
 
-from async_chunking.nodes.observations.errors import StreamError
-from async_chunking.nodes.observations.resizing import RESIZINGS
-from async_chunking.robot.embodiment import Stream
+from async_chunking.cameras.resizing import RESIZINGS
+from async_chunking.errors import StreamError
+from async_chunking.robot.wiring import Stream
 
 # ROS encoding -> channels, and which of them are red, green and blue.
 ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
@@ -64,10 +67,10 @@ class Picture:
         return np.moveaxis(pixels, 2, 0) if self.channels_first else pixels
 
 
-def image_reader(stream: Stream) -> Callable[[Image], Picture]:
-    """Return what reads the raw pictures of a stream; it refuses a wrong size or encoding."""
+def image_reader(stream: Stream) -> Callable[[Any], Picture]:
+    """Return what reads a stream's `Image` messages; it refuses a wrong size or encoding."""
 
-    def read(message: Image) -> Picture:
+    def read(message: Any) -> Picture:
         if message.encoding not in ENCODINGS:
             known = ', '.join(ENCODINGS)
             msg = f"encoding '{message.encoding}' is not understood; understood: {known}"
@@ -86,10 +89,10 @@ def image_reader(stream: Stream) -> Callable[[Image], Picture]:
     return read
 
 
-def compressed_reader(stream: Stream) -> Callable[[CompressedImage], Picture]:
-    """Return what reads the compressed pictures (JPEG, PNG) of a stream."""
+def compressed_reader(stream: Stream) -> Callable[[Any], Picture]:
+    """Return what reads a stream's `CompressedImage` messages (JPEG, PNG)."""
 
-    def read(message: CompressedImage) -> Picture:
+    def read(message: Any) -> Picture:
         content = bytes(message.data)
         image = _opened(content, message.format)  # Reads no more than the header.
         _check_size(stream, image.height, image.width)
@@ -111,7 +114,7 @@ def _check_size(stream: Stream, height: int, width: int) -> None:
         raise StreamError(msg)
 
 
-def _raw(message: Image) -> np.ndarray:
+def _raw(message: Any) -> np.ndarray:
     channels, order = ENCODINGS[message.encoding]
     rows = np.frombuffer(message.data, dtype=np.uint8, count=message.step * message.height)
     rows = rows.reshape(message.height, message.step)[:, : message.width * channels]

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of cameras: from the messages that hold them to the pixels that a policy gets."""
