@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -30,11 +30,33 @@ class SettingsError(AsyncChunkingError):
 
 
 class Settings(pydantic.BaseModel):
-    """A group of settings: immutable, every key known, every number finite."""
+    """A group of settings: immutable, every key known, every number finite, and a number."""
 
     model_config = pydantic.ConfigDict(
         frozen=True, extra='forbid', allow_inf_nan=False, arbitrary_types_allowed=True
     )
+
+    @pydantic.field_validator('*', mode='before')
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Refuse what would be taken for 1 or 0, where numbers alone are meant."""
+        kinds = _kinds(cls.model_fields[info.field_name or ''].annotation)
+        if kinds & {int, float} and kinds <= {int, float, str, type(None)} and _has_truth(value):
+            msg = 'true and false are no numbers'
+            raise ValueError(msg)
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return what a type is made of: float of tuple[float, ...] | None, and NoneType."""
+    parts = [part for part in get_args(annotation) if part is not ...]
+    return {kind for part in parts for kind in _kinds(part)} if parts else {annotation}
+
+
+def _has_truth(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return any(map(_has_truth, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, bool)
 
 
 Model = TypeVar('Model', bound=Settings)

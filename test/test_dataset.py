@@ -65,7 +65,7 @@ def test_names_in_groups_come_one_after_the_other(tmp_path: Path, names, expecte
         ({'axes': ['x', 'y', 'z']}, '3 names for 2 numbers'),
         ({'left': ['x'], 'right': ['x']}, 'x is there twice'),
         ({'left': '0', 'right': '1'}, 'places must be whole numbers, not in quotes'),
-        ({'waist': 1, 'wrist': 2}, 'places must be 0 to 1, each once'),
+        ({'waist': 1, 'wrist': 2}, 'places must be 0 to 1 among all or in each group, each once'),
         ([['waist'], [1.5]], '1.5 is no name'),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_folder_without_data_is_refused(tmp_path: Path):
     path = demonstrations.write(tmp_path)
     parquet = path / 'data/chunk-000/file-000.parquet'
     parquet.write_bytes(parquet.read_bytes()[:-100])
-    with pytest.raises(DataError, match='a parquet file is torn'):
+    with pytest.raises(DataError, match='parquet file is torn'):
         read_demonstrations(path)
 
 

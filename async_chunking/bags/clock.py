@@ -65,6 +65,11 @@ class Clock:
         ends = [(ahead[its[:_WINDOW]], ahead[its[-_WINDOW:]]) for its in self.of_runs]
         return max((float(np.median(b) - np.median(a)) for a, b in ends), key=abs, default=0.0)
 
+    def run_at(self, place: int) -> int | None:
+        """Return the run of the last command up to a place among all messages; None for none."""
+        at = int(np.searchsorted(self.places, place, side='right')) - 1
+        return int(self.runs[at]) if at >= 0 else None
+
     def corrected(self, places: np.ndarray, stamps: np.ndarray) -> np.ndarray:
         """Return when messages were recorded by the clock as it was at first [n] [ns]."""
         return stamps - self.offsets[np.searchsorted(self.begins, places, side='right')]

@@ -9,7 +9,8 @@ one piece: some thousand ticks, and the chunks that have not taken over yet.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from async_chunking.bags.exchanges import (
 )
 from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message, Topic
-from async_chunking.bags.namespaces import STEP, namespace_of
+from async_chunking.bags.namespaces import STEP, STEPS, namespace_of
 from async_chunking.bags.snapshots import Snapshots, Span
 from async_chunking.bags.texts import (
     EPISODE_TOPIC,
@@ -42,6 +43,7 @@ REQUEST = 'async_chunking/msg/ChunkRequest'
 CHUNK = 'async_chunking/msg/ActionChunk'
 
 _PIECE = 4096  # Ticks.
+_BEGUN = 0.5  # Share of an episode that its run has lasted at least when it ends.
 _LAG = 64  # Ticks by which a chunk may be recorded after the command that it led to.
 
 
@@ -61,6 +63,11 @@ class RunKey(NamedTuple):
     def run(self) -> RunId:
         """Run of that robot, under whatever strategy."""
         return self.namespace, self.run_id
+
+
+class _Tick(NamedTuple):
+    key: RunKey
+    number: float
 
 
 class Piece(NamedTuple):
@@ -97,7 +104,9 @@ class RunReader:
         self._raw: dict[Topic, list[bytes]] = defaultdict(list)
         self._places: dict[Topic, list[int]] = defaultdict(list)
         self._definitions: dict[Topic, Definitions] = {}
-        self._current: dict[str, RunKey] = {}
+        self._current: dict[str, _Tick] = {}
+        self._ends: list[tuple[_Tick, Episode]] = []
+        self._alone: Counter[str] = Counter()
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the runs in pieces; those of several runs may alternate."""
@@ -112,6 +121,7 @@ class RunReader:
             if topic.type == STEP and len(raw) >= _PIECE + _LAG:
                 yield from self._flush(_LAG)
         yield from self._flush(0)
+        self._end_episodes()
         for problem in self._left.sentences():
             self._problem(problem)
         self.bag.problems += self._texts.problems(self.bag)
@@ -202,17 +212,36 @@ class RunReader:
         if _last_name(message.topic) == SNAPSHOT_TOPIC:
             if (content := self._texts.content(message)) is not None:
                 self.snapshots.add(robot, place, content)
-        elif (episode := self._texts.episode(message)) and (key := self._latest(robot)):
-            self.episodes[key].append(episode)
+            return
+        newest = self._latest(robot)
+        episode = self._texts.episode(message, newest and newest.key)
+        if episode and newest:
+            self._ends.append((newest, episode))
+        elif episode:
+            self._alone[message.topic.name] += 1
 
-    def _latest(self, robot: str) -> RunKey | None:
-        """Return the run that the newest tick of a robot belongs to."""
+    def _latest(self, robot: str) -> _Tick | None:
+        """Return the newest tick of a robot."""
         for topic, raw in self._raw.items():
             if topic.type == STEP and namespace_of(topic.name) == robot:
                 for message in reversed(raw):
                     if groups := decode_each([message], self._types(topic), topic.type, _unheard):
                         return _newest(topic, groups)
         return self._current.get(robot)
+
+    def _end_episodes(self) -> None:
+        """Give the episodes to their runs; one that began long before its run is of another."""
+        early: Counter[str] = Counter()
+        for (key, tick), episode in self._ends:
+            if tick * self.ticks[key].period < _BEGUN * episode.duration:
+                early[f'topic {key.namespace}/{EPISODE_TOPIC}'] += 1
+            else:
+                self.episodes[key].append(episode)
+        for topic, count in early.items():
+            self._problem(f'{topic}: {count} episodes began before their run did; left out')
+        for topic, count in self._alone.items():
+            self._problem(f'topic {topic}: {count} episodes of no run, as no command of '
+                          f'{namespace_of(topic)}/{STEPS} came before; left out')  # fmt: skip
 
 
 _DEFAULTS = {STEP: STEP_DEFAULTS, REQUEST: REQUEST_DEFAULTS, CHUNK: CHUNK_DEFAULTS}
@@ -222,10 +251,12 @@ def _unheard(count: int, reason: str) -> None:
     """Leave out what is counted when its piece is read."""
 
 
-def _newest(topic: Topic, groups: Sequence[MessageGroup]) -> RunKey:
-    """Return the run that the last of some ticks belongs to."""
+def _newest(topic: Topic, groups: Sequence[MessageGroup]) -> _Tick:
+    """Return the last of some ticks."""
     group = max(groups, key=lambda group: group.index[-1])
-    return RunKey(topic.name, int(group['run_id'][-1]), group.texts['strategy'])
+    key = RunKey(topic.name, int(group['run_id'][-1]), group.texts['strategy'])
+    ticks = group.arrays.get('tick')
+    return _Tick(key, math.inf if ticks is None else int(ticks[-1]))
 
 
 def _wanted(topic: Topic) -> bool:

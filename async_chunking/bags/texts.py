@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from async_chunking.bags.columns import decode, definitions
@@ -35,6 +35,8 @@ class Texts:
 
     def __init__(self) -> None:
         self.unknown = 0
+        self._ended: dict[tuple[Any, ...], int] = {}
+        self._again: Counter[str] = Counter()
         self._known: set[tuple[str, int, bytes]] = set()
         self._count: Counter[str] = Counter()
         self._wrong: Counter[str] = Counter()
@@ -45,9 +47,29 @@ class Texts:
         """Return the object that a message holds; None if there is none, or it came before."""
         return self._read(message, lambda content: content)
 
-    def episode(self, message: Message) -> Episode | None:
-        """Return how an episode ended; None if that is not told, or it came before."""
-        return self._read(message, _episode)
+    def episode(self, message: Message, run: Hashable = None) -> Episode | None:
+        """
+        Return how an episode ended; None if that is not told, or it came before.
+
+        A message that was latched comes again: the next episode of its kind cannot have ended
+        before it could begin, nor be the same one of the same run.
+
+        Args:
+            message: From the topic of episodes.
+            run: Run that it ended, as far as that is known.
+        """
+        episode = self._read(message, _episode)
+        if episode is None:
+            return None
+        same = (message.topic.name, run, message.data)
+        before = self._ended.setdefault(same, message.stamp)
+        if before != message.stamp:
+            passed = abs(message.stamp - before) * 1e-9
+            if passed < episode.duration or (run is not None and episode.trial):
+                self._again[message.topic.name] += 1
+                return None
+            self._ended[same] = message.stamp
+        return episode
 
     def problems(self, bag: Bag) -> list[str]:
         """Return what could not be understood, a sentence for each topic."""
@@ -55,6 +77,9 @@ class Texts:
             f'{bag.path}: topic {topic}: {count} of {self._count[topic]} messages cannot be '
             f'understood: {self._reasons[topic]}; left out'
             for topic, count in self._wrong.items()
+        ] + [
+            f'{bag.path}: topic {topic}: {count} messages come again; their episodes count once'
+            for topic, count in self._again.items()
         ]
 
     def _read(self, message: Message, understood: Any) -> Any:

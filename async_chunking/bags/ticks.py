@@ -45,6 +45,7 @@ class Ticks:
         odd: Ticks of another number of joints.
         size: Joints, D; 0 before the first tick.
         jumps: (tick, seconds) where the clock of the stamps was set.
+        period: Time between two deadlines [s].
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,7 @@ class Ticks:
         self.lost = self.repeated = self.odd = 0
         self.jumps: list[tuple[int, float]] = []
         self.size = 0
-        self._period = _DEFAULT_PERIOD
+        self.period = _DEFAULT_PERIOD
         self._lead = 0.0
         self._before: dict[str, int] = {}
         self._counters: dict[str, int] = {}
@@ -109,14 +110,14 @@ class Ticks:
         self.jumps += [(int(tick[i]), float(steps[i])) for i in jumped]
         if len(tick) > 1:
             period = np.median(np.diff(columns['deadline_ns']) / np.diff(tick)) * 1e-9
-            self._period = float(period) if period > 0.0 else self._period
+            self.period = float(period) if period > 0.0 else self.period
         self.last, self._lead = int(tick[-1]), float(lead[-1])
 
     def run(
         self, columns: Columns, strategy: str, rates: Rates, exchanges: Mapping[int, Exchange]
     ) -> Run:
         """Return a piece as a run; without known rates the period is that of the deadlines."""
-        period = 1.0 / rates.control if rates.control > 0.0 else self._period
+        period = 1.0 / rates.control if rates.control > 0.0 else self.period
         return Run(
             strategy=strategy,
             control_period=period,

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from async_chunking.dataset.info import DataError
@@ -15,19 +17,28 @@ from async_chunking.dataset.info import DataError
 _REQUIRED = ('episode_index', 'frame_index', 'action', 'observation.state')
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, by_file: bool = False) -> pa.Table:
     """
     Return all frames of a data set, in the order in which they are in its files.
 
+    Files may differ in the order of columns, in the precision of numbers and in the kind of lists.
+
+    Args:
+        path: Folder of the data set.
+        by_file: Each file holds one episode, as in LeRobotDataset v2.
+
     Raises:
-        DataError: There are none, a file is torn, or a column is missing.
+        DataError: There are none, a file is torn, a column is missing, or files hold the same
+            episode.
     """
     files = sorted((path / 'data').rglob('*.parquet'))
+    tables = [_read(file) for file in files]
     try:
-        tables = [pq.read_table(file) for file in files]
-        table = pa.concat_tables(tables) if tables else pa.table({})
-    except (pa.ArrowInvalid, OSError) as error:
-        msg = f'{path}/data: a parquet file is torn, or they differ in columns ({error})'
+        same = all(table.schema.equals(tables[0].schema) for table in tables)
+        parts = tables if same else [_plain(table) for table in tables]
+        table = pa.concat_tables(parts, promote_options='permissive') if parts else pa.table({})
+    except pa.ArrowException as error:
+        msg = f'{path}/data: the parquet files differ in columns ({error})'
         raise DataError(msg) from error
     if not table.num_rows:
         msg = f'{path} has no frames: {len(files)} parquet files under {path}/data. Record some'
@@ -39,7 +50,46 @@ def read_table(path: Path) -> pa.Table:
         if table.column_names.count(name) > 1:
             msg = f'{path}: the column {name} is there twice'
             raise DataError(msg)
+    _check_files(files, [vector(part, 'episode_index', path) for part in tables], by_file)
     return table
+
+
+def _read(file: Path) -> pa.Table:
+    try:
+        return pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        msg = f'{file}: this parquet file is torn ({error})'
+        raise DataError(msg) from error
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Return the same with lists of one kind, and all numbers in them in double precision."""
+    columns = {name: table.column(name) for name in table.column_names}
+    return pa.table({name: column.cast(_wide(column.type)) for name, column in columns.items()})
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    if hasattr(kind, 'value_type') and pa.types.is_nested(kind):
+        return pa.list_(_wide(kind.value_type))
+    return pa.float64() if pa.types.is_floating(kind) else kind
+
+
+def _check_files(files: Sequence[Path], episodes: Sequence[np.ndarray], by_file: bool) -> None:
+    """Refuse an episode in two files, unless one ends with it and the next begins with it."""
+    held: dict[float, int] = {}
+    for place, numbers in enumerate(episodes):
+        for number in np.unique(numbers).tolist():
+            before = held.get(number)
+            held[number] = place
+            if before is None:
+                continue
+            goes_on = before == place - 1 and {episodes[before][-1], numbers[0]} == {number}
+            if by_file or not goes_on:
+                msg = (
+                    f'{files[place]}: episode {number:g} is in {files[before]} too: two data sets '
+                    'were put together, or one file was copied. Number the episodes anew'
+                )
+                raise DataError(msg)
 
 
 def numeric(table: pa.Table) -> list[str]:
@@ -72,6 +122,9 @@ def vector(table: pa.Table, name: str, path: Path) -> np.ndarray:
         DataError: Something else is in it, or nothing.
     """
     column = table.column(name)
+    if pa.types.is_nested(column.type) and not column.null_count:
+        lengths = pc.list_value_length(column)  # LeRobot may write a number as a list of one.
+        column = pc.list_flatten(column) if pc.all(pc.equal(lengths, 1)).as_py() else column
     if not _is_number(column.type) or column.null_count:
         msg = f'{path}: {name} is of type {column.type} with {column.null_count} empty rows'
         raise DataError(f'{msg}; each frame has one number')

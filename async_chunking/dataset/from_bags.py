@@ -55,6 +55,7 @@ from async_chunking.dataset.writing import (
 from async_chunking.robot.embodiment import Embodiment
 from async_chunking.robot.wiring import Wire
 
+_MOST = 0.5  # Share of an episode that must be recorded.
 _GAP_S = 0.1  # Of silence on all topics; longer is told [s].
 
 
@@ -170,13 +171,13 @@ def demonstrations(
         commands = commands_of(bag, robot, topics)
         needed = _needed(topics, commands, moments, bag.path)
         topics = complete(bag, wanted, needed)
-        spans = _spans(topics, commands, ends, moments)
+        spans, short = _spans(topics, commands, ends, moments)
     except (DatasetError, BagError) as error:
         return Found([], [], [str(error)])
     made: list[Made] = []
     failed = sum(not episode.success for _, episode in ends)
     problems = [f'{bag.path}: {failed} episodes failed'] * bool(failed)
-    problems += [f'{bag.path}: {words}' for words in told_of(clock)]
+    problems += [f'{bag.path}: {words}' for words in (*told_of(clock), *short)]
     marks = Marks.of(topics, topics['command', key_of(commands[0])], clock)
     for start, stop in spans:
         try:
@@ -215,18 +216,30 @@ def _cameras(moments: Mapping[str, TopicTimes]) -> list[TopicTimes]:
 
 def _spans(
     topics: Topics, commands: Sequence[Wire], ends: Ends, moments: Mapping[str, TopicTimes]
-) -> list[tuple[int, int]]:
-    """Return where demonstrations begin and end [ns]; each begins after the one before it."""
+) -> tuple[list[tuple[int, int]], list[str]]:
+    """
+    Return where demonstrations begin and end [ns], and what is left out, a sentence each.
+
+    Each begins after the one before it; one is left out of which less than a half was recorded, as
+    where it ended before that began and its message was latched.
+    """
     begin = max(int(seen.stamps[0]) for seen in (*topics.values(), *_cameras(moments)))
     if not ends:
         wires = [topics['command', key_of(command)] for command in commands]
-        return [(begin, max(int(series.stamps[-1]) for series in wires))]
-    spans = []
+        return [(begin, max(int(series.stamps[-1]) for series in wires))], []
+    spans, problems = [], []
     for stop, episode in sorted(ends, key=lambda end: end[0]):
+        there = (stop - begin) * 1e-9
+        if there < _MOST * episode.duration:
+            problems.append(
+                f'an episode of {episode.duration:.2f} s ended {max(there, 0.0):.2f} s after the '
+                'recording or the one before it began; left out'
+            )
+            continue
         if episode.success:
             spans.append((max(begin, stop - round(episode.duration * 1e9)), stop))
         begin = max(begin, stop + 1)
-    return spans
+    return spans, problems
 
 
 def _shown(key: Key) -> str:

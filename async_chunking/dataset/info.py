@@ -223,14 +223,14 @@ def read_told(path: Path) -> DatasetInfo:
 
 def _listed(names: Any, where: str) -> Iterator[str]:
     """Yield names of any nesting, in order."""
-    if isinstance(names, dict) and names and all(type(v) is int for v in names.values()):
-        if sorted(names.values()) != [*range(len(names))]:
-            msg = f'{where}: places must be 0 to {len(names) - 1}, each once'
-            raise DataError(msg)
-        yield from sorted(names, key=names.__getitem__)
+    if isinstance(names, dict) and (groups := [*_groups(names)]):
+        yield from _placed(groups, where)
     elif isinstance(names, dict) and any(str(v).isdecimal() for v in names.values()):
         msg = f'{where}: places must be whole numbers, not in quotes, for all names or for none'
         raise DataError(msg)
+    elif isinstance(names, dict) and {*names} == {str(place) for place in range(len(names))}:
+        for place in range(len(names)):
+            yield from _listed(names[str(place)], where)
     elif isinstance(names, dict | list):
         for entry in names.values() if isinstance(names, dict) else names:
             yield from _listed(entry, where)
@@ -239,6 +239,29 @@ def _listed(names: Any, where: str) -> Iterator[str]:
     elif names is not None:
         msg = f'{where}: {names!r} is no name'
         raise DataError(msg)
+
+
+def _groups(names: Mapping[str, Any]) -> Iterator[Mapping[str, int]]:
+    """Yield the groups that give a place to each name; none if not all do."""
+    if names and all(type(place) is int for place in names.values()):
+        yield names
+    elif names and all(isinstance(group, dict) for group in names.values()):
+        inner = [[*_groups(group)] for group in names.values()]
+        yield from (group for groups in inner for group in groups if all(inner))
+
+
+def _placed(groups: Sequence[Mapping[str, int]], where: str) -> Iterator[str]:
+    """Yield names by their places: among all, or in each group."""
+    everything = [(place, name) for group in groups for name, place in group.items()]
+    if sorted(place for place, _ in everything) == [*range(len(everything))]:
+        yield from (name for _, name in sorted(everything))
+        return
+    for group in groups:
+        if sorted(group.values()) != [*range(len(group))]:
+            count = len(everything)
+            msg = f'{where}: places must be 0 to {count - 1} among all or in each group, each once'
+            raise DataError(msg)
+        yield from sorted(group, key=group.__getitem__)
 
 
 def _episodes(path: Path) -> Iterator[tuple[Path, int, int]]:

@@ -28,6 +28,7 @@ from async_chunking.dataset.info import DataError, DatasetInfo, read_told
 from async_chunking.policies.checkpoint.sidecar import DataSource
 
 _STATE = 'observation.state'
+_HUGE = 1e6  # What is more is noise, whatever the unit; an image or a force may have it.
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
     """
     path = Path(path)
     told = read_told(path)
-    table = read_table(path)
+    table = read_table(path, by_file=str(told.content.get('codebase_version')).startswith('v2'))
     frame, episode = (index(table, f'{key}_index', path) for key in ('frame', 'episode'))
     order = np.lexsort((frame, episode))
     episode = episode[order]
@@ -104,6 +105,7 @@ def read_demonstrations(path: Path | str) -> Demonstrations:
     described = [*told.features, *table.column_names]
     observed = [name for name in dict.fromkeys(described) if _observes(name)]
     _check_finite(columns, episode, path)
+    _check_range(columns, episode, path)
     actions = columns.pop('action')
     return Demonstrations(
         source=path,
@@ -198,6 +200,20 @@ def _check_finite(columns: dict[str, np.ndarray], episode: np.ndarray, path: Pat
             msg = (
                 f'{path}: {name} is {values[first].tolist()} in episode {episode[first]}, frame '
                 f'{frame}; {bad.size} frames are not finite. Remove those episodes'
+            )
+            raise DataError(msg)
+
+
+def _check_range(columns: dict[str, np.ndarray], episode: np.ndarray, path: Path) -> None:
+    for name in ('action', _STATE):
+        wrong = np.argwhere(np.abs(columns[name]) > _HUGE)
+        if len(wrong):
+            row, column = wrong[0]
+            frame = row - int(np.searchsorted(episode, episode[row]))
+            msg = (
+                f'{path}: number {column} of {name} is {columns[name][row, column]:g} in episode '
+                f'{episode[row]}, frame {frame}; no position is beyond {_HUGE:g}, in any unit. '
+                f'Remove those episodes'
             )
             raise DataError(msg)
 

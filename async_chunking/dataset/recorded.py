@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from async_chunking.bags.clock import Clock, SentTicks, clock_of, pace, set_back
 from async_chunking.bags.copies import marks_of
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag
-from async_chunking.bags.namespaces import STEPS, full
-from async_chunking.bags.texts import EPISODE_TOPIC, Texts
+from async_chunking.bags.mcap import Topic
+from async_chunking.bags.namespaces import STEPS, full, namespace_of
+from async_chunking.bags.texts import EPISODE_TOPIC, TEXT, Texts
 from async_chunking.bags.wire import Series, key_of, of_command, of_source, read
 from async_chunking.bags.wire_messages import KINDS, TIMES, Wanted
 from async_chunking.dataset.writing import DatasetError
@@ -198,17 +199,43 @@ def episodes_of(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str, clock: C
         DatasetError: Episodes ended, and of none is it known how.
     """
     ends, texts, place = [], Texts(), -1
+    elsewhere, others, known = Counter[str](), Texts(), set[str]()
     topic = full(namespace, EPISODE_TOPIC)
-    names = {topic, *(full(namespace, what.topic) for what in wanted.values())}
-    for message in bag.messages(lambda topic: topic.name in names):
-        if message.topic.name != topic:
+    names = {full(namespace, what.topic) for what in wanted.values()}
+
+    def read_(candidate: Topic) -> bool:
+        known.add(candidate.name)
+        tells = candidate.type == TEXT and candidate.name.rpartition('/')[2] == EPISODE_TOPIC
+        return tells or candidate.name in {topic, *names}
+
+    for message in bag.messages(read_):
+        if message.topic.name in names:
             place += 1
-        elif (episode := texts.episode(message)) is not None:
+        elif message.topic.name != topic:
+            elsewhere[message.topic.name] += others.episode(message) is not None
+        elif (episode := texts.episode(message, clock.run_at(place))) is not None:
             (stamp,) = clock.corrected(np.array([place + 0.5]), np.array([message.stamp]))
             ends.append((int(stamp), episode))
+    said = _of_nobody(elsewhere, known, {what.topic for what in wanted.values()}, namespace)
+    if said and not ends:
+        msg = f'{bag.path}: {said}; so it is not known how any of its episodes ended'
+        raise DatasetError(msg)
+    bag.problems += [f'{bag.path}: {said}; left out'] * bool(said)
     problems = texts.problems(bag)
     if texts.unknown and not ends:
         msg = f'{" ".join(problems)}; so it is not known how any of its episodes ended'
         raise DatasetError(msg)
     bag.problems += problems
     return ends
+
+
+def _of_nobody(
+    told: Mapping[str, int], known: Collection[str], names: Collection[str], namespace: str
+) -> str:
+    """Return which topic of episodes is in no robot's namespace; '' for none."""
+    for topic, count in told.items():
+        space = namespace_of(topic)
+        if count and not any(full(space, name) in known for name in names if name[:1] != '/'):
+            robot = f'the robot is in {namespace or "/"}'
+            return f'topic {topic} tells how {count} episodes ended, {robot}'
+    return ''

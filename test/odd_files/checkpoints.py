@@ -106,6 +106,18 @@ def _quoted(content: dict[str, Any]) -> None:
     content['architecture']['horizon'] = '16'
 
 
+def _true(*path: str) -> Callable[[dict[str, Any]], None]:
+    """Return what puts true where a number is wanted."""
+
+    def change(content: dict[str, Any]) -> None:
+        *folders, name = path
+        for folder in folders:
+            content = content[folder]
+        content[name] = [True] * len(content[name]) if isinstance(content[name], list) else True
+
+    return change
+
+
 def _unnamed(content: dict[str, Any]) -> None:
     content['joint_names'] = content['joint_names'][:6]
 
@@ -193,6 +205,12 @@ CASES = [
          ('normalization.features.action', 'scale', '1e-30')),
     Case('checkpoint, a horizon in quotes', own(_edit(_quoted)), _opened_own,
          ('architecture', 'horizon and action_dim, whole numbers')),
+    *(
+        Case(f'checkpoint, true for {".".join(path)}', own(_edit(_true(*path))), _opened_own,
+             (f'{".".join(path)} = ', 'true and false are no numbers'))
+        for path in (('policy_rate_hz',), ('num_steps',),
+                     ('normalization', 'features', 'action', 'scale'))
+    ),
     Case('checkpoint, fewer names than joints', own(_edit(_unnamed)), _opened_own,
          ('joint_names has 6 different names, action_dim is 7',)),
     Case('checkpoint, delays turned round', own(_edit(_turned)), _opened_own,

@@ -162,6 +162,50 @@ def _no_state(columns: Columns) -> None:
     del columns['observation.state']
 
 
+def _other(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
+    """Return what writes a data set of v2.1, one file of which another tool wrote."""
+
+    def make(folder: Path) -> None:
+        data(version='v2.1')(folder)
+        file = folder / 'data/chunk-000/episode_000001.parquet'
+        pq.write_table(change(pq.read_table(file)), file)
+
+    return make
+
+
+def _action(kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        place = table.schema.get_field_index('action')
+        actions = pa.array(table['action'].to_pylist(), kind)
+        return table.set_column(place, 'action', actions)
+
+    return change
+
+
+def _goes_on(folder: Path) -> None:
+    """Put two data sets together; one counts its frames from where the other ends."""
+    data(version='v2.1', total_frames=40)(folder)
+    file = folder / 'data/chunk-000/episode_000000.parquet'
+    columns = pq.read_table(file).to_pydict()
+    columns['frame_index'] = [frame + FRAMES for frame in columns['frame_index']]
+    columns['timestamp'] = [time + FRAMES / FPS for time in columns['timestamp']]
+    pq.write_table(pa.table(columns), file.with_name('episode_000009.parquet'))
+
+
+def _in_two_files(folder: Path) -> None:
+    """Begin a file in the middle of an episode, as some converters of v3 do."""
+    data()(folder)
+    file = folder / 'data/chunk-000/file-000.parquet'
+    table = pq.read_table(file)
+    pq.write_table(table.slice(0, 13), file)
+    pq.write_table(table.slice(13), file.with_name('file-001.parquet'))
+
+
+def _lists_of_one(columns: Columns) -> None:
+    for name in ('timestamp', 'frame_index', 'episode_index'):
+        columns[name] = [[value] for value in columns[name]]
+
+
 ALL = '3 episodes, 30 frames, left right'
 
 CASES = [
@@ -169,6 +213,23 @@ CASES = [
     Case('data v2.1', data(version='v2.1'), _read, ALL),
     Case('data, names under one key', data({'motors': JOINTS}), _read, ALL),
     Case('data, names in groups', data({'left': ['left'], 'right': ['right']}), _read, ALL),
+    Case('data, places in groups', data({'b': {'right': 1}, 'a': {'left': 0}}), _read, ALL),
+    Case('data, places in each group', data({'a': {'left': 0}, 'b': {'right': 0}}), _read, ALL),
+    Case('data, names by their number', data({'1': 'right', '0': 'left'}), _read, ALL),
+    Case('data, places that are counts', data({'left': 1, 'right': 1}), _read,
+         ('places must be 0 to 1 among all or in each group',)),
+    Case('data, columns in another order', _other(lambda t: t.select(t.column_names[::-1])),
+         _read, ALL),
+    Case('data, numbers of another precision', _other(_action(pa.list_(pa.float32()))), _read,
+         ALL),
+    Case('data, lists of another kind', _other(_action(pa.list_(pa.float64(), 2))), _read, ALL),
+    Case('data, large lists', _other(_action(pa.large_list(pa.float16()))), _read, ALL),
+    Case('data, lists of one', data(change=_lists_of_one), _read, ALL),
+    Case('data, an episode in two files', _in_two_files, _read, ALL),
+    Case('data, two sets put together', _goes_on, _read,
+         ('episode_000009.parquet: episode 0 is in', 'episode_000000.parquet too')),
+    Case('data, an action of 1e30', data(change=_put('action', lambda k: [0.0, 1e30 * (k == 3)])),
+         _read, ('number 1 of action is 1e+30 in episode 0, frame 3',)),
     Case('data, a name for the axis', data(['actions']), _read, '3 episodes, 30 frames, no names'),
     Case('data, no names', data(None), _read, '3 episodes, 30 frames, no names'),
     Case('data, a single number', data(change=_put('observation.height', lambda k: 0.5 * k)),
@@ -184,7 +245,7 @@ CASES = [
     Case('data, a file is missing', data(version='v2.1', after=_drop_file), _read,
          ('30 frames', '20', 'missing')),
     Case('data of two versions in one folder', data(after=_both_versions), _read,
-         ('30 frames', '60')),
+         ('file-000.parquet: episode 0 is in', 'episode_000000.parquet too')),
     Case('data, another rate than told', data(change=_scale_time), _read,
          ('50 frames per second', 'have 15')),
     Case('data, a pointer of Git LFS', data(after=_pointer), _read, ('parquet file is torn',)),

@@ -25,6 +25,7 @@ from async_chunking.bags.files import find
 from async_chunking.bags.folder import read_all
 from async_chunking.bags.summary import summarize_bag
 from async_chunking.dataset.from_bags import convert
+from async_chunking.dataset.reading import read_demonstrations
 from odd_files import Case
 from odd_files.asking import first_frame, robot, ticks
 from odd_files.writing import (
@@ -108,7 +109,7 @@ def _episodes(folder: Path) -> str:
 
 
 def _two_episodes(folder: Path) -> None:
-    told = json.dumps({'success': True, 'duration_s': 0.5})
+    told = json.dumps({'success': True, 'duration_s': 0.25})
     more = [text(0.3, '/episode', told), text(0.59, '/episode', told)]
     record(folder / 'bag', lines(own=True) + more)
     file = folder / 'bag/bag.mcap'
@@ -228,6 +229,32 @@ def _episode_torn(*contents: str, torn: int = -1) -> Callable[[Path], None]:
         record(folder / 'bag', said + ends, change=change)
 
     return make
+
+
+def _told(
+    *ends: tuple[float, str], space: str = '', other: str = '', told: Sequence[str] = ()
+) -> Callable[[Path], None]:
+    """Record a robot in a namespace, and when episodes ended, and what was told of each."""
+
+    def make(folder: Path) -> None:
+        said = [*lines(space, own=True), *(lines(other, own=True) if other else ())]
+        contents = told or [EPISODE] * len(ends)
+        said += [text(*end, content) for end, content in zip(ends, contents, strict=True)]
+        record(folder / 'bag', said)
+
+    return make
+
+
+def _demonstrated(folder: Path) -> str:
+    """Return how long each demonstration is, how many episodes are reported, and what is said."""
+    convert([folder / 'bag'], ARM, folder / 'data', '', 'left')
+    ends = read_demonstrations(folder / 'data').ends
+    (bag,) = find([folder / 'bag'])
+    report = summarize_bag(bag)
+    count = sum(len(run.episodes) for run in report.runs)
+    said = '; '.join(report.problems).replace(f'{folder}/', '')
+    frames = ', '.join(map(str, np.diff(ends, prepend=0)))
+    return f'{frames} frames, {count} episodes{f": {said}" * bool(said)}'
 
 
 def _kept(folder: Path) -> str:
@@ -497,6 +524,27 @@ CASES = [
          '1 of 0 episodes, named'),
     Case('words on the topic of episodes', _episode_torn('not json', EPISODE), _kept,
          '1 of 1 episodes, named'),
+    Case('an end of an episode that comes again',
+         _told((0.3, '/left/episode'), (0.5, '/left/episode'), space='/left'), _demonstrated,
+         '16 frames, 1 episodes: bag: topic /left/episode: 1 messages come again; their episodes '
+         'count once'),
+    Case('two episodes one after the other',
+         _told((0.2995, '/left/episode'), (0.5995, '/left/episode'), space='/left'),
+         _demonstrated, '16, 16 frames, 2 episodes'),
+    Case('an end of an episode of a run before',
+         _told((0.05, '/left/episode'), (0.5995, '/left/episode'), space='/left'),
+         _demonstrated, '16 frames, 1 episodes: bag: topic /left/episode: 1 episodes began '
+         'before their run did; left out'),
+    Case('episodes that overlap', _told(
+         (0.2995, '/left/episode'), (0.4995, '/left/episode'), space='/left',
+         told=[EPISODE, EPISODE.replace('}', ', "seed": 1}')]), _demonstrated,
+         '16, 11 frames, 2 episodes'),
+    Case('an end of an episode in no namespace', _told((0.3, '/episode'), space='/left'),
+         _demonstrated, ('topic /episode tells how 1 episodes ended', 'the robot is in /left',
+                         'not known how any of its episodes ended')),
+    Case('an end of an episode of another robot',
+         _told((0.3, '/right/episode'), space='/left', other='/right'),
+         _demonstrated, '30 frames, 1 episodes'),
     Case('cut off at 70 %', _cut_off, _most_ticks, 'more than half, named'),
     Case('checksum does not fit', _wrong_checksum,
          ticks('bag.mcap', named=['its checksum does not fit']), '15 ticks, named'),
