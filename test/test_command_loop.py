@@ -92,7 +92,11 @@ class LoopBench:
         self.thread.join(timeout=20.0)
         assert not self.thread.is_alive()
 
+    def prepare(self, step: Step) -> None:
+        self.ready = step
+
     def command(self, step: Step) -> np.ndarray | None:
+        assert step is self.ready
         if self.broken:
             raise self.broken
         driven = np.where(self.unreached, np.nan, step.command)

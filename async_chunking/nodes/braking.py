@@ -18,8 +18,11 @@ _STILL = 1e-6  # Slower is at rest [rad/s, m/s].
 class Output(Protocol):
     """What the loop calls on every tick; must be quick."""
 
+    def prepare(self, step: Step) -> None:
+        """Make ready what the command is sent by, in place of what was made and not sent."""
+
     def command(self, step: Step) -> np.ndarray | None:
-        """Send the command; return the joints [D] whose drivers did not get it, None if none."""
+        """Send what is ready; return the joints [D] whose drivers did not get it, None if none."""
 
     def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: Any) -> None:
         """Tell what was done, and how the command loop stands."""
@@ -49,6 +52,7 @@ def come_to_rest(
         if due is None:
             continue
         step = executor.step()
+        output.prepare(step)
         pace.hold(due.deadline_ns)
         step = send(executor, output, step)
         if at_rest(executor, step, last):

@@ -180,6 +180,7 @@ class CommandLoop:
 
     def _send(self, executor: Executor, step: Step, due: Due) -> Step:
         """Send at the deadline; what was computed before a long pause is not sent after it."""
+        self._output.prepare(step)
         self._pace.hold(due.deadline_ns)
         if self._pace.now_ns() - due.deadline_ns > self._pace.period_ns:
             return executor.withdraw(step)

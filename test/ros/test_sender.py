@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ rclpy = pytest.importorskip('rclpy')
 
 from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import Float64MultiArray  # noqa: E402
 
 from async_chunking.msg import ActionChunk, ControlStep  # noqa: E402
 from async_chunking.nodes import bounded, convert, diagnostics  # noqa: E402
@@ -155,22 +157,62 @@ def test_an_error_of_publishing_is_counted_and_the_stream_goes_on(node: Executor
     from async_chunking.executor import Phase, Step
     from async_chunking.nodes.sender.output import SenderOutput
 
+    class BrokenPublisher:
+        hold = staticmethod(nullcontext)
+
+        def let_go(self) -> None:
+            raise OSError('no such bus' + 'x' * 100_000)
+
     class BrokenSink:
-        index = np.array([0, 2])
+        publisher = BrokenPublisher()
+
+        def __init__(self, place: int) -> None:
+            self.index = np.array([place])
 
         def send(self, command: np.ndarray, stamp_ns: int) -> None:
-            raise OSError('no such bus' + 'x' * 100_000)
+            if self.index == 2:
+                raise ValueError('no such joint')
 
     output = SenderOutput.__new__(SenderOutput)
     output.errors, output.reason, output._stamp_ns = 0, '', lambda: 1 << 62
-    output._size = len(HOME)
-    output._sinks = [BrokenSink(), BrokenSink()]
+    output._unmade = np.zeros(len(HOME), dtype=bool)
+    output._sinks = [BrokenSink(0), BrokenSink(2)]
     step = Step(0, Phase.EXECUTING, HOME, HOME, 0, 0.0, False, -1, False)
+    output.prepare(step)
     lost = output.command(step)
     assert lost.nonzero()[0].tolist() == [0, 2]  # The driver of the others got theirs.
-    assert output.counters() == {'publish_errors': 2}
+    assert output.counters() == {'publish_errors': 3}
     assert 'no such bus' in output.reason
     assert len(output.reason) <= 500  # What is told to the node has a size.
+
+
+def test_what_is_held_back_is_made_ready_and_sent_once(node: ExecutorNode) -> None:
+    from async_chunking.nodes.sender.ready import ReadyPublisher
+
+    heard: list[float] = []
+    other = rclpy.create_node('other')
+    other.create_subscription(Float64MultiArray, 'held', lambda m: heard.append(m.data[0]), 10)
+    publisher = other.create_publisher(
+        Float64MultiArray, 'held', QoSProfile(depth=10), publisher_class=ReadyPublisher
+    )
+    until(lambda: publisher.get_subscription_count() == 1)
+    message = Float64MultiArray(data=[1.0])
+    with publisher.hold():  # Made and never sent: a pause came between.
+        publisher.publish(message)
+    with publisher.hold():
+        pass
+    publisher.let_go()
+    with publisher.hold():
+        message.data[0] = 2.0
+        publisher.publish(message)
+        message.data[0] = 9.0  # What is ready does not change any more.
+    publisher.let_go()
+    publisher.let_go()
+    message.data[0] = 3.0
+    publisher.publish(message)
+    until(lambda: rclpy.spin_once(other, timeout_sec=0.05) or 3.0 in heard)
+    other.destroy_node()
+    assert heard == [2.0, 3.0]
 
 
 def test_a_wall_clock_beyond_2038_is_written_as_the_last_second() -> None:

@@ -41,7 +41,7 @@ class SenderOutput:
     def __init__(self, node: Node, setup: Setup, pace: Pace) -> None:
         names = setup.config.joint_names
         self.errors, self.reason = 0, ''
-        self._size = len(names)
+        self._unmade = np.zeros(len(names), dtype=bool)  # Joints whose message is not ready.
         self._config = setup.config
         self._stamp_ns = pace.now_ns if setup.simulated else time.time_ns
         self._sinks: list[Sink] = []
@@ -63,14 +63,21 @@ class SenderOutput:
             if number < len(reported) and reported[number] == reported[number]:  # Not NaN.
                 sink.hear(reported[number])
 
+    def prepare(self, step: Step) -> None:
+        """See `braking.Output`."""
+        stamp_ns = self._stamp_ns()
+        for sink in self._sinks:
+            with sink.publisher.hold():
+                made = self._try(lambda sink=sink: sink.send(step.command, stamp_ns))
+            self._unmade[sink.index] = not made
+
     def command(self, step: Step) -> np.ndarray | None:
         """See `braking.Output`."""
-        stamp_ns, lost = self._stamp_ns(), None
+        del step  # It is ready.
+        lost = self._unmade.copy()
         for sink in self._sinks:
-            if not self._try(lambda sink=sink: sink.send(step.command, stamp_ns)):
-                lost = np.zeros(self._size, dtype=bool) if lost is None else lost
-                lost[sink.index] = True
-        return lost
+            lost[sink.index] |= not self._try(sink.publisher.let_go)
+        return lost if lost.any() else None
 
     def report(self, step: Step, deadline_ns: int, emitted_ns: int, loop: CommandLoop) -> None:
         """Publish what was done on a tick."""

@@ -24,6 +24,7 @@ from async_chunking.nodes.overriding import QosOverriding
 from async_chunking.nodes.pacing import Pace, SimPace, SteadyPace, prepare, raise_all_threads
 from async_chunking.nodes.sender.link import Link
 from async_chunking.nodes.sender.output import SenderOutput
+from async_chunking.nodes.sender.ready import ReadyPublisher
 from async_chunking.nodes.sender.transport import off_shared_memory
 from async_chunking.nodes.sender.values import (
     Begin,
@@ -40,6 +41,11 @@ _IDLE_S = 1.0  # How often an idle sender looks up [s].
 
 class SenderNode(QosOverriding, Node):
     """Has publishers alone."""
+
+    def create_publisher(self, kind: Any, topic: str, qos: Any, **options: Any) -> Any:
+        """Create a publisher that can have its message ready."""
+        options.setdefault('publisher_class', ReadyPublisher)
+        return super().create_publisher(kind, topic, qos, **options)
 
 
 @dataclass
@@ -198,6 +204,10 @@ class Sender:
             loop.rest()
 
     # --- what the loop calls --------------------------------------------------------------------
+
+    def prepare(self, step: Any) -> None:
+        """See `braking.Output`."""
+        self._making.output.prepare(step)
 
     def command(self, step: Any) -> Any:
         """See `braking.Output`."""

@@ -37,6 +37,7 @@ class Sink(ABC):
 
     Attributes:
         index: [J] columns of its joints in a command.
+        publisher: What sends; the goals of an action have none.
         trouble: What the driver did not do, in a sentence; empty while all is well.
 
     Raises:
@@ -62,7 +63,7 @@ class Sink(ABC):
 
     def _open(self, node: Node, command: Command) -> None:
         """Create what sends."""
-        self._publisher = node.create_publisher(self.message_type, command.topic, self.qos)
+        self.publisher = node.create_publisher(self.message_type, command.topic, self.qos)
 
     def _values(self, command: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return this sink's part of a command [D] in the driver's order and units."""

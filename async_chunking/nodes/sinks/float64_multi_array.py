@@ -27,7 +27,7 @@ class Float64MultiArraySink(Sink):
         """See `Sink.send`."""
         del stamp_ns  # Unused.
         self._values(command, out=self._data)
-        self._publisher.publish(self._message)
+        self.publisher.publish(self._message)
 
     @staticmethod
     def positions(message: Float64MultiArray, command: Command) -> np.ndarray:

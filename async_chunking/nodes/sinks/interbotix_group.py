@@ -34,7 +34,7 @@ class InterbotixGroupSink(Sink):
         """See `Sink.send`."""
         del stamp_ns  # Unused.
         self._message.cmd = array('f', self._values(command))
-        self._publisher.publish(self._message)
+        self.publisher.publish(self._message)
 
     @staticmethod
     def positions(message: Any, command: Command) -> np.ndarray | None:

@@ -34,7 +34,7 @@ class InterbotixSingleSink(Sink):
         """See `Sink.send`."""
         del stamp_ns  # Unused.
         self._message.cmd = float(self._values(command)[0])
-        self._publisher.publish(self._message)
+        self.publisher.publish(self._message)
 
     @staticmethod
     def positions(message: Any, command: Command) -> np.ndarray | None:

@@ -41,7 +41,7 @@ class JointTrajectorySink(Sink):
         """See `Sink.send`."""
         set_time(self._message.header.stamp, stamp_ns)
         self._values(command, out=self._data)
-        self._publisher.publish(self._message)
+        self.publisher.publish(self._message)
 
     @staticmethod
     def positions(message: Any, command: Command) -> np.ndarray | None:

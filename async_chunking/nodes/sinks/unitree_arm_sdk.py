@@ -74,7 +74,7 @@ class UnitreeArmSink(Sink):
         self._taken = taken
         self._message.motor_cmd[_WEIGHT].q = taken / self._ramp
         self._message.crc = checksum(self._message)
-        self._publisher.publish(self._message)
+        self.publisher.publish(self._message)
 
     @staticmethod
     def positions(message: Any, command: Command) -> np.ndarray:

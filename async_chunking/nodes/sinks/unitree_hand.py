@@ -40,7 +40,7 @@ class UnitreeHandSink(Sink):
         values = self._values(command)[self._order].tolist()
         for motor, value in zip(self._message.motor_cmd, values, strict=True):
             motor.q = value
-        self._publisher.publish(self._message)
+        self.publisher.publish(self._message)
 
     @staticmethod
     def positions(message: Any, command: Command) -> np.ndarray:

@@ -33,7 +33,7 @@ class UnitreeMotorCmdsSink(Sink):
         del stamp_ns  # Unused.
         for motor, value in zip(self._motors, self._values(command).tolist(), strict=True):
             self._message.cmds[motor].q = value
-        self._publisher.publish(self._message)
+        self.publisher.publish(self._message)
 
     @staticmethod
     def positions(message: Any, command: Command) -> np.ndarray:
