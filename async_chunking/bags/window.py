@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -108,28 +109,27 @@ def _length(run: RunReport) -> int:
 
 
 def _typical(group: Sequence[RunReport], length: int) -> tuple[int, int]:
-    # Before its first boundary a window shows a little of the plan that is left there.
-    starts = (group[0].seam('tick') - length // 6).astype(int)
-    settled = max(run.seam('tick')[0] + _START_S / run.control_period for run in group)
-    if (later := starts[starts >= settled]).size and _known(group, later, length):
-        starts = later
-    distances = [sum(_distance(run, start, start + length) for run in group) for start in starts]
-    start = max(int(starts[int(np.argmin(distances))]), group[0].first)
+    ticks = group[0].seam('tick')
+    under_way = max(run.seam('tick')[0] + _START_S / run.control_period for run in group)
+    for earliest in (under_way, -math.inf):  # A run may be too short to have got there.
+        # Before its first boundary a window shows a little of the plan that is left there.
+        possible = np.maximum(ticks[ticks >= earliest] - length // 6, earliest).astype(int)
+        distances = [
+            sum(_distance(run, start, start + length, earliest) for run in group)
+            for start in possible
+        ]
+        if np.isfinite(distances).any():
+            break
+    start = max(int(possible[int(np.argmin(distances))]), group[0].first)
     return start, start + length
 
 
-def _known(group: Sequence[RunReport], starts: np.ndarray, length: int) -> bool:
-    """Return whether any of these windows has enough boundaries to be judged."""
-    return any(
-        np.isfinite(_distance(run, start, start + length)) for run in group for start in starts
-    )
-
-
-def _distance(run: RunReport, begin: int, end: int) -> float:
+def _distance(run: RunReport, begin: int, end: int, earliest: float) -> float:
     """Return how far the mean jump in a window is from that of the run, relative to it."""
     tick, jump = run.seam('tick'), run.seam('jump')
-    inside = jump[(tick >= begin) & (tick < end) & np.isfinite(jump)]
-    if len(inside) < min(BOUNDARIES, np.isfinite(jump).sum()):
+    known = np.isfinite(jump) & (tick >= earliest)
+    inside = jump[known & (tick >= begin) & (tick < end)]
+    if not len(inside) or len(inside) < min(BOUNDARIES, known.sum()):
         return np.inf
     mean = run.figures['seam_jump_rad']
     return abs(inside.mean() - mean) / max(mean, 1e-12)
