@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module, metadata, util
@@ -62,7 +63,10 @@ def run(program: str, purpose: str, commands: Commands) -> None:
     chosen = next((word for word in sys.argv[1:] if not word.startswith('-')), None)
     ros_environment.activate()
     try:
-        application(chosen, purpose, commands)(prog_name=program)
+        chosen_one = application(chosen, purpose, commands)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # While all was imported.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        chosen_one(prog_name=program)
     except AsyncChunkingError as error:
         typer.secho(f'error: {error}', fg='red', err=True)
         sys.exit(2)

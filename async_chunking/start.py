@@ -21,11 +21,24 @@ VARIABLE = 'ASYNC_CHUNKING_PYTHON'
 PARENT_VARIABLE = 'ASYNC_CHUNKING_END_WITH_PARENT'
 # Environment variable: the file in which a node that fails leaves the reason for its parent.
 REASON_VARIABLE = 'ASYNC_CHUNKING_REASON'
+# Module that a part of the package needs -> extra that brings it.
+EXTRAS = {
+    'PIL': 'report', 'gymnasium': 'gym', 'matplotlib': 'report', 'msgpack': 'remote',
+    'mujoco': 'sim', 'peft': 'train', 'plotly': 'report', 'pyarrow': 'bags', 'ray': 'ray',
+    'rosbags': 'bags', 'ruckig': 'sim', 'safetensors': 'train', 'torch': 'train',
+    'transformers': 'vla', 'websockets': 'remote', 'zmq': 'remote',
+}  # fmt: skip
+
+
+def command() -> NoReturn:
+    """Run `async-chunking`."""
+    start('async_chunking.cli')
 
 
 def start(module: str) -> NoReturn:
     """Run `main` of a module; what cannot be imported ends the process with one sentence."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # No traceback of whatever is being imported.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     python = os.environ.pop(VARIABLE, '')
     if python:
         try:
@@ -35,12 +48,17 @@ def start(module: str) -> NoReturn:
     try:
         status = import_module(module).main()
     except ImportError as error:
-        if (error.name or '').startswith('async_chunking'):
+        name = error.name or ''
+        if name == 'async_chunking.msg':
+            _refuse('the messages are not built: make setup, or colcon build and source it')
+        if name.startswith('async_chunking'):
             raise
         missing = isinstance(error, ModuleNotFoundError)  # Else the release of it is too old.
-        what = f' has no {error.name}' if missing else f': {error}'
+        what = f' has no {name}' if missing else f': {error}'
+        extra = EXTRAS.get(name.partition('.')[0]) if missing else None
+        remedy = f"pip install '.[{extra}]' in the checkout, " if extra else ''
         _refuse(
-            f'{sys.executable}{what}: install what docs/ros2.md names, '
+            f'{sys.executable}{what}: {remedy}install what docs/ros2.md names, '
             f'or let {VARIABLE} name a Python that has it'
         )
     except AsyncChunkingError as error:
@@ -60,3 +78,8 @@ def _refuse(sentence: str) -> NoReturn:
     leave_reason(sentence)
     print(f'error: {sentence}', file=sys.stderr, flush=True)
     sys.exit(COULD_NOT_START)
+
+
+if __name__ == '__main__':  # `up` has chosen this Python.
+    os.environ.pop(VARIABLE, None)
+    start(sys.argv.pop(1))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from async_chunking.errors import COULD_NOT_START
+from async_chunking.start import EXTRAS
 
 _PROGRAM = "from async_chunking.start import start\nstart('async_chunking.cli')\n"
 
@@ -49,6 +52,12 @@ old.VERSION, old.__file__, old.Field = '1.10.14', '/usr/lib/pydantic.py', None
         ('', {'ASYNC_CHUNKING_PYTHON': '/no/python'}, '/no/python: No such file or directory'),
         ("import sys\nsys.modules['yaml'] = None\n", {}, 'has no yaml: install what'),
         (
+            "import sys\nsys.modules['yaml'] = None\n"
+            "import async_chunking.start\nasync_chunking.start.EXTRAS['yaml'] = 'sim'\n",
+            {},
+            "has no yaml: pip install '.[sim]' in the checkout, install what docs/ros2.md names",
+        ),
+        (
             "import pydantic\npydantic.VERSION = '1.10.14'\n",
             {},
             'is older than 2.5: install what docs/ros2.md names',
@@ -73,4 +82,29 @@ def test_what_a_command_needs_is_missed_when_it_is_called(tmp_path: Path) -> Non
     done = run(tmp_path, program, 'describe', 'viperx')
     assert done.returncode == COULD_NOT_START
     assert 'has no pydantic: install what docs/ros2.md names' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_extra_that_is_named_brings_what_it_is_named_for() -> None:
+    """A distribution may have another name than its module."""
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[1] / 'setup.cfg')
+    names = {'PIL': 'pillow', 'zmq': 'pyzmq'}
+    for module, extra in EXTRAS.items():
+        asked = setup['options.extras_require'][extra]
+        assert re.search(rf'^{names.get(module, module)}\b', asked, re.MULTILINE), module
+
+
+@pytest.mark.parametrize(
+    ('blocked', 'words', 'extra'),
+    [
+        ('mujoco', ('bench', 'delay', '--env', 'viperx_slalom'), 'sim'),
+        ('torch', ('train', 'flow', '--task', 'viperx_slalom'), 'train'),
+        ('rosbags', ('report', 'nowhere'), 'bags'),
+    ],
+)
+def test_a_command_without_its_extra_is_one_line(tmp_path, blocked, words, extra) -> None:
+    program = f"import sys\nsys.modules['{blocked}'] = None\n" + _PROGRAM
+    done = run(tmp_path, program, *words)
+    assert f'.[{extra}]' in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -144,6 +144,7 @@ class RecorderParameters(NodeParameters):
 
     path: str = Field('', description='Folder to make; empty: only publish the snapshot')
     images: bool = Field(False, description='Record camera streams too')
+    temporary: bool = Field(False, description='It is read and thrown away: do not tell of it')
     extra: str = Field('', description='More topics, names separated by spaces')
 
 

@@ -21,6 +21,10 @@ from async_chunking.ros_environment import environment
 from async_chunking.start import PARENT_VARIABLE, REASON_VARIABLE
 
 _PATIENCE = (8.0, 3.0)  # Seconds from SIGINT to SIGTERM, and from there to SIGKILL.
+# Of what a node logs, unless the user has a format: seconds since 1970 say little to people.
+_LOG_FORMAT = {
+    'RCUTILS_CONSOLE_OUTPUT_FORMAT': '[{severity}] [{date_time_with_ms}] [{name}]: {message}'
+}
 _RECORDER_PATIENCE_S = 30.0  # [s].
 _BACK_OFF = (
     0.5  # Between two starts of a node that dies, doubled each time up to ten times it [s].
@@ -139,7 +143,8 @@ class Processes:
         path = Path(self._folder.name, f'{name}.yaml')
         path.write_text(yaml.safe_dump({'/**': {'ros__parameters': dict(node.parameters)}}))
         command = [
-            node.python or sys.executable, '-m', f'async_chunking.nodes.{node.executable}',
+            node.python or sys.executable, '-m', 'async_chunking.start',
+            f'async_chunking.nodes.{node.executable}',
             '--ros-args', '-r', f'__node:={name}', '--params-file', str(path),
             '--log-level', self._log_level,
         ]  # fmt: skip
@@ -150,9 +155,12 @@ class Processes:
         self._reason_file(name).unlink(missing_ok=True)  # Of the process before.
         # A session of its own: Ctrl-C in the terminal reaches only the parent, which stops the
         # nodes in order; and if the parent dies, the nodes end by themselves.
+        # SIGINT waits until a node that Python begins can take it without a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         self._running[name] = subprocess.Popen(
             command,
-            env=environment()
+            env=_LOG_FORMAT
+            | environment()
             | self._variables
             | {
                 PARENT_VARIABLE: str(os.getpid()),
@@ -164,6 +172,7 @@ class Processes:
             start_new_session=self._own_session,
             process_group=None if self._own_session else 0,  # It is signalled as a whole.
         )
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _signal(process: subprocess.Popen, number: int) -> None:

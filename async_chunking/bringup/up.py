@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from async_chunking.bags.overview import overview
 from async_chunking.bringup.arguments import Arguments
 from async_chunking.bringup.describe import Bringup, describe, parse
+from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.bringup.processes import Processes
 from async_chunking.bringup.start_failure import start_failure
 from async_chunking.errors import AsyncChunkingError
@@ -97,6 +99,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix='async_chunking_') as folder:
         bag = Path(given.get('record') or Path(folder, 'bag')).expanduser().resolve()
         bringup = describe(robot, {**given, 'record': str(bag)})
+        if not given.get('record'):
+            bringup = replace(bringup, nodes=tuple(map(_unannounced, bringup.nodes)))
         with Path(folder, 'log').open('w+b') as log:
             try:
                 output = log.fileno() if quiet else None
@@ -124,6 +128,13 @@ def run(
         return {**given, 'unrecorded_ticks': unrecorded, **figures}
 
 
+def _unannounced(node: NodeSpec) -> NodeSpec:
+    """Return a node; a recorder as one that does not tell of a folder which is thrown away."""
+    if node.name != 'recorder':
+        return node
+    return replace(node, parameters={**node.parameters, 'temporary': True})
+
+
 def unrecorded_ticks(
     seen: Mapping[int, tuple[int, int]], recorded: Mapping[int, tuple[int, int]]
 ) -> int:
@@ -148,22 +159,20 @@ def _watch(
 
     arguments = bringup.arguments
     watch = Watch(arguments.namespace)
-    columns = (
-        SpinnerColumn(), TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
     try:
         with (
             Processes(bringup.nodes, arguments.namespace, arguments.log_level, output) as nodes,
-            Progress(*columns, console=console, transient=True) as progress,
+            _progress(console) as progress,
         ):
             waits = any(node.parameters.get('activate') is False for node in bringup.nodes)
             if waits:
                 console.print('the executor waits: ros2 lifecycle set /executor activate, or')
                 console.print('start with autostart:=true to let the robot move at once')
             task = progress.add_task('starting', total=None)
-            begin, deadline = math.inf, time.monotonic() + arguments.start_timeout_s
+            begin, deadline, told = math.inf, time.monotonic() + arguments.start_timeout_s, False
             while not stopped():
                 sight = watch.look(0.1)
+                told = told or _tell_that_policy_is_ready(arguments, sight, console)
                 now = time.monotonic()
                 if ended := nodes.look_after():
                     raise RunError(ended)
@@ -184,6 +193,24 @@ def _watch(
         return watch.sight, nodes.lost, again
     finally:
         watch.close()
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        SpinnerColumn(), TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn(),
+    )  # fmt: skip
+    return Progress(*columns, console=console, transient=True)
+
+
+def _tell_that_policy_is_ready(arguments: Arguments, sight: Sight, console: Console) -> bool:
+    """Say it on the policy's host, where nothing else is seen of a robot; return whether said."""
+    ready = sight.reports.get('policy', {}).get('says') == 'active'
+    if arguments.only == 'policy' and ready:
+        console.print(
+            f'the policy is ready: {arguments.strategy}; start the robot with only:=robot'
+        )
+        return True
+    return False
 
 
 def _state(sight: Sight) -> str:

@@ -97,7 +97,7 @@ class RecorderNode(RobotNode):
     def _tell(self, recording: Recording) -> None:
         if recording.failure:
             self.get_logger().error(recording.failure)
-        else:
+        elif not self.parameters.temporary:
             self.get_logger().info(f'{recording.count} messages in {recording.path}')
 
     # --- topics ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from async_chunking.sim.task import Task
 
 _ENVIRONMENT = 'observation.environment_state'
 _LOCK_STEP_PATIENCE_S = 0.5  # A missing command holds the simulation up this long at most [s].
+_REFUSALS = 5  # Joints that still come to rest cost one or two.
 _EPISODES = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -45,6 +46,7 @@ class SimNode(RobotNode):
         self._camera: Camera | None = None
         self._active = False
         self._played = False  # Before, in this process.
+        self._refusals = 0  # Of a new run, one after the other.
 
     # --- lifecycle ------------------------------------------------------------------------------
 
@@ -153,7 +155,8 @@ class SimNode(RobotNode):
     def _on_reset(self, future: Any) -> None:
         response = future.result()
         self._episode_loop.reset_answered(response.success)
-        if not response.success:
+        self._refusals = 0 if response.success else self._refusals + 1
+        if self._refusals >= _REFUSALS:
             sentence = f'no new run: {response.message}'
             self.get_logger().warning(sentence, throttle_duration_sec=5.0)
 

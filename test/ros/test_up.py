@@ -70,6 +70,10 @@ def test_up_writes_the_figures_of_a_run(tmp_path: Path) -> None:
     assert figures['rejected_chunks'] >= 0
     assert figures['limits']['exceeded'] == 0
     assert (bag / 'metadata.yaml').is_file()
+    # Times for people, and no warning of what every episode ends with.
+    (told,) = re.findall(r'\[INFO\] \[(.+)\] \[recorder\]: \d+ messages in', done.stderr)
+    assert re.fullmatch(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}', told)
+    assert 'safe stop' not in done.stderr
 
 
 @pytest.mark.parametrize('whole_group', [False, True])
@@ -84,7 +88,8 @@ def test_ctrl_c_stops_everything_and_ends_with_0(tmp_path: Path, whole_group: bo
             assert process.poll() is None, process.stdout.read()
             assert time.monotonic() < deadline, f'only {children} started'
             time.sleep(0.2)
-        time.sleep(2.0)
+        if not whole_group:  # Else while they still import what they need.
+            time.sleep(2.0)
         children = descendants(process.pid)
         if whole_group:  # A terminal sends it to every process of the foreground group.
             os.killpg(process.pid, signal.SIGINT)
@@ -92,6 +97,7 @@ def test_ctrl_c_stops_everything_and_ends_with_0(tmp_path: Path, whole_group: bo
             os.kill(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
+        assert 'Traceback' not in output
         assert alive(children) == set()
     finally:
         process.kill()
