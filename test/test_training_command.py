@@ -19,6 +19,7 @@ from async_chunking.dataset.command import app as dataset
 from async_chunking.dataset.reading import DataError
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
+from async_chunking.policies.checkpoint.sidecar import CheckpointError
 from async_chunking.policies.fit import facts_of
 from async_chunking.policies.strategy_fit import check_strategy
 from async_chunking.settings import SettingsError
@@ -62,8 +63,36 @@ def test_trained_checkpoints_serve_the_strategies_that_ask_for_them(folder: Path
 def test_the_demonstrations_are_kept_and_used_again(folder: Path):
     made = folder / 'demonstrations_debug'
     before = (made / 'meta/info.json').stat().st_mtime_ns
-    run('flow', '--task', TASK, '--out', str(folder), '--debug')
+    run('flow', '--task', TASK, '--out', str(folder), '--debug', '--overwrite')
     assert (made / 'meta/info.json').stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize('there', ['flow.safetensors', 'weak.safetensors', 'flow'])
+def test_no_checkpoint_is_replaced_unless_told(folder: Path, tmp_path: Path, there: str):
+    file = tmp_path / there
+    file.touch()
+    words = ('flow', '--task', TASK, '--out', str(tmp_path), '--debug')
+    data = ('--data', str(folder / 'demonstrations_debug'))
+    with pytest.raises(TrainingError, match=f'{there} exists already: name another --out, or say'):
+        run(*words, *data)
+    assert file.read_bytes() == b''
+
+
+def test_a_base_is_looked_for_before_demonstrations_are_recorded(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r'no checkpoint at .*flow\.json'):
+        run('tt_rtc', '--task', TASK, '--out', str(tmp_path), '--debug')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_demonstration_is_warned_of(folder: Path, tmp_path: Path):
+    from async_chunking.sim.demonstrations import Generation, generate
+
+    data = generate(Generation(TASK, episodes=1), tmp_path / 'one', processes=1)
+    words = ('flow', '--task', TASK, '--out', str(tmp_path / 'out'), '--debug')
+    assert 'warning: there is one demonstration' in run(*words, '--data', str(data))
+    both = str(folder / 'demonstrations_debug')
+    words = ('flow', '--task', TASK, '--out', str(tmp_path / 'more'), '--debug')
+    assert 'warning' not in run(*words, '--data', both)
 
 
 def test_the_papers_begin_the_base_at_noise_and_the_variants_near_the_demonstration():

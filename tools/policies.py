@@ -79,7 +79,7 @@ def halve(path: Path) -> tuple[int, int]:
 
 def _train(recipe: str, task: str, folder: Path, settings: list[str]) -> None:
     """Run `train` in a process of its own, so that one recipe's memory is gone before the next."""
-    words = ['train', recipe, '--task', task, '--out', str(folder)]
+    words = ['train', recipe, '--task', task, '--out', str(folder), '--overwrite']
     words += [word for setting in settings for word in ('--set', setting)]
     done = subprocess.run([sys.executable, '-m', 'async_chunking.cli', *words], check=False)
     if done.returncode:

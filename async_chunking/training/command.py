@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -13,6 +13,7 @@ import typer
 
 from async_chunking.dataset.reading import Demonstrations, check_robot, read_demonstrations
 from async_chunking.environments.description import described, is_described, read_description
+from async_chunking.policies.checkpoint.sidecar import read_sidecar
 from async_chunking.settings import SettingsError, unknown, validated
 from async_chunking.sim import TASKS, make_task
 from async_chunking.training.recipe import Recipe, TrainConfig, TrainingError, TrainingInputs
@@ -58,6 +59,11 @@ LEROBOT: dict[str, Entry] = {
 }
 """Recipes on a checkpoint of LeRobot, `--policy lerobot:DIR`."""
 
+_ONE = (
+    'warning: there is one demonstration. None is held out, so nothing tells whether the policy '
+    'learned it by heart'
+)
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help=f'One of {", ".join(RECIPES)}.')],
@@ -76,6 +82,7 @@ def train(
         list[str] | None, typer.Option('--set', help='A value of the recipe, as key=value.')
     ] = None,
     resume: Annotated[bool, typer.Option(help='Continue an interrupted run.')] = False,
+    overwrite: Annotated[bool, typer.Option(help='Replace a checkpoint in OUT.')] = False,
     debug: Annotated[bool, typer.Option(help='Run in seconds and learn nothing.')] = False,
     threads: Annotated[int, typer.Option(help='Threads of torch; 0 takes one per core.')] = 0,
     device: Annotated[str, typer.Option(help='Device of torch.')] = 'cpu',
@@ -97,15 +104,20 @@ def train(
         raise SettingsError(unknown('recipe', recipe, entries))
     entry = entries[recipe]
     config = make_config(recipe, [*_meaning(task, entry), *(settings or [])], debug, entries)
+    start = foreign or ((base or out / entry.base) if entry.base else None)
+    _check_before_recording(recipe, out, None if foreign else start, resume or overwrite)
     demonstrations = read_demonstrations(data or _made(task, out, debug))
+    if demonstrations.facts.episodes == 1:
+        typer.secho(_ONE, fg='yellow', err=True)
     if foreign:
         check_positions(demonstrations, 'a checkpoint of LeRobot commands positions of its state')
     robot, joints = _robot(task, demonstrations)
-    start = foreign or ((base or out / entry.base) if entry.base else None)
     inputs = TrainingInputs(demonstrations, task, robot, joints, start)
     if device == 'cuda' and 'LOCAL_RANK' in os.environ:  # Of torchrun: a GPU for each process.
         device = f'cuda:{os.environ["LOCAL_RANK"]}'
     chosen: Recipe = entry.load('recipe')(config, inputs, device)
+    if not (resume or overwrite):
+        _refuse_replacement(out, chosen.milestones.values())
     history = fit(chosen, out, resume=resume)
     if int(os.environ.get('RANK', '0')) == 0:
         last = history[-1]
@@ -114,6 +126,28 @@ def train(
             f'{out / chosen.milestones[config.steps]}{ending}: loss {last["train"]:.5f}, '
             f'on held-out episodes {last["validation"]:.5f}'
         )
+
+
+def _check_before_recording(recipe: str, out: Path, base: Path | None, replaces: bool) -> None:
+    """Refuse what would only be found out after minutes of recording.
+
+    Args:
+        recipe: Name of it.
+        out: Folder of the checkpoints.
+        base: Checkpoint of this package to start from, if any.
+        replaces: A checkpoint of this name may be there.
+    """
+    if base is not None:
+        read_sidecar(base)
+    if not replaces:
+        _refuse_replacement(out, [recipe])
+
+
+def _refuse_replacement(out: Path, names: Iterable[str]) -> None:
+    for path in (path for name in names for path in (out / f'{name}.safetensors', out / name)):
+        if path.exists():
+            msg = f'{path} exists already: name another --out, or say --overwrite'
+            raise TrainingError(msg)
 
 
 def _entries(policy: str) -> tuple[dict[str, Entry], Path | None]:
