@@ -290,6 +290,15 @@ def test_no_folder_and_no_path_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec('lerobot') is not None, reason='lerobot is installed here')
+def test_a_name_on_the_hub_is_told_from_a_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r'hf download lerobot/pi0 --local-dir FOLDER'):
+        LeRobotSource(Path('lerobot/pi0'))
+    (tmp_path / 'lerobot').mkdir()  # Then it may be a slip in the name of a folder.
+    with pytest.raises(CheckpointError, match=r'written by LeRobot$'):
+        LeRobotSource(Path('lerobot/pi0'))
+
+
 def test_without_the_package_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r'make setup-lerobot.*policy_python:='):
         LeRobotSource(write(tmp_path, PI0)).policy_for(STRATEGIES['naive'])

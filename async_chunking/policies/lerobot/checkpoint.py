@@ -194,6 +194,8 @@ def _folder(path: Path) -> Path:
         if (folder / 'config.json').is_file():
             return folder
     msg = f'{path} holds no config.json; policy_path is a folder written by LeRobot'
+    if not path.exists() and len(path.parts) == 2 and not path.parent.exists():
+        msg += f'. A name on the hub? Fetch it: hf download {path} --local-dir FOLDER'
     below = [*path.glob('*/pretrained_model/config.json')]
     below += path.glob('checkpoints/*/pretrained_model/config.json')
     if below:  # Named by their steps, and 'last'.
