@@ -30,7 +30,7 @@ CAMERA = {'kind': 'image', 'height': 48, 'width': 64}
 ROBOT = {
     'name': 'toy',
     'control_rate_hz': 25.0,
-    'joints': [{'name': 'one', 'lower': -9.0, 'upper': 99.0, 'velocity': 1, 'acceleration': 1}],
+    'joints': [{'name': 'one', 'lower': -9.0, 'upper': 99.0, 'velocity': 99, 'acceleration': 1}],
     'observations': {
         'observation.state': {'topic': 'joint_states', 'kind': 'joint_state', 'size': 1},
         'observation.images.top': {'topic': 'top/image_raw', **CAMERA},

@@ -24,7 +24,7 @@ from async_chunking.robot.embodiment import Embodiment, load
 from async_chunking.robot.wiring import Wire
 
 PERIOD = 20_000_000
-JOINT = {'lower': -30.0, 'upper': 30.0, 'velocity': 1.0, 'acceleration': 1.0}
+JOINT = {'lower': -30.0, 'upper': 30.0, 'velocity': 100.0, 'acceleration': 1.0}
 ROBOT = Embodiment.model_validate(
     {
         'name': 'toy',
@@ -229,7 +229,7 @@ def step(positions: dict[str, float]):
 
 def at(robot: Embodiment, k: int) -> dict[str, float]:
     """Return where the joints are at tick k, within their limits."""
-    shares = 0.5 + 0.4 * np.sin(0.1 * k + np.arange(len(robot.joints)))
+    shares = 0.5 + 0.4 * np.sin(0.02 * k + np.arange(len(robot.joints)))
     lower, upper = robot.limits.lower, robot.limits.upper
     return dict(zip(robot.joint_names, (lower + shares * (upper - lower)).tolist(), strict=True))
 

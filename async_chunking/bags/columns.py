@@ -71,6 +71,10 @@ def column(group: MessageGroup, field: str, defaults: Mapping[str, Any]) -> np.n
     return np.full(len(group.index), defaults[field])
 
 
+class UnknownEncodingError(BagError):
+    """A message is not in the encoding that all middlewares of ROS 2 have in common."""
+
+
 class Layout(NamedTuple):
     """Where each field lies, and which bytes must be equal for that to hold."""
 
@@ -156,16 +160,19 @@ def decode_each(
         return list(decode(messages, types, name))
     except BagError:
         pass  # One by one, then, to find which.
-    whole, torn = [], 0
+    whole, torn = [], Counter[str]()
     for place, message in enumerate(messages):
         try:
             _layout(message, types, name)
             whole.append(place)
+        except UnknownEncodingError as error:
+            torn[str(error)] += 1
         except BagError:
-            torn += 1
+            torn[f'torn, they do not follow the definition of {name}'] += 1
     groups = decode([messages[place] for place in whole], types, name)
     kept = np.array(whole, dtype=np.intp)
-    lost(torn, f'torn, they do not follow the definition of {name}')
+    for reason, count in torn.items():
+        lost(count, reason)
     return [replace(group, index=kept[group.index]) for group in groups]
 
 
@@ -190,8 +197,8 @@ class _Walk:
 
     def __init__(self, message: bytes, types: Definitions) -> None:
         if message[:1] != b'\0' or message[1:2] not in (b'\0', b'\1'):
-            msg = f'unknown encoding of a message: it begins with {message[:4].hex() or "nothing"}'
-            raise BagError(msg)
+            msg = f'in an unknown encoding, they begin with {message[:2].hex() or "nothing"}'
+            raise UnknownEncodingError(msg)
         self.bytes = message
         self.types = types
         self.at = _HEADER

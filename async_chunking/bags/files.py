@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from tempfile import NamedTemporaryFile
 from typing import Any
 
@@ -187,7 +187,11 @@ def _listed(path: Path, problems: list[str]) -> list[str]:
         content: Any = parse_yaml(read_file(path).decode())
         information = content['rosbag2_bagfile_information']
         version = int(information['version'])
-        listed = [Path(name).name for name in information['relative_file_paths']]
+        names = information['relative_file_paths']
+        if not isinstance(names, list):
+            msg = f'relative_file_paths is {names!r}, not a list'
+            raise TypeError(msg)
+        listed = [PureWindowsPath(name).name for name in names]  # Either kind of slash.
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         problems.append(f'{path}: not metadata of a recording, files read without it ({error!r})')
         return []

@@ -188,7 +188,7 @@ class Scan:
         elif kind == _CHANNEL:
             number, schema = struct.unpack('<HH', read.read(4))
             name, form, definition = self._schemas.get(schema, ('', '', ''))
-            topic = Topic(_text(read), _ros2_name(name), definition, form)
+            topic = Topic(full_name(_text(read)), _ros2_name(name), definition, form)
             wanted = self._wanted(topic)
             if wanted and (encoding := _text(read)) != 'cdr':
                 remedy = '; convert it with rosbags-convert' if encoding == 'ros1' else ''
@@ -235,6 +235,11 @@ def _chunk(data: bytes, whole: bool) -> bytes:
         msg = 'its checksum does not fit'
         raise BagError(msg)
     return inside
+
+
+def full_name(topic: str) -> str:
+    """Return a topic's name with the slash in front that some converters leave out."""
+    return topic if topic.startswith('/') else f'/{topic}'
 
 
 def _ros2_name(kind: str) -> str:

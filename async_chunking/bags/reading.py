@@ -13,6 +13,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -122,6 +123,11 @@ class RunReader:
                 yield from self._flush(_LAG)
         yield from self._flush(0)
         self._end_episodes()
+        for one, two in self._at_once():
+            self._problem(
+                f'run {two.run_id:x} was told while run {one.run_id:x} ran, on {one.topic}: two '
+                'executors, or noise; both are reported'
+            )
         for problem in self._left.sentences():
             self._problem(problem)
         self.bag.problems += self._texts.problems(self.bag)
@@ -228,6 +234,13 @@ class RunReader:
                     if groups := decode_each([message], self._types(topic), topic.type, _unheard):
                         return _newest(topic, groups)
         return self._current.get(robot)
+
+    def _at_once(self) -> Iterator[tuple[RunKey, RunKey]]:
+        """Yield runs of one topic of which one lies within the other."""
+        spans = sorted(self.spans.items(), key=lambda item: (item[0].topic, item[1]))
+        for (one, outer), (two, inner) in pairwise(spans):
+            if one.topic == two.topic and one.run_id != two.run_id and inner.first < outer.last:
+                yield one, two
 
     def _end_episodes(self) -> None:
         """Give the episodes to their runs; one that began long before its run is of another."""

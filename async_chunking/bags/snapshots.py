@@ -100,7 +100,7 @@ def recorded_limits(snapshot: Mapping[str, Any]) -> Limits | None:
         return None
     try:
         bounds = {
-            name: np.array([_unknown(name) if number is None else number for number in numbers])
+            name: np.array([_number(name, number) for number in numbers])
             for name, numbers in values.items()
         }
         return Limits(**bounds)
@@ -109,6 +109,11 @@ def recorded_limits(snapshot: Mapping[str, Any]) -> Limits | None:
         raise BagError(msg) from None
 
 
-def _unknown(name: str) -> float:
-    """Return the limit that stands for none."""
-    return -np.inf if name == 'lower' else np.inf
+def _number(name: str, told: Any) -> float:
+    """Return a limit; one that is not told is infinitely far."""
+    if told is None:
+        return -np.inf if name == 'lower' else np.inf
+    if isinstance(told, bool) or not isinstance(told, int | float):
+        msg = f'{name} has {told!r}, which is no number'
+        raise TypeError(msg)
+    return told

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from async_chunking.bags.definitions import BagError
-from async_chunking.bags.mcap import Message, Report, Topic
+from async_chunking.bags.mcap import Message, Report, Topic, full_name
 
 _MAGIC = b'SQLite format 3\0'
 _SHARE = 0.1  # Of rows that are older than the one before; more are of rows that were shuffled.
@@ -74,7 +74,7 @@ def _topics(database: sqlite3.Connection, tables: set[str]) -> dict[int, Topic]:
             'SELECT topic_type, encoded_message_definition, encoding FROM message_definitions'
         )}  # fmt: skip
     return {
-        number: Topic(name, kind, *definitions.get(kind, ('', 'ros2msg')))
+        number: Topic(full_name(name), kind, *definitions.get(kind, ('', 'ros2msg')))
         for number, name, kind in database.execute('SELECT id, name, type FROM topics')
     }
 

@@ -117,9 +117,10 @@ def _shown(error: Exception) -> str:
 
 
 def _object(text: str) -> Mapping[str, Any]:
-    if not text.lstrip().startswith('{'):
+    text = text.strip('\ufeff\0 \r\n\t')
+    if not text.startswith('{'):
         msg = f'{text[:40]!r} is no JSON object'
-        raise _Foreign(msg)
+        raise (BagError if 'success' in text.lower() else _Foreign)(msg)
     return json.loads(text, object_pairs_hook=_once)
 
 
@@ -136,7 +137,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _episode(content: Mapping[str, Any]) -> Episode:
     if 'success' not in content:
         msg = f'no success in it, only {", ".join(content)}'
-        raise _Foreign(msg)
+        raise (BagError if 'success' in repr(content).lower() else _Foreign)(msg)
     success, duration = content['success'], content.get('duration_s')
     if success not in (True, False):
         msg = f'success is {success!r}; it must be true or false'

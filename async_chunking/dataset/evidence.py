@@ -17,11 +17,13 @@ from async_chunking.bags.wire import Series
 from async_chunking.bags.wire_messages import Wanted
 from async_chunking.dataset.recorded import Key, Topics
 from async_chunking.dataset.writing import DatasetError, Demonstration
+from async_chunking.executor.turns import TURN
 from async_chunking.robot.embodiment import Embodiment
 
 _IN_A_ROW = 8  # Commands, with what was seen at each; so many are never the same by chance.
 _PLAYED = 10  # Different ones of such, at least, are in what was played again.
 _AGAIN = 0.3  # Share of a demonstration that comes in it a second time, if it was.
+_FAR = 3.0  # Times its velocity limit, which nobody moves a joint with.
 _LEAST = 0.1  # A joint is never taken for so little outside its range [rad, m].
 _HUGE = 1e6  # No unit of a position makes more of it.
 
@@ -176,6 +178,31 @@ def _complete(bag: Bag, what: Wanted, series: Series) -> Series:
     )
     kept = np.flatnonzero(whole)
     return Series(*(column[kept] for column in series))
+
+
+def jumps(features: Mapping[str, np.ndarray], robot: Embodiment, path: Path) -> list[str]:
+    """Return where joints go farther in a frame than they can, a sentence for each feature."""
+    said, period = [], 1.0 / robot.policy.policy_rate_hz
+    for name, values in features.items():
+        stream = robot.observations.get(name)
+        if stream is not None and stream.kind != 'measured':
+            continue
+        names = (stream.joints if stream else ()) or robot.joint_names
+        at = [robot.joint_names.index(joint) for joint in names]
+        steps = np.diff(values, axis=0)
+        turned = steps - TURN * np.round(steps / TURN)
+        steps = np.abs(np.where(np.array(robot.continuous)[at], turned, steps))
+        far = np.argwhere(steps > _FAR * period * robot.limits.velocity[at])
+        if len(far):
+            frame, joint = far[0]
+            step, when = f'{steps[frame, joint]:.2g}', f'{frame * period:.2f} s'
+            frames = len({*far[:, 0]})
+            said.append(
+                f'{path}: {name} of {names[joint]} goes by {step} in a frame at {when}, more than '
+                f'{_FAR:g} times what its velocity limit allows, as in {frames} frames: '
+                'several recordings in one, or noise?'
+            )
+    return said
 
 
 def check_range(

@@ -30,6 +30,7 @@ from async_chunking.dataset.evidence import (
     Marks,
     check_one_robot,
     complete,
+    jumps,
     repeated,
 )
 from async_chunking.dataset.footage import STALE_S, TopicTimes, beside_numbers, moments_of
@@ -169,7 +170,7 @@ def demonstrations(
         moments = moments_of(bag, robot, numeric, namespace, clock)
         ends = episodes_of(bag, wanted, namespace, clock)
         commands = commands_of(bag, robot, topics)
-        needed = _needed(topics, commands, moments, bag.path)
+        needed = _needed(topics, commands, moments, bag.path, namespace)
         topics = complete(bag, wanted, needed)
         spans, short = _spans(topics, commands, ends, moments)
     except (DatasetError, BagError) as error:
@@ -181,7 +182,7 @@ def demonstrations(
     marks = Marks.of(topics, topics['command', key_of(commands[0])], clock)
     for start, stop in spans:
         try:
-            gap = _check_gaps(topics, start, stop, bag.path)
+            gaps = _check_gaps(topics, start, stop, bag.path)
             sent = topics['command', key_of(commands[0])].stamps
             times = frame_times(sent, robot, start, stop, bag.path)
             demonstration = replace(
@@ -189,7 +190,7 @@ def demonstrations(
                 pictures=footage_at(bag, robot, moments, times),
                 tasks=tasks_at(moments, times, instruction),
             )
-            problems += [gap] * bool(gap)
+            problems += [*gaps, *jumps(demonstration.features, robot, bag.path)]
             made.append(Made(demonstration, namespace, *marks.parts(bag.path, start, stop)))
         except (DatasetError, BagError) as error:
             problems.append(str(error))
@@ -197,7 +198,11 @@ def demonstrations(
 
 
 def _needed(
-    topics: Topics, commands: Sequence[Wire], moments: Mapping[str, TopicTimes], path: Path
+    topics: Topics,
+    commands: Sequence[Wire],
+    moments: Mapping[str, TopicTimes],
+    path: Path,
+    namespace: str,
 ) -> Topics:
     """Return the numbers observed, and the commands that are read; all must be there."""
     chosen = {('command', key_of(command)) for command in commands}
@@ -205,7 +210,9 @@ def _needed(
     silent = [_shown(key) for key, series in needed.items() if not len(series.stamps)]
     silent += [shown.topic for shown in _cameras(moments) if not len(shown.stamps)]
     if silent:
-        msg = f'{path}: nothing was recorded of {", ".join(silent)}'
+        msg = (
+            f'{path}: nothing was recorded of {", ".join(silent)} in namespace {namespace or "/"}'
+        )
         raise DatasetError(msg)
     return needed
 
@@ -248,23 +255,36 @@ def _shown(key: Key) -> str:
     return f'{name.topic} ({", ".join(name.joints)})' if isinstance(name, WireKey) else str(name)
 
 
-def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> str:
+def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> list[str]:
     """
-    Return where nothing at all was recorded for some frames; '' for nowhere.
+    Return where nothing was recorded for some frames, of all topics or of one.
 
     Raises:
         DatasetError: It was for so long that every stream would be blamed for it.
     """
-    stamps = np.sort(np.concatenate(column(topics, 0)))
+    everything = np.sort(np.concatenate(column(topics, 0)))
+    if words := _gap(everything, start, stop):
+        words = f'{path}: nothing at all was recorded for {words}: it was paused, or the clock was'
+        if _longest(everything, start, stop)[0] > STALE_S:
+            raise DatasetError(f'{words} set; record it again')
+        return [f'{words} set; what came before is held as long']
+    said = {_shown(key): _gap(series.stamps, start, stop) for key, series in topics.items()}
+    return [
+        f'{path}: {name} said nothing for {words}; what came before is held as long'
+        for name, words in said.items()
+        if words
+    ]
+
+
+def _longest(stamps: np.ndarray, start: int, stop: int) -> tuple[float, float]:
+    """Return the longest time between two stamps [ns], and when it begins, from `start` on [s]."""
     stamps = stamps[(stamps >= start) & (stamps <= stop)]
     gaps = np.diff(stamps) * 1e-9
     if not len(gaps) or gaps.max() <= max(_GAP_S, 5.0 * float(np.median(gaps))):
-        return ''
-    at = (stamps[gaps.argmax()] - start) * 1e-9
-    sentence = (
-        f'{path}: nothing at all was recorded for {gaps.max():.2f} s after {at:.1f} s: it was '
-        'paused, or the clock was set; '
-    )
-    if gaps.max() > STALE_S:
-        raise DatasetError(sentence + 'record it again')
-    return sentence + 'what came before is held as long'
+        return 0.0, 0.0
+    return float(gaps.max()), float(stamps[gaps.argmax()] - start) * 1e-9
+
+
+def _gap(stamps: np.ndarray, start: int, stop: int) -> str:
+    seconds, at = _longest(stamps, start, stop)
+    return f'{seconds:.2f} s after {at:.1f} s' if seconds else ''

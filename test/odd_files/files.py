@@ -184,6 +184,28 @@ def _without_metadata(folder: Path) -> None:
     (folder / 'bag/metadata.yaml').unlink()
 
 
+def _listed_as(name: str | None) -> Callable[[Path], None]:
+    """Return what lists a file by a name, or a name where a list is wanted."""
+
+    def make(folder: Path) -> None:
+        steps()(folder)
+        content = {'version': 9, 'relative_file_paths': [name] if name else 'bag.mcap'}
+        told = yaml.safe_dump({'rosbag2_bagfile_information': content})
+        (folder / 'bag/metadata.yaml').write_text(told)
+
+    return make
+
+
+def _no_slash(folder: Path) -> None:
+    said = [line._replace(topic=line.topic[1:]) for line in lines()]
+    _write_chunks(folder / 'bag.mcap', [said], '')
+
+
+def _one_tick_of_another(folder: Path) -> None:
+    said = [step(0.02 * k, '/control_step', k, 9 if k == 10 else 7, j1=0.5) for k in range(30)]
+    record(folder / 'bag', said)
+
+
 def _old_sqlite(folder: Path) -> None:
     """Humble's recorder embeds no definitions."""
     plain(distribution=Stores.ROS2_HUMBLE, storage=SQLITE)(folder)
@@ -500,6 +522,15 @@ CASES = [
     Case('another recording in its folder', _another_beside, _recordings, '2 recordings'),
     Case('file renamed after recording', _renamed, ticks(named=['bag.mcap is missing']),
          '30 ticks, named'),
+    Case('metadata with the slashes of Windows', _listed_as('parts\\bag.mcap'), ticks(),
+         '30 ticks'),
+    Case('metadata with a name for a list', _listed_as(None),
+         ticks(named=['relative_file_paths', 'not a list']), '30 ticks, named'),
+    Case('topics without a slash', _no_slash, first_frame(ARM, paths=['bag.mcap']), RIGHT),
+    Case('messages in another encoding', plain(change=lambda _, data: b'\0\7' + data[2:]),
+         first_frame(ARM), ('30 of 30 messages left out: in an unknown encoding', '0007')),
+    Case('a tick of a run within another', _one_tick_of_another,
+         ticks(named=['run 9 was told while run 7 ran']), '30 ticks, named'),
     Case('no metadata', _without_metadata, ticks(), '30 ticks'),
     Case('one torn message of 753', _torn_message('cut'), ticks(named=['1 of 753 messages']),
          '752 ticks, named'),
@@ -522,6 +553,19 @@ CASES = [
          '1 of 1 episodes, named'),
     Case('numbers on the topic of episodes', _episode_torn('3'), _kept,
          '1 of 0 episodes, named'),
+    *(
+        Case(f'an end of an episode {name}', _episode_torn(content), _kept, right)
+        for name, content, right in (
+            ('behind a mark of its byte order', '\ufeff{"success": false, "duration_s": 0.2}',
+             ('1 episodes failed',)),
+            ('with a zero behind it', '{"success": false, "duration_s": 0.2}\0',
+             ('1 episodes failed',)),
+            ('in quotes', json.dumps('{"success": false}'),
+             ('is no JSON object', 'not known how any of its episodes ended')),
+            ('in other letters', '{"Success": false, "duration_s": 0.2}',
+             ('no success in it, only Success', 'not known how any of its episodes ended')),
+        )
+    ),
     Case('words on the topic of episodes', _episode_torn('not json', EPISODE), _kept,
          '1 of 1 episodes, named'),
     Case('an end of an episode that comes again',

@@ -299,6 +299,24 @@ def _lost_later(folder: Path) -> None:
     record(folder / 'bag', said)
 
 
+def _lost_ticks(folder: Path) -> None:
+    said = []
+    for k in range(2 * FRAMES):
+        said.append(joints(0.02 * k, '/joint_states', j1=0.5, j2=-0.5))
+        if not 10 < k < 21:
+            said.append(step(0.02 * k + 0.001, '/control_step', k, j1=0.5, j2=-0.5))
+    record(folder / 'bag', said)
+
+
+def _elsewhere(folder: Path) -> None:
+    said = []
+    for k in range(2 * FRAMES):
+        at = 0.5 - (k >= FRAMES)
+        said.append(joints(0.02 * k, '/joint_states', j1=at, j2=0))
+        said.append(step(0.02 * k + 0.001, '/control_step', k, 1 + (k >= FRAMES), j1=at, j2=0.0))
+    record(folder / 'bag', said)
+
+
 def _told(described: Any) -> Callable[[Path], str]:
     """Return what asks for the frames, and for what is said of them."""
 
@@ -367,6 +385,23 @@ CASES = [
     Case('arm and gripper on one topic, described as one', _one_source_of_two,
          _told(robot(['j1', 'j2', 'finger'])),
          ('no message of joint_states has all of j1, j2, finger', 'a source of its own')),
+    Case('a robot in another namespace than asked for', _leader_and_follower(own=False),
+         first_frame(ARM, namespace='folower'),
+         ('nothing was recorded of joint_states', 'in namespace /folower')),
+    Case('commands that are lost for a while', _lost_ticks, _told(ARM),
+         '1 of 40 frames: bag: control_step (j1, j2) said nothing for 0.22 s after 0.2 s; what '
+         'came before is held as long'),
+    Case('two runs in one recording, the robot elsewhere', _elsewhere, _told(ARM),
+         '1 of 40 frames: ' + '; '.join(
+             f'bag: {name} of j1 goes by 1 in a frame at 0.38 s, more than 3 times what its '
+             'velocity limit allows, as in 1 frames: several recordings in one, or noise?'
+             for name in ('observation.state', 'action'))),
+    Case('limits with true for a number', _two_runs({'limits': {
+         **json.loads(_snapshot(2.0))['limits'], 'velocity': [True, True]}}), _each_run,
+         '50%, unknown (velocity has True, which is no number; margins are left out)'),
+    Case('limits in quotes', _two_runs({'limits': {
+         **json.loads(_snapshot(2.0))['limits'], 'velocity': ['1.0', '1.0']}}), _each_run,
+         "50%, unknown (velocity has '1.0', which is no number; margins are left out)"),
     Case('a joint that is not measured', _in_degrees, _told(robot(['j1', 'j3'])),
          ('joint_states lacks j3',)),
     Case('a joint that is measured no longer', _lost_later, _told(ARM),
