@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +38,38 @@ def yaml(tmp_path: Path) -> Path:
     path = tmp_path / 'my_robot.yaml'
     path.write_text(text.replace('size: 2}\n', f'size: 2}}{MORE.rstrip()}\n'))
     return path
+
+
+URDF = """
+<robot name="My Arm">
+  <joint name="mount" type="fixed"/>
+  <joint name="shoulder" type="revolute"><limit lower="-1.5" upper="1.2" velocity="2.5"/></joint>
+  <joint name="wrist" type="continuous"/>
+</robot>
+"""
+
+
+def test_the_commands_of_the_page_run_as_they_stand(tmp_path: Path) -> None:
+    """From a URDF to a stream: the one test of all that takes a robot's place together."""
+    (tmp_path / 'my_robot.urdf').write_text(URDF)
+    block = re.search(r'without hardware\n.*?```bash\n(.*?)```', PAGE.read_text(), re.S)[1]
+    make, up, _ = block.strip().splitlines()  # The third needs a policy of one's own.
+    for line, more in ((make, []), (up.replace('duration:=20', 'duration:=3'), JSON)):
+        words = shlex.split(line, comments=True)
+        assert words[0] == 'async-chunking'
+        done = subprocess.run(
+            [sys.executable, '-m', 'async_chunking.cli', *words[1:], *more],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / 'figures.json').read_text())
+    assert figures['ticks'] > 100
+    assert figures['seam_jump_rad'] >= 0.0
+    assert figures['rejected_chunks'] == 0
+    assert figures['limits']['exceeded'] == 0
+
+
+JSON = ['--json', 'figures.json']
 
 
 @pytest.fixture
