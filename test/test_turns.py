@@ -322,7 +322,7 @@ def test_a_report_takes_no_turn_for_a_jerk():
 
 def test_recorded_commands_are_near_where_each_joint_was_measured():
     """The state has the joints in another order, and not all of them."""
-    from async_chunking.dataset.from_bags import _wrapped
+    from async_chunking.dataset.grid import _wrapped
 
     streams = {
         'observation.state': {'kind': 'measured', 'size': 2, 'joints': ['joint_7', 'joint_1']},
