@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-_LEAD_NS = 500_000  # A tick takes a fifth of this; the rest is for being woken late [ns].
+_LEAD_NS = 1_500_000  # A tick takes a tenth of this; the rest is for being woken late [ns].
 _JUMP_NS = 1_000_000_000  # More than this that passed unseen is no lateness any more [ns].
 _MCL_CURRENT_AND_FUTURE = 3
 _PR_SET_TIMERSLACK = 29
