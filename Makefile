@@ -53,7 +53,7 @@ setup-peers: setup-lerobot setup-gym .venv-peers/setup.stamp   ## make .venv-pee
 	@touch $@
 
 test-peers: setup-peers   ## tests of the schedulers of others
-	@.venv-peers/bin/python -m pytest test/test_peers.py
+	@.venv-peers/bin/python -m pytest test/test_peers.py test/test_environments.py
 
 check-gpu:   ## every CUDA path, in a few minutes; PYTHON names one with torch for CUDA
 	@$(PYTHON) -m tools gpu

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -173,6 +174,24 @@ def test_pictures_and_words_reach_the_policy(tmp_path: Path) -> None:
     assert policy.seen[0]['task'] == ['push it']
 
 
+def test_a_vector_environment_of_one_is_that_one(tmp_path: Path) -> None:
+    """Success is in `final_info`, where the step that ends an episode begins the next."""
+    played = []
+    for entry in ('slide', 'slides'):
+        name = described_in(tmp_path, entry=f'toy_environments:{entry}')
+        bench = Bench(policy=f'{HERE}:push')
+        played.append(bench(Unit(Cell(name, '', 'naive', DelayModel(1), 4, 8), 0)))
+    assert all(row['success'] for row in played[0])
+    assert [row['ticks'] for row in played[1]] == [row['ticks'] for row in played[0]]
+    assert all(row['success'] for row in played[1])
+
+
+def test_a_vector_environment_of_several_is_refused(tmp_path: Path) -> None:
+    name = described_in(tmp_path, entry='toy_environments:slides', arguments={'num_envs': 4})
+    with pytest.raises(GymError, match='it is a vector of 4 environments; let it'):
+        open_arena(name)
+
+
 # --- refused or counted by name ------------------------------------------------------------------
 
 
@@ -237,6 +256,12 @@ def test_unknown_environments_and_missing_variants_are_refused() -> None:
         open_arena('viperx_slalom:fast')
 
 
+def test_a_name_of_lerobot_without_lerobot_says_what_to_do(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, 'lerobot.envs', None)
+    with pytest.raises(SettingsError, match=r"'lerobot:pusht' needs lerobot .*setup-lerobot"):
+        open_arena('lerobot:pusht')
+
+
 def test_a_policy_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     name = described_in(tmp_path)
     with pytest.raises(CheckpointError, match=r"is of task 'viperx_slalom', not of"):
@@ -245,6 +270,17 @@ def test_a_policy_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         Bench(policy=f'{HERE}:wide').horizon(name)
     with pytest.raises(FitError, match=r"reads 'observation.state' as 3, robot"):
         Bench(policy=f'{HERE}:reader').horizon(name)
+
+
+def test_what_was_played_before_an_environment_broke_is_kept(tmp_path: Path) -> None:
+    """One that cannot begin an episode any more ends the run, and not what it had."""
+    name = described_in(tmp_path, arguments={'episodes': 3})  # Two of them to look at it.
+    words = ['delay', '--env', name, '--policy', f'{HERE}:push', '--strategies', 'naive']
+    words += ['--delays', '0', '--execution-horizon', '4', '--rollouts', '32', '--processes', '1']
+    result = CliRunner().invoke(app, [*words, '--rows', str(tmp_path / 'rows')])
+    assert isinstance(result.exception, GymError)
+    assert 'OSError: the disk is full' in str(result.exception)
+    assert len(read(tmp_path / 'rows')) == 16
 
 
 def test_an_error_in_mid_episode_is_a_failure_with_its_words(tmp_path: Path) -> None:
@@ -387,3 +423,21 @@ def test_the_goal_of_metaworld_stays_in_sight() -> None:
         after, _, _ = environment.step(np.zeros(4))
         assert after['observation.environment_state'][-3:] == pytest.approx(goals[-1])
     assert np.abs(goals[0] - goals[1]).max() > 1e-3
+
+
+def test_environments_of_lerobot_are_described_by_its_settings() -> None:
+    pytest.importorskip('lerobot', reason='lerobot is not installed here: make test-peers')
+    pytest.importorskip('gym_pusht', reason='gym_pusht is not installed here: make test-peers')
+    arena = open_arena('lerobot:pusht:PushT-v0')
+    assert (arena.control_rate_hz, arena.robot.joint_names) == (10.0, ('action_0', 'action_1'))
+    assert 'without limits' in arena.note
+    environment = arena.make()
+    seen = environment.reset(np.random.default_rng(0))
+    assert seen['observation.state'].shape == (2,)
+    assert seen['observation.image'].dtype == np.uint8
+    environment.step(np.array([256.0, 256.0]))
+    assert environment.failure == ''
+    with pytest.raises(SettingsError, match=r"LeRobot 'push'.*Did you mean 'pusht'"):
+        open_arena('lerobot:push')
+    with pytest.raises(SettingsError, match="unknown environment of LeRobot ''"):
+        open_arena('lerobot')

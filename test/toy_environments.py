@@ -20,12 +20,22 @@ class Slide:
 
     action_space: Any = Box(-1.0, 1.0, 2)
 
-    def __init__(self, fails_at: int = 0, shuffles: bool = False, picture: bool = False) -> None:
+    def __init__(
+        self,
+        fails_at: int = 0,
+        shuffles: bool = False,
+        picture: bool = False,
+        episodes: int = 0,
+    ) -> None:
         self.actions: list[np.ndarray] = []
+        self._episodes, self._begun = episodes, 0
         self._fails_at, self._shuffles, self._picture = fails_at, shuffles, picture
         self._free = np.random.default_rng(7)
 
     def reset(self, seed: int | None = None) -> tuple[Any, dict]:
+        self._begun += 1
+        if self._episodes and self._begun > self._episodes:
+            raise OSError('the disk is full')
         rng = self._free if self._shuffles else np.random.default_rng(seed)
         self._point, self._goal = rng.uniform(-0.1, 0.1, 2), rng.uniform(0.5, 1.0, 2)
         self.ticks = 0
@@ -46,6 +56,30 @@ class Slide:
         if not self._picture:
             return flat
         return {'flat': flat, 'pixels': {'top': np.zeros((4, 6, 3), np.uint8)}}
+
+
+class SlideVector:
+    """A vector of slides as Gymnasium has them; begins anew within the step that ends one."""
+
+    def __init__(self, num_envs: int = 1) -> None:
+        self.num_envs, self._slide = num_envs, Slide()
+        self.single_action_space = Slide.action_space
+
+    def reset(self, seed: list[int]) -> tuple[Any, dict]:
+        assert len(seed) == 1
+        return self._slide.reset(seed[0])[0][None], {}
+
+    def step(self, actions: np.ndarray) -> tuple[Any, Any, Any, Any, dict]:
+        seen, reward, over, late, info = self._slide.step(actions[0])
+        said: dict[str, Any] = {'there': np.array([False]), '_there': np.array([True])}
+        if info['there'] or late:
+            seen, late = self._slide.reset()[0], True
+            said['final_info'] = {'there': np.array([info['there']]), '_there': np.array([True])}
+        return seen[None], np.array([reward]), np.array([over]), np.array([late]), said
+
+
+def slides(**arguments: Any) -> SlideVector:
+    return SlideVector(**arguments)
 
 
 class Discrete(Slide):

@@ -13,6 +13,7 @@ COMMANDS: Commands = {
     'gpu': ('tools.gpu.command', 'gpu', 'Run every CUDA path and compare it with the CPU.'),
     'kinetix': ('tools.kinetix.cli', 'app', "Run the papers' benchmark."),
     'odd_files': ('tools.odd_files', 'odd_files', 'Read files of other origin and age.'),
+    'pace': ('tools.cost.pace', 'pace', 'Compare the bench with the bare environment.'),
     'peers': ('tools.peers.command', 'peers', 'Play against schedulers of other packages.'),
     'picture': ('tools.moving_picture', 'picture', 'Film two strategies side by side.'),
     'policies': ('tools.policies', 'policies', 'Make the checkpoints of the simulated tasks.'),

@@ -160,7 +160,7 @@ class Scene:
             FitError: The policy failed, or all of its chunks were turned away in an episode;
                 what was played before is kept.
         """
-        server, behaviour = self._serve(unit.cell.strategy)
+        server, behaviour = self.serve(unit.cell.strategy)
 
         def make(
             environment: Environment, config: ExecutorConfig, delays: Iterator, seed: Seed
@@ -204,7 +204,7 @@ class Scene:
             **blend,
         )
 
-    def _serve(self, name: str) -> tuple[SamplingServer, Behaviour]:
+    def serve(self, name: str) -> tuple[SamplingServer, Behaviour]:
         """Return what answers the requests of a strategy, and what its executor does."""
         if name not in self._servers:
             strategy = resolve(name)

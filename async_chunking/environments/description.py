@@ -189,7 +189,9 @@ def described() -> list[str]:
 def is_described(name: str) -> bool:
     """Return whether there is a file that describes an environment of this name."""
     base = split(name)[0]
-    return base in described() or (base.endswith('.yaml') and Path(base).is_file())
+    if base.endswith('.yaml'):
+        return Path(base).is_file()
+    return base in (*described(), 'lerobot')
 
 
 def read_description(name: str, others: tuple[str, ...] = ()) -> EnvironmentFile:
@@ -197,7 +199,8 @@ def read_description(name: str, others: tuple[str, ...] = ()) -> EnvironmentFile
     Return an environment's description.
 
     Args:
-        name: Name of a file in `described/`, or the path of one; a variant may follow.
+        name: Name of a file in `described/`, or the path of one; a variant may follow. Or
+            'lerobot:' and a name of LeRobot's.
         others: Further names to list where there is none such.
 
     Raises:
@@ -205,6 +208,10 @@ def read_description(name: str, others: tuple[str, ...] = ()) -> EnvironmentFile
             value. Or the environment has no variants, or needs one.
     """
     base, variant = split(name)
+    if base == 'lerobot':
+        from async_chunking.environments.lerobot import described_by_lerobot
+
+        return validated(EnvironmentFile, described_by_lerobot(variant), Path(name))
     path = Path(base) if base.endswith('.yaml') else DESCRIBED / f'{base}.yaml'
     if not path.is_file():
         names = [*others, *described()]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from async_chunking.environments.description import EnvironmentFile
+from async_chunking.environments.vector import VectorError, single
 from async_chunking.errors import AsyncChunkingError
 
 ENDINGS = ('terminated',)  # May stand for a key of `info`.
@@ -107,6 +108,11 @@ class GymEnvironment:
         return self._seen, over, solved
 
     @property
+    def inner(self) -> Any:
+        """The environment itself; None once it raised an error."""
+        return self._env
+
+    @property
     def broken(self) -> bool:
         """Whether it raised an error, and will be made anew."""
         return self._env is None
@@ -178,16 +184,21 @@ def factory(name: str, description: EnvironmentFile, variant: str) -> Callable[[
     def make() -> Any:
         try:
             if description.entry:
-                return imported(description.entry)(**arguments)
+                return single(imported(description.entry)(**arguments))
             import gymnasium
 
             module, slash, _ = description.id.partition('/')
             if slash and ':' not in description.id and importlib.util.find_spec(module):
                 importlib.import_module(module)  # Registers its environments.
+            if 'num_envs' in arguments:
+                return single(gymnasium.make_vec(description.id, **arguments))
             return gymnasium.make(description.id, disable_env_checker=True, **arguments)
         except ModuleNotFoundError as error:
             remedy = f': {description.setup}' if description.setup else ''
             msg = f'{name} needs the package {error.name}, which is not installed{remedy}'
+            raise GymError(msg) from error
+        except VectorError as error:
+            msg = f'{name}: {error}'
             raise GymError(msg) from error
         except AsyncChunkingError:
             raise
