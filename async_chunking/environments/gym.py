@@ -60,6 +60,10 @@ class GymEnvironment:
         self._seen: dict[str, Any] = {}
         self._ticks = 0
         self._low, self._high = self._bounds()
+        self._places = [  # Read once: it costs as much as a small environment's step.
+            (key, tuple(where.key.split('.')) if where.key else (), where.index)
+            for key, where in description.observations.items()
+        ]
         self._type = self._env.action_space.dtype
 
     def reset(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -119,7 +123,7 @@ class GymEnvironment:
 
     def action(self, command: np.ndarray) -> np.ndarray:
         """Return a command [D] as the environment takes it: within its bounds, of its type."""
-        return np.clip(command, self._low, self._high).astype(self._type)
+        return np.minimum(np.maximum(command, self._low), self._high).astype(self._type)
 
     def _solved(self, info: Any, terminated: bool) -> bool:
         key = self.description.success
@@ -147,12 +151,13 @@ class GymEnvironment:
 
     def _observed(self, raw: Any) -> dict[str, Any]:
         seen: dict[str, Any] = {}
-        for name, where in self.description.observations.items():
-            values = np.asarray(self._at(raw, name, where.key))
+        for name, parts, index in self._places:
+            values = np.asarray(self._at(raw, name, parts))
             try:
-                values = values if where.index is None else values[where.index]
+                values = values if index is None else values[index]
             except IndexError as error:
-                msg = f'{self.name}: {name}, columns {where.columns}: {error}'
+                columns = self.description.observations[name].columns
+                msg = f'{self.name}: {name}, columns {columns}: {error}'
                 raise GymError(msg) from None
             picture = values.dtype == np.uint8 and values.ndim == 3
             if (values.ndim != 1 and not picture) or not values.size:
@@ -162,12 +167,12 @@ class GymEnvironment:
         seen['task'] = self.description.instruction
         return seen
 
-    def _at(self, raw: Any, name: str, key: str) -> Any:
-        for part in key.split('.') if key else ():
+    def _at(self, raw: Any, name: str, parts: tuple[str, ...]) -> Any:
+        for part in parts:
             if not isinstance(raw, dict) or part not in raw:
                 has = ', '.join(raw) if isinstance(raw, dict) else f'{type(raw).__name__}, no keys'
-                msg = f"{self.name}: {name} is at '{key}', but the observation has {has}"
-                raise GymError(msg)
+                msg = f"{self.name}: {name} is at '{'.'.join(parts)}', but "
+                raise GymError(f'{msg}the observation has {has}')
             raw = raw[part]
         if isinstance(raw, dict):
             msg = f'{self.name}: {name} needs a key, one of {", ".join(raw)}'

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -82,7 +83,7 @@ class ExecutorConfig:
     @property
     def most_rows(self) -> int:
         """Rows of a chunk at most, whatever strategy it is asked with."""
-        return max(s.rows(self.horizon, committed=self.horizon) for s in STRATEGIES.values())
+        return _most_rows(self.horizon)
 
     @property
     def endless(self) -> np.ndarray:
@@ -98,6 +99,12 @@ class ExecutorConfig:
     def control_period(self) -> float:
         """Seconds per tick [s]."""
         return 1.0 / self.control_rate_hz
+
+
+@functools.cache
+def _most_rows(horizon: int) -> int:
+    """Return it; kept, as the bench makes a configuration for each rollout."""
+    return max(strategy.rows(horizon, committed=horizon) for strategy in STRATEGIES.values())
 
 
 def _require(condition: bool, message: str) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from async_chunking.chunk import ActionChunk, ChunkRequest, Plan
+from async_chunking.correctors import Corrector
 from async_chunking.executor.config import Behaviour, ExecutorConfig
 from async_chunking.executor.content import ContentCheck, Outcome
 from async_chunking.executor.requests import Admitted, RequestBook
@@ -218,6 +219,8 @@ class Executor:
         self, planned: np.ndarray, plan: Plan, observation: Mapping[str, np.ndarray] | None
     ) -> np.ndarray:
         """Return the corrected action, as planned if the corrector fails."""
+        if type(self.behaviour.corrector) is Corrector:  # It corrects nothing.
+            return planned
         horizon = min(self.config.horizon, len(plan.rows))  # Committed rows may stand before.
         row = max(plan.row_at(self.tick) - (len(plan.rows) - horizon), 0.0)
         turned = measured(planned, observation, self._endless)  # As correctors know angles.

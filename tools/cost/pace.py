@@ -25,7 +25,7 @@ from async_chunking.strategies import resolve
 from async_chunking.tables import Table, show
 
 
-class Pace(NamedTuple):
+class UnitPace(NamedTuple):
     """
     Times of one unit.
 
@@ -73,7 +73,7 @@ class Timed:
 
 
 @dataclass
-class Timing:
+class PacedScene:
     """
     One environment with its policy, unit by unit.
 
@@ -85,7 +85,7 @@ class Timing:
 
     scene: Scene
     cell: Cell
-    paces: list[Pace] = field(default_factory=list)
+    paces: list[UnitPace] = field(default_factory=list)
 
     def add(self, start: int) -> None:
         """Play the rollouts from `start` on, by the bench and bare."""
@@ -105,7 +105,7 @@ class Timing:
         whole = time.process_time() - begin
         commands = [loop.run().command for loop in loops]
         bare = sum(map(_bare, environments, commands, (loop.seed for loop in loops)))
-        self.paces.append(Pace(sum(map(len, commands)), whole, server.seconds, bare))
+        self.paces.append(UnitPace(sum(map(len, commands)), whole, server.seconds, bare))
 
 
 def _bare(environment: Any, commands: Any, seed: Seed) -> float:
@@ -136,7 +136,7 @@ def pace(
     scene, horizon = bench.scene(env), bench.horizon(env)
     digest = bench.digest(env, resolve(strategy))
     usual = bench.execution_horizon(env)
-    timing = Timing(scene, Cell(env, digest, strategy, DelayModel(delay), usual, horizon))
+    timing = PacedScene(scene, Cell(env, digest, strategy, DelayModel(delay), usual, horizon))
     timing.add(0)  # Loads and warms up what is loaded once.
     timing.paces.clear()
     for number in range(rounds):
@@ -144,10 +144,10 @@ def pace(
     show(table(env, timing.paces))
 
 
-def table(env: str, paces: Sequence[Pace]) -> Table:
+def table(env: str, paces: Sequence[UnitPace]) -> Table:
     """Return what was measured, and the sum of all."""
-    total = Pace(*(sum(column) for column in zip(*paces, strict=True)))
-    named = [*((str(n), one) for n, one in enumerate(paces, 1)), ('all', Pace(*total))]
+    total = UnitPace(*(sum(column) for column in zip(*paces, strict=True)))
+    named = [*((str(n), one) for n, one in enumerate(paces, 1)), ('all', UnitPace(*total))]
     rows = tuple(
         (
             name,
