@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import NoReturn
 
@@ -64,6 +65,16 @@ def start(module: str) -> NoReturn:
     except AsyncChunkingError as error:
         _refuse(str(error))
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Let SIGINT wait in processes that are begun meanwhile, until they unblock it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def leave_reason(sentence: str) -> None:

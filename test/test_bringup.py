@@ -190,6 +190,11 @@ def test_words_that_are_no_arguments_are_refused(words: list[str], message: str)
             'robot g1 has no simulation; without physics: embodiment:=g1 sim:=follow',
         ),
         ('humanoid', {'embodiment': 'g1_inspire'}, 'embodiment:=g1_inspire sim:=false; policy_p'),
+        (
+            'g1',
+            {'sim': 'follow', 'view': 'true'},
+            'view: robot g1 has no model to show',
+        ),
         ('humanoid', {'embodiment': 'g1', 'sim': 'false'}, "unknown policy 'path/to/your/policy'"),
     ],
 )

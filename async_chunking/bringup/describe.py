@@ -185,6 +185,11 @@ def _check_simulation(robot: str, arguments: Arguments, description: Embodiment)
             'policy_path:=FOLDER is your own policy'
         )
         raise AsyncChunkingError(msg)
+    if arguments.view and description.simulation is None:
+        msg = (
+            f'view: robot {description.name} has no model to show; `async-chunking watch` plots it'
+        )
+        raise AsyncChunkingError(msg)
     for name, there in _INSTEAD.items():
         value = getattr(arguments, name)
         if arguments.sim == FOLLOW and value != Arguments.model_fields[name].default:

@@ -18,7 +18,7 @@ import yaml
 from async_chunking.bringup.nodes import NodeSpec
 from async_chunking.errors import COULD_NOT_START
 from async_chunking.ros_environment import environment
-from async_chunking.start import PARENT_VARIABLE, REASON_VARIABLE
+from async_chunking.start import PARENT_VARIABLE, REASON_VARIABLE, held_interrupts
 
 _PATIENCE = (8.0, 3.0)  # Seconds from SIGINT to SIGTERM, and from there to SIGKILL.
 # Of what a node logs, unless the user has a format: seconds since 1970 say little to people.
@@ -155,24 +155,22 @@ class Processes:
         self._reason_file(name).unlink(missing_ok=True)  # Of the process before.
         # A session of its own: Ctrl-C in the terminal reaches only the parent, which stops the
         # nodes in order; and if the parent dies, the nodes end by themselves.
-        # SIGINT waits until a node that Python begins can take it without a traceback.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        self._running[name] = subprocess.Popen(
-            command,
-            env=_LOG_FORMAT
-            | environment()
-            | self._variables
-            | {
-                PARENT_VARIABLE: str(os.getpid()),
-                REASON_VARIABLE: str(self._reason_file(name)),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            start_new_session=self._own_session,
-            process_group=None if self._own_session else 0,  # It is signalled as a whole.
-        )
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with held_interrupts():  # A node that Python begins takes it without a traceback.
+            self._running[name] = subprocess.Popen(
+                command,
+                env=_LOG_FORMAT
+                | environment()
+                | self._variables
+                | {
+                    PARENT_VARIABLE: str(os.getpid()),
+                    REASON_VARIABLE: str(self._reason_file(name)),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                start_new_session=self._own_session,
+                process_group=None if self._own_session else 0,  # It is signalled as a whole.
+            )
 
 
 def _signal(process: subprocess.Popen, number: int) -> None:

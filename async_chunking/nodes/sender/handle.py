@@ -23,6 +23,7 @@ from async_chunking.nodes.sender.values import (
     Status,
     Word,
 )
+from async_chunking.start import held_interrupts
 
 _START, _REST, _ANSWER = 30.0, 15.0, 2.0  # Patience [s].
 _LOOK_S = 0.002  # [s].
@@ -42,10 +43,11 @@ class SenderHandle:
         self._link = Link()
         descriptors = self._link.descriptors
         module = 'async_chunking.nodes.sender.process'
-        self._process = subprocess.Popen(
-            [sys.executable, '-m', module, *map(str, descriptors)],
-            pass_fds=descriptors, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        with held_interrupts():  # It ends when the node does, which brings the robot to rest.
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', module, *map(str, descriptors)],
+                pass_fds=descriptors, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
         self._link.attached()
         self._orders = 0
         self._layout: KnownLayout | None = None
