@@ -5,7 +5,7 @@ What was recorded more than once: found by what is in the messages, never by the
 A copy may be in another folder, storage or compression, under another name or namespace, or cut
 short; two recorders may have run at once, or one while another recording was played. What was
 commanded, and when the executor sent it in which run, is the same in all of them, and in nothing
-else. Where no executor told it, what was observed at each command is.
+else. What was observed at each command is the same in them too.
 """
 
 from __future__ import annotations

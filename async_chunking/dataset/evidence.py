@@ -20,7 +20,7 @@ from async_chunking.dataset.writing import DatasetError, Demonstration
 from async_chunking.executor.turns import TURN
 from async_chunking.robot.embodiment import Embodiment
 
-_IN_A_ROW = 8  # Commands, with what was seen at each; so many are never the same by chance.
+_IN_A_ROW = 8  # Commands; what was seen at so many is never the same by chance.
 _PLAYED = 10  # Different ones of such, at least, are in what was played again.
 _AGAIN = 0.3  # Share of a demonstration that comes in it a second time, if it was.
 _FAR = 3.0  # Times its velocity limit, which nobody moves a joint with.
@@ -36,7 +36,7 @@ class Made(NamedTuple):
         demonstration: Frames of it.
         namespace: Namespace of the robot.
         sent: What was commanded, and when.
-        seen: What was commanded and seen, at whatever time; nothing where an executor told it.
+        seen: What was observed, command by command, at whatever time.
     """
 
     demonstration: Demonstration
@@ -53,14 +53,14 @@ class Marks:
     Attributes:
         stamps: [n] when each was recorded [ns].
         sent: [n] by what was commanded, and when.
-        seen: [n] by what was commanded and seen; None where an executor told when.
+        seen: [n] by what was observed then; commanded, if nothing was.
         runs: [n] of which run each is; 0 for none.
         emitted: [n] when each was sent, on a clock that nobody sets [s].
     """
 
     stamps: np.ndarray
     sent: np.ndarray
-    seen: np.ndarray | None
+    seen: np.ndarray
     runs: np.ndarray
     emitted: np.ndarray
 
@@ -68,17 +68,16 @@ class Marks:
     def of(cls, topics: Topics, commands: Series, clock: Clock) -> Marks:
         """Return the marks of the commands of a recording."""
         stamps, none = commands.stamps, np.zeros(len(commands.stamps), np.int64)
-        if len(clock.places) and clock.emitted.any():
-            told = np.searchsorted(clock.places, commands.places)
-            run, emitted = clock.runs[told], clock.emitted[told]
-            sent = marks_of(run, emitted, commands.values)
-            return cls(stamps, sent, None, run, emitted * 1e-9)
         others = [series for key, series in topics.items() if key[0] != 'command']
         newest = [np.searchsorted(s.stamps, stamps, side='right') - 1 for s in others]
-        seen = [s.values[at] for s, at in zip(others, newest, strict=True)]
-        content = marks_of(0, none, np.column_stack([commands.values, *seen]))
-        sent = marks_of(0, stamps, commands.values)
-        return cls(stamps, sent, content, none, stamps * 1e-9)
+        values = [s.values[at] for s, at in zip(others, newest, strict=True)]
+        seen = marks_of(0, none, np.column_stack(values or [commands.values]))
+        if not len(clock.places) or not clock.emitted.any():
+            sent = marks_of(0, stamps, commands.values)
+            return cls(stamps, sent, seen, none, stamps * 1e-9)
+        told = np.searchsorted(clock.places, commands.places)
+        run, emitted = clock.runs[told], clock.emitted[told]
+        return cls(stamps, marks_of(run, emitted, commands.values), seen, run, emitted * 1e-9)
 
     def whole(self, source: Path) -> Part:
         """Return what was sent in the whole recording."""
@@ -96,12 +95,13 @@ class Marks:
             DatasetError: The same comes again in it, to the last bit.
         """
         at = np.flatnonzero((self.stamps >= start) & (self.stamps <= stop))
-        seen = np.zeros(0, np.uint64) if self.seen is None else sequences(self.seen[at], _IN_A_ROW)
+        seen = sequences(self.seen[at], _IN_A_ROW)
         _, counts = np.unique(seen, return_counts=True)
         again = int((counts - 1).sum())
-        if (counts > 1).sum() >= _PLAYED and again > _AGAIN * len(seen):
+        played = (counts > 1).sum() >= _PLAYED and again > _AGAIN * len(seen)
+        if played and not self.runs[at].any():
             msg = (
-                f'{source}: {again} of its {len(at)} commands, and what was seen then, come twice '
+                f'{source}: what was seen at {again} of its {len(at)} commands was seen before, '
                 'to the last bit: a recording was played again and again and recorded; give the '
                 'first one'
             )
@@ -131,7 +131,12 @@ def repeated(made: Sequence[Made], recordings: Sequence[Part]) -> dict[int, str]
         'both as one recording, in a folder with its metadata.yaml'
         for place, (how, other) in continued(sent, recordings).items()
     }
-    copied = copies(sent) | copies([one.seen for one in made], _PLAYED)
+    alike = {
+        place: shared
+        for place, shared in copies([one.seen for one in made], _PLAYED).items()
+        if not (sent[place].run and sent[shared.owner].run)  # Two runs, which a simulation made.
+    }
+    copied = alike | copies(sent)
     return pieces | {
         place: f'{sent[place].source}: a demonstration has {shared.share:.0%} of its commands in '
         f'common with one of {sent[shared.owner].source}, and is left out'

@@ -190,8 +190,8 @@ def demonstrations(
                 pictures=footage_at(bag, robot, moments, times),
                 tasks=tasks_at(moments, times, instruction),
             )
-            problems += [*gaps, *jumps(demonstration.features, robot, bag.path)]
             made.append(Made(demonstration, namespace, *marks.parts(bag.path, start, stop)))
+            problems += [*gaps, *jumps(demonstration.features, robot, bag.path)]
         except (DatasetError, BagError) as error:
             problems.append(str(error))
     return Found(made, [marks.whole(bag.path)], problems)

@@ -160,6 +160,16 @@ def bag(said: Sequence[Line], **how: Any) -> Callable[[Path], None]:
     return lambda folder: record(folder / 'bag', said, **how) and None
 
 
+def drives(said: Sequence[Line]) -> list[Line]:
+    """Return what was measured, and the commands as the driver had them, a little later."""
+    return [
+        numbers(line.seconds + 0.002, '/go', *line.values['command'])
+        if line.kind == STEP
+        else line
+        for line in said
+    ]
+
+
 def _simulated(said: Sequence[Line], rate: float) -> list[Line]:
     """Return messages whose stamps are simulated time, which passes at another rate."""
     return [
@@ -254,11 +264,15 @@ CASES = [
          made('one', 'two'),
          '1 demonstrations: two: a demonstration has 100% of its commands in common with one of '
          'one, and is left out'),
+    Case('one run, recorded with the executor and without', two(
+         [*moves(100), *drives(moves(100))], [*drives(moves(100))]), made('one', 'two'),
+         '1 demonstrations: two: a demonstration has 100% of its commands in common with one of '
+         'one, and is left out'),
     Case('played in a loop', bag([*moves(100), *later(moves(100), 2.0)]), path_of,
          '100 frames from 0 to 0.99'),
     Case('played in a loop, no executor',
          bag([*moves(100, own=False), *later(moves(100, own=False), 2.0)]), made(),
-         ('come twice to the last bit', 'give the first one')),
+         ('93 of its 200 commands was seen before, to the last bit', 'give the first one')),
     Case('played to the middle, then from the beginning',
          bag([*moves(50), *later(moves(100), 1.0)]), made(),
          ('50 of 150 messages of control_step are there twice', 'control_step said nothing')),
