@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,12 @@ def test_recordings_tell_the_latency_and_what_they_show(tmp_path: Path) -> None:
 def test_few_recordings_cannot_tell(tmp_path: Path) -> None:
     text = run('--bag', str(recorded(tmp_path, wins=3)))
     assert 'The recordings cannot tell strategies apart' in text
+
+
+def test_a_recording_and_its_copy_are_one(tmp_path: Path) -> None:
+    once = run('--bag', str(recorded(tmp_path / 'runs', wins=8)))
+    shutil.copytree(tmp_path / 'runs/paint_0', tmp_path / 'runs/copy')
+    twice = run('--bag', str(tmp_path / 'runs'))
+    assert 'has 100% of its commands in common with' in twice
+    chunks = [line for line in once.splitlines() if line.startswith('Latency')]
+    assert [line for line in twice.splitlines() if line.startswith('Latency')] == chunks

@@ -295,6 +295,16 @@ def test_the_picture_shows_the_same_scene_and_ticks_of_both(strategies):
                 assert boundary.old[0] == pytest.approx(shown.run.planned[index], abs=1e-6)
 
 
+def test_a_window_is_of_its_own_recording(tmp_path):
+    """A folder may hold a recording, and below it others."""
+    for path in (tmp_path / 'bag', tmp_path / 'bag/other'):
+        write_run(scripted_run('naive', 1, ticks=300, delay=4), path)
+    bags = [report for _, report in read_all(find([tmp_path / 'bag']), workers=1)]
+    assert len(bags) == 2
+    for run in (run for bag in bags for run in bag.runs):
+        assert window.cut(run, 100, 150).run.tick.tolist() == [*range(100, 151)]
+
+
 def test_runs_of_a_scene_that_ended_at_other_times_are_both_shown(tmp_path):
     write_run(scripted_run('naive', 1, ticks=300, delay=4), tmp_path / 'long')
     write_run(scripted_run('paint', 1, ticks=300, delay=4), tmp_path / 'short')

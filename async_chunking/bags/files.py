@@ -107,16 +107,20 @@ def find(paths: Sequence[Path]) -> list[Bag]:
 
 
 def _each_once(bags: Sequence[Bag]) -> list[Bag]:
-    """Leave out what is part of another."""
-    files = [{file.resolve() for file in bag.files} for bag in bags]
-    return [
-        bag
-        for place, bag in enumerate(bags)
-        if not any(
-            files[place] and (files[place] < other or (files[place] == other and at < place))
-            for at, other in enumerate(files)
+    """Leave out what is part of another, or came before."""
+    files = [frozenset(file.resolve() for file in bag.files) for bag in bags]
+    holders: dict[Path, list[int]] = {}
+    for place, own in enumerate(files):
+        for file in own:
+            holders.setdefault(file, []).append(place)
+
+    def again(place: int) -> bool:
+        others = holders.get(next(iter(files[place]), Path()), [])
+        return any(
+            files[place] < files[at] or (files[place] == files[at] and at < place) for at in others
         )
-    ]
+
+    return [bag for place, bag in enumerate(bags) if not again(place)]
 
 
 def _given(paths: Sequence[Path]) -> Iterator[Bag]:

@@ -29,6 +29,7 @@ class RunReport:
 
     Attributes:
         path: File or folder of the recording.
+        files: Splits of the recording, in order.
         key: Which run of it.
         figures: As `metrics.summarize` names them.
         episodes: Attempts at the task.
@@ -44,6 +45,7 @@ class RunReport:
     """
 
     path: Path
+    files: Sequence[Path]
     key: RunKey
     figures: Mapping[str, Any]
     episodes: Sequence[Episode]
@@ -144,6 +146,7 @@ def _report(
     relative = sent_periods(counter, missed, emitted) / period
     return RunReport(
         path=reader.bag.path,
+        files=reader.bag.files,
         key=key,
         figures=tally.figures(episodes),
         episodes=episodes,

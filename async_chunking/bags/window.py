@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from async_chunking.bags.compare import StrategyReport
-from async_chunking.bags.files import find
+from async_chunking.bags.files import Bag
 from async_chunking.bags.reading import RunReader
 from async_chunking.bags.summary import RunReport
 from async_chunking.metrics.record import Exchange, Run
@@ -137,7 +137,7 @@ def _distance(run: RunReport, begin: int, end: int, earliest: float) -> float:
 
 def cut(report: RunReport, first: int, last: int) -> Window:
     """Read the ticks from `first` to `last` of a run once more, with their chunks."""
-    (bag,) = find([report.path])
+    bag = Bag(report.path, report.files)
     parts: list[Run] = []
     exchanges: dict[int, Exchange] = {}
     for key, run in RunReader(bag).pieces():

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from async_chunking.bags.compare import Comparison, StrategyReport, by_strategy, compare
 from async_chunking.bags.files import find
-from async_chunking.bags.summary import RunReport, summarize_bag
+from async_chunking.bags.folder import read_all, without_copies
+from async_chunking.bags.summary import BagReport, RunReport
 from async_chunking.bench.advice import AdviceError
 from async_chunking.bench.summary import Interval
 from async_chunking.bench.tables import rate
@@ -30,7 +31,8 @@ def show_recordings(place: Path, console: Console) -> float:
     Raises:
         AdviceError: There is no run in them, or none in which a chunk took over.
     """
-    runs = [run for bag in find([place]) for run in summarize_bag(bag).runs]
+    reports = without_copies([report for _, report in sorted(read_all(find([place])), key=_place)])
+    runs = [run for report in reports for run in report.runs]
     delays = latencies(runs)
     if not len(delays):
         raise AdviceError(
@@ -43,6 +45,8 @@ def show_recordings(place: Path, console: Console) -> float:
     def put(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
+    for problem in (problem for report in reports for problem in report.problems):
+        put(problem)
     put(
         f'Latency from request to takeover in {len(delays)} chunks: median {median:.0f} ms, 99 % '
         f'{high:.0f} ms, longest {worst:.0f} ms.'
@@ -50,6 +54,10 @@ def show_recordings(place: Path, console: Console) -> float:
     for line in _verdict(strategies):
         put(line)
     return float(worst)
+
+
+def _place(item: tuple[int, BagReport]) -> int:
+    return item[0]
 
 
 def latencies(runs: Sequence[RunReport]) -> np.ndarray:
