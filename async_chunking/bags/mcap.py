@@ -96,6 +96,7 @@ class Scan:
         self._schemas: dict[int, tuple[str, str, str]] = {}
         self._topics: dict[int, Topic | None] = {}
         self._at = 0
+        self._held = b''  # Of the next file.
         self.closed = False
 
     def messages(self) -> Iterator[Message]:
@@ -111,17 +112,22 @@ class Scan:
             msg = f'not an MCAP file: it begins with {magic.hex() or "nothing"}{what}'
             raise BagError(msg)
         yield from self._file()
-        while self.closed and self._another():
+        while self._another():
             yield from self._file()
 
     def _read(self, size: int) -> bytes:
-        data = self._stream.read(size)
+        held, self._held = self._held[:size], self._held[size:]
+        data = held + self._stream.read(size - len(held))
         self._at += len(data)
         return data
 
     def _file(self) -> Iterator[Message]:
         """Yield the messages up to the footer, or as far as the file goes."""
         while len(head := self._read(_RECORD.size)) == _RECORD.size:
+            if head.startswith(_MAGIC):
+                self._report(f'not closed by its recorder before byte {self._at - len(head)}')
+                self._held, self._at = head, self._at - len(head)
+                return
             kind, size = _RECORD.unpack(head)
             at = self._at
             if kind == 0 and not self.closed:
@@ -136,7 +142,11 @@ class Scan:
 
     def _another(self) -> bool:
         """Return whether another file begins where this one ends, as `cat` leaves them."""
-        if self._read(len(_MAGIC)) != _MAGIC or not (begin := self._read(len(_MAGIC))):
+        if self.closed and self._read(len(_MAGIC)) != _MAGIC:
+            return False
+        if not self.closed and not self._held:
+            return False
+        if not (begin := self._read(len(_MAGIC))):
             return False
         if begin != _MAGIC:
             self._report(f'something follows its end, from byte {self._at - len(begin)}; not read')

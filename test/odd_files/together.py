@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,17 @@ def files(
     return make
 
 
-def behind(suffix: str) -> Callable[[Path], None]:
+def behind(suffix: str, closed: bool = True) -> Callable[[Path], None]:
     """Return what puts one file behind another, as `cat` does."""
 
     def make(folder: Path) -> None:
         storage = SQLITE if suffix == '.db3' else None
         names = [f'{name}{suffix}' for name in 'ab']
         files({names[0]: moves(), names[1]: moves(first=30)}, storage=storage)(folder)
-        content = b''.join((folder / 'bag' / name).read_bytes() for name in names)
+        first, second = ((folder / 'bag' / name).read_bytes() for name in names)
+        if not closed:  # As a recorder leaves it that was killed: without what follows the data.
+            first = first[: first.rindex(struct.pack('<BQ', 15, 4))]
+        content = first + second
         shutil.rmtree(folder / 'bag')
         (folder / f'bag{suffix}').write_bytes(content)
 
@@ -201,6 +205,8 @@ BY_NAME = {name: moves(10, 10 * place, own=False) for place, name in enumerate(O
 
 CASES = [
     Case('a file behind another, MCAP', behind('.mcap'), ticks('bag.mcap'), '60 ticks'),
+    Case('a file behind one that was not closed', behind('.mcap', closed=False),
+         ticks('bag.mcap', named=['not closed by its recorder before byte']), '60 ticks, named'),
     Case('a file behind another, SQLite', behind('.db3'),
          ticks('bag.db3', named=['another file follows its end']), '30 ticks, named'),
     Case('rubbish behind a file', _rubbish_behind,
