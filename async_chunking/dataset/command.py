@@ -79,4 +79,6 @@ def show(data: Annotated[Path, typer.Argument(help='Demonstrations.')]) -> None:
         typer.echo(f'{name} [{values.shape[1]}]')
     if demonstrations.left_alone:
         typer.echo(f'not read, as they are no numbers: {", ".join(demonstrations.left_alone)}')
+    if copied := demonstrations.copied:
+        typer.secho(copied, fg='yellow', err=True)
     typer.echo(f'fingerprint {facts.fingerprint}')

@@ -71,6 +71,26 @@ class Demonstrations:
         return np.concatenate([[0], self.ends[:-1]])
 
     @property
+    def copied(self) -> str:
+        """What to say of episodes that move and are others once more, to the last bit; or ''."""
+        rows = np.hstack([self.actions, self.observations[_STATE]])
+        known: dict[bytes, int] = {}
+        again: list[tuple[int, int]] = []
+        for number, (start, end) in enumerate(zip(self.starts, self.ends, strict=True)):
+            part = rows[start:end]
+            if (np.ptp(part, axis=0) > 0.0).any():
+                first = known.setdefault(hashlib.sha256(part.tobytes()).digest(), number)
+                again += [(number, first)] * (first != number)
+        if not again:
+            return ''
+        number, first = again[0]
+        return (
+            f'{self.source}: episode {number} is episode {first} once more, to the last bit; '
+            f'{len(again)} of {len(self.ends)} episodes are copies. Remove them: what is held out '
+            'is learned from else'
+        )
+
+    @property
     def facts(self) -> DataSource:
         """Fingerprint and size, for the sidecar."""
         digest = hashlib.sha256()

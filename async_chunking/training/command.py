@@ -109,6 +109,8 @@ def train(
     demonstrations = read_demonstrations(data or _made(task, out, debug))
     if demonstrations.facts.episodes == 1:
         typer.secho(_ONE, fg='yellow', err=True)
+    if copied := demonstrations.copied:
+        typer.secho(copied, fg='yellow', err=True)
     if foreign:
         check_positions(demonstrations, 'a checkpoint of LeRobot commands positions of its state')
     robot, joints = _robot(task, demonstrations)

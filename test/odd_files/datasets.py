@@ -192,6 +192,15 @@ def _goes_on(folder: Path) -> None:
     pq.write_table(pa.table(columns), file.with_name('episode_000009.parquet'))
 
 
+def _rest(columns: Columns) -> None:
+    for name in ('action', 'observation.state'):
+        columns[name] = [[0.5, -0.5]] * FRAMES
+
+
+def _copied(folder: Path) -> str:
+    return read_demonstrations(folder).copied.partition(': ')[2] or 'no copies'
+
+
 def _in_two_files(folder: Path) -> None:
     """Begin a file in the middle of an episode, as some converters of v3 do."""
     data()(folder)
@@ -228,6 +237,10 @@ CASES = [
     Case('data, an episode in two files', _in_two_files, _read, ALL),
     Case('data, two sets put together', _goes_on, _read,
          ('episode_000009.parquet: episode 0 is in', 'episode_000000.parquet too')),
+    Case('data, the same episode three times', data(), _copied,
+         'episode 1 is episode 0 once more, to the last bit; 2 of 3 episodes are copies. Remove '
+         'them: what is held out is learned from else'),
+    Case('data, episodes at rest', data(change=_rest), _copied, 'no copies'),
     Case('data, an action of 1e30', data(change=_put('action', lambda k: [0.0, 1e30 * (k == 3)])),
          _read, ('number 1 of action is 1e+30 in episode 0, frame 3',)),
     Case('data, a name for the axis', data(['actions']), _read, '3 episodes, 30 frames, no names'),
