@@ -134,7 +134,7 @@ def test_rerun_gets_every_line_of_every_joint(tmp_path: Path) -> None:
     assert sorted(values['/a/executed']) == pytest.approx([0.001 * tick for tick in range(8, 30)])
     assert values['/b/executed'] == [0.5] * 22
     assert values['/a/takeover'] == pytest.approx([0.012])
-    assert values['/a/old_plan'][0] == pytest.approx(0.02)  # Row 2 of a ramp of 10 mrad a row.
+    assert values['/a/old_plan_1'][0] == pytest.approx(0.02)  # Row 2 of a ramp of 10 mrad a row.
     assert values['/a/new_chunk_1'][0] == pytest.approx(0.02)
     assert values['/seam/delay_rows'] == [2.0]
 

@@ -18,7 +18,7 @@ _TOGETHER = 10  # Ticks that are sent at once.
 _LINES = {
     'executed': ((30, 35, 42), 2.0),
     'measured': ((150, 155, 165), 1.0),
-    'old_plan': ((232, 160, 58), 1.5),
+    **{f'old_plan_{lane}': ((232, 160, 58), 1.5) for lane in range(LANES)},
     **{f'new_chunk_{lane}': ((40, 157, 143), 1.5) for lane in range(LANES)},
 }
 _TAKEOVER = (208, 74, 92)
@@ -72,7 +72,7 @@ class RerunPlot:
         step = seam.step
         times = np.array([step.time_s])
         self._draw('takeover', Curve(times, step.command[None]))
-        self._draw('old_plan', seam.old, apart=True)
+        self._draw(f'old_plan_{seam.lane}', seam.old, apart=True)
         self._draw(f'new_chunk_{seam.lane}', seam.new, apart=True)
         for name, value in (
             ('jump_mrad', 1e3 * seam.jump),
