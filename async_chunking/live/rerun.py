@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,14 @@ class RerunPlot:
 
     def __init__(self, save: Path | None = None, connect: str = '') -> None:
         try:
-            import rerun
+            rerun: Any = import_module('rerun')
         except ImportError:
             msg = (
                 "the plot is Rerun's: pip install '.[watch]' in the checkout; or watch --text, "
                 'which needs nothing'
             )
             raise AsyncChunkingError(msg) from None
-        self._rerun: Any = rerun
+        self._rerun = rerun
         self._stream: Any = rerun.RecordingStream('async_chunking')
         if save is not None:
             self._stream.save(save)

@@ -78,13 +78,16 @@ def _passed(
 def step_of(message: ControlStep) -> LiveStep | None:
     """Return a tick; None of a message whose lengths differ."""
     names = tuple(message.joint_names)
-    rows = [np.array(getattr(message, f)) for f in ('command', 'planned', 'measured')]
-    if not names or any(len(row) != len(names) for row in rows):
+    command, planned, measured = (
+        np.array(getattr(message, field)) for field in ('command', 'planned', 'measured')
+    )
+    if not names or {len(names)} != {len(command), len(planned), len(measured)}:
         return None
     stamp = message.header.stamp
     return LiveStep(
         message.run_id, message.tick, stamp.sec + 1e-9 * stamp.nanosec, message.phase,
-        message.strategy, names, *rows, message.request_id, message.took_over, message.delay,
+        message.strategy, names, command, planned, measured, message.request_id,
+        message.took_over, message.delay,
     )  # fmt: skip
 
 

@@ -61,10 +61,14 @@ def _joint(joint: Any, linear: bool, degrees: bool) -> ModelJoint:
 
 def _refuse_radians(path: Path, joints: list[ModelJoint], degrees: bool) -> None:
     """Refuse degrees, MJCF's default, of which not one would be more than a turn of radians."""
-    ends = [j.upper - j.lower for j in joints if not j.linear and j.lower is not None]
-    if degrees and ends and max(ends) <= math.radians(4.0 * math.pi):
+    ways = [
+        joint.upper - joint.lower
+        for joint in joints
+        if not joint.linear and joint.lower is not None and joint.upper is not None
+    ]
+    if degrees and ways and max(ways) <= math.radians(4.0 * math.pi):
         msg = (
             f'{path}: angles are degrees unless <compiler angle="radian"/> says otherwise, and no '
-            f'joint turns more than {math.degrees(max(ends)):.1f} degrees: radians?'
+            f'joint turns more than {math.degrees(max(ways)):.1f} degrees: radians?'
         )
         raise ModelError(msg)
