@@ -178,7 +178,7 @@ def _complete(bag: Bag, what: Wanted, series: Series) -> Series:
         )
         raise DatasetError(msg)
     bag.problems.append(
-        f'{bag.path}: {int((~whole).sum())} of {len(whole)} messages of {what.topic} have no '
+        f'{bag.path}: {int((~whole).sum())} of {whole.size} messages of {what.topic} have no '
         f'number for {lacking}; they are left out'
     )
     kept = np.flatnonzero(whole)

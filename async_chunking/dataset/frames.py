@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from async_chunking.dataset.info import DataError
@@ -123,8 +122,9 @@ def vector(table: pa.Table, name: str, path: Path) -> np.ndarray:
     """
     column = table.column(name)
     if pa.types.is_nested(column.type) and not column.null_count:
-        lengths = pc.list_value_length(column)  # LeRobot may write a number as a list of one.
-        column = pc.list_flatten(column) if pc.all(pc.equal(lengths, 1)).as_py() else column
+        rows = column.to_pylist()
+        if all(len(row) == 1 for row in rows):  # LeRobot may write a number as a list of one.
+            column = pa.chunked_array([[row[0] for row in rows]], type=column.type.value_type)
     if not _is_number(column.type) or column.null_count:
         msg = f'{path}: {name} is of type {column.type} with {column.null_count} empty rows'
         raise DataError(f'{msg}; each frame has one number')
