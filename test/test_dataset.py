@@ -276,9 +276,14 @@ def _no_state(table: dict) -> None:
     del table['observation.state']
 
 
+def _negative(table: dict) -> None:
+    table['frame_index'][0] = -1
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
+        (_negative, r'frame_index is -1 in row 0; it must count from 0'),
         (_drop, r'has no frames: 1 parquet files'),
         (_ragged, r'action has 1 numbers in episode 1, frame 10, 2 before'),
         (_nan, r'environment_state is .*nan.* in episode 1, frame 3; 1 frames are not finite'),
@@ -377,3 +382,12 @@ def test_an_observation_without_a_name_is_named_as_not_read(tmp_path: Path):
     table = pq.read_table(file)
     pq.write_table(table.append_column('observation', pa.array([1.0] * len(table))), file)
     assert read_demonstrations(path).left_alone == ('observation',)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path):
+    path = demonstrations.write(tmp_path)
+    file = path / 'data/chunk-000/file-000.parquet'
+    table = pq.read_table(file)
+    pq.write_table(table.append_column('action', table.column('action')), file)
+    with pytest.raises(DataError, match=r'file-000.parquet: the column action is there twice'):
+        read_demonstrations(path)

@@ -27,8 +27,8 @@ def read_table(path: Path, by_file: bool = False) -> pa.Table:
         by_file: Each file holds one episode, as in LeRobotDataset v2.
 
     Raises:
-        DataError: There are none, a file is torn, a column is missing, or files hold the same
-            episode.
+        DataError: There are none, a file is torn, a column is missing or there twice, or files
+            hold the same episode.
     """
     files = sorted((path / 'data').rglob('*.parquet'))
     tables = [_read(file) for file in files]
@@ -45,16 +45,16 @@ def read_table(path: Path, by_file: bool = False) -> pa.Table:
     if missing := [name for name in _REQUIRED if name not in table.column_names]:
         msg = f'{path}: no column {missing[0]!r}. Columns: {", ".join(table.column_names)}'
         raise DataError(msg)
-    for name in table.column_names:
-        if table.column_names.count(name) > 1:
-            msg = f'{path}: the column {name} is there twice'
-            raise DataError(msg)
     _check_files(files, [vector(part, 'episode_index', path) for part in tables], by_file)
     return table
 
 
 def _read(file: Path) -> pa.Table:
     try:
+        names = pq.read_schema(file).names
+        if twice := [name for name in names if names.count(name) > 1]:
+            msg = f'{file}: the column {twice[0]} is there twice'
+            raise DataError(msg)
         return pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
         msg = f'{file}: this parquet file is torn ({error})'
