@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from async_chunking.bags.clock import SentTicks, clock_of, pace, set_back
+from async_chunking.bags.clock import Clock, SentTicks, clock_of, pace, set_back, steady
 from async_chunking.bags.copies import Part, continued, copies, marks_of
 from async_chunking.bags.definitions import BagError
 
@@ -68,6 +68,21 @@ def test_a_slower_way_of_the_commands_alone_is_no_step():
     assert len(clock_of(ticks, np.arange(2 * COUNT), seen[order]).steps) == 0
 
 
+def test_a_command_that_is_late_beside_a_slower_way_is_no_step():
+    held = np.arange(COUNT)
+    late = 40 * MS * (held >= 100) + 80 * MS * (held == 100)
+    ticks, places, stamps = _ticks(lambda t: t)
+    stamps[1::2] += late
+    ticks = ticks._replace(stamps=stamps[1::2])
+    assert len(clock_of(ticks, places, stamps).steps) == 0
+
+
+def test_a_clock_that_was_set_back_for_a_moment_is_refused():
+    recording = _ticks(lambda t: t - 1000 * MS * ((t >= 1993 * MS) & (t < 2010 * MS)))
+    with pytest.raises(BagError, match=r'the clock went back by 1\.0 s while it was recorded'):
+        clock_of(*recording)
+
+
 def test_between_runs_the_order_is_kept():
     runs = 1 + (np.arange(COUNT) >= 100)
 
@@ -85,6 +100,11 @@ def test_between_runs_the_order_is_kept():
     assert np.diff(times).max() >= 0.9e9  # No demonstration goes across it.
     ticks, places, stamps = _ticks(lambda t: t, emitted=anew, runs=runs)
     assert len(clock_of(ticks, places, stamps).steps) == 0
+    # The recorder's clock began anew with it.
+    ticks, places, stamps = _ticks(
+        lambda t: t - 10**12 * (t >= 1993 * MS), emitted=anew, runs=runs
+    )
+    assert (np.diff(clock_of(ticks, places, stamps).corrected(places, stamps)) >= 0).all()
 
 
 def test_a_topic_that_goes_back_shows_that_the_clock_was_set():
@@ -163,3 +183,17 @@ def test_a_clock_that_gains_is_told():
     assert len(found.steps) == 0
     assert found.gained == pytest.approx(0.2, abs=0.001)
     assert clock_of(*_ticks(lambda t: t)).gained == 0.0
+
+
+@pytest.mark.parametrize(
+    ('back', 'dated'),
+    [((), slice(0, None)), ((3,), slice(3, None)), ((9,), slice(0, 9)), ((6,), slice(0, None)),
+     ((1, 3, 8, 9), slice(3, 8))],
+)  # fmt: skip
+def test_messages_beyond_a_step_that_no_command_tells_of_have_no_date(back, dated):
+    told = np.array([5, 7])
+    clock = Clock(told, told, told, np.ones(2), np.empty(0, int), np.zeros(1, int))
+    stamps = np.arange(10) * 20 * MS
+    for at in back:
+        stamps[at:] -= 1000 * MS
+    assert steady(np.arange(10), stamps, clock) == dated

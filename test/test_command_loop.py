@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -524,6 +525,17 @@ def test_after_a_jump_the_pace_says_how_long_it_really_was(monkeypatch):
     due = pace.wait(1.0)
     assert due.jumped
     assert due.silent <= (time.monotonic_ns() - before) // 2_000_000 + 10  # No hour.
+
+
+def test_ticks_that_a_jump_swallowed_are_counted(monkeypatch):
+    clock = SimpleNamespace(now=0, monotonic_ns=lambda: clock.now)
+    monkeypatch.setattr('async_chunking.nodes.pacing.time', clock)
+    pace = SteadyPace(PERIOD)
+    pace.restart()
+    clock.now = PERIOD
+    assert pace.wait(1.0) == Due(PERIOD, 0)
+    clock.now = 101 * PERIOD
+    assert pace.wait(1.0) == Due(101 * PERIOD, 0, jumped=True, silent=99)
 
 
 def test_a_steady_pace_comes_back_before_a_deadline_that_is_far():

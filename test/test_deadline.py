@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -49,3 +51,21 @@ def test_it_says_in_time_what_took_too_long() -> None:
         time.sleep(0.1)
         assert guard.passed == 'an inference took longer than 0.05 s; the process ends'
     assert not guard.passed
+
+
+def test_work_that_has_ended_leaves_nothing_that_would_end_the_process(monkeypatch) -> None:
+    pytest.importorskip('rclpy')
+    from async_chunking.nodes.deadline import Deadline
+
+    armed: list[float] = []
+    monkeypatch.setattr(
+        faulthandler, 'dump_traceback_later', lambda seconds, **_: armed.append(seconds)
+    )
+    monkeypatch.setattr(faulthandler, 'cancel_dump_traceback_later', armed.clear)
+    guard = Deadline('an inference', 10.0)
+    with guard:
+        assert armed == [15.0]
+    assert not armed
+    with suppress(ValueError), guard:
+        raise ValueError
+    assert not armed

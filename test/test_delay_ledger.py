@@ -49,7 +49,7 @@ def test_what_was_never_asked_or_belongs_to_another_run_is_not_measured():
     ledger.answer(2, 1, 0.0, 0.0, 0.0)
     assert ledger.takeover(2, 1, tick=5) is None
     assert ledger.takeover(1, 9, tick=5) is None
-    assert ledger.takeover(1, 1, tick=5) is not None
+    assert math.isnan(ledger.takeover(1, 1, tick=5).inference)
     assert ledger.takeover(1, 1, tick=5) is None
 
 
@@ -66,3 +66,12 @@ def test_memory_does_not_grow_with_unanswered_requests():
     ledger.takeover(1, 999, tick=1000)
     assert ledger.takeover(1, 5, tick=1000) is None
     assert not ledger._open
+
+
+def test_a_peer_that_says_impossible_times_makes_none_negative():
+    ledger = DelayLedger()
+    ledger.request(1, 1, tick=9, control_rate_hz=50.0)
+    assert ledger.takeover(1, 1, tick=5).total == 0.0
+    ledger.request(1, 2, tick=9, control_rate_hz=50.0)
+    ledger.answer(1, 2, observation_age=0.0, waiting=0.0, inference=1.0)
+    assert ledger.takeover(1, 2, tick=10).transport == 0.0

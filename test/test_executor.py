@@ -534,3 +534,18 @@ def test_a_corrector_is_told_the_row_of_the_policys_chunk_not_of_the_answer() ->
     core.step()
     core.step()
     assert told == [(0.0, 8), (1.0, 8)]
+
+
+def test_a_plan_that_goes_on_after_a_rest_is_blended_in() -> None:
+    core = executor(replace(CONFIG, blend_s=0.1), merger='wait')
+    drive(core, 4, delay=0)
+    request = core.poll()
+    assert request is not None
+    at_rest = core.step()
+    assert at_rest.phase is Phase.WAITING
+    core.push(answer(request, refusal='no'))
+    core.set_behaviour(Behaviour('naive', MERGERS['switch'](), Corrector()))
+    assert core.poll() is not None  # With a strategy that does not rest: the old plan goes on.
+    step = core.step()
+    assert step.phase is Phase.EXECUTING
+    np.testing.assert_allclose(step.command, at_rest.command)

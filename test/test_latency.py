@@ -35,6 +35,7 @@ def test_a_uniform_distribution():
     drawn = draws('uniform:90:150')
     assert 0.09 <= drawn.min() < 0.091
     assert 0.149 < drawn.max() <= 0.15
+    assert parse_latency('uniform:90:150').typical == pytest.approx(0.12)
 
 
 def test_spikes_come_as_often_as_asked():

@@ -21,16 +21,18 @@ QUICK_S, SLOW_S = 0.1, 0.5  # With 8 of 16 rows at 50 Hz between requests, 0.16 
 
 
 @pytest.fixture
-def start(monkeypatch) -> Callable[..., None]:
+def start(monkeypatch) -> Callable[..., policy_setup.ReadyPolicy]:
     """Return a function that makes the ViperX's policy ready while its answers take some time."""
 
-    def start(*seconds: float, latency_s: float = 0.0) -> None:
+    def start(
+        *seconds: float, latency_s: float = 0.0, measure: bool = True
+    ) -> policy_setup.ReadyPolicy:
         taken = iter(seconds)
         monkeypatch.setattr(Responder, 'warm_up', lambda *_: next(taken))
         robot = load('viperx', sim=True)
         parameters = PolicyParameters(embodiment='viperx', strategy='naive')
         source = open_policy(PolicySpec(robot, parameters))
-        policy_setup.make_ready(source, parameters, robot, latency_s, measure=True)
+        return policy_setup.make_ready(source, parameters, robot, latency_s, measure)
 
     return start
 
@@ -48,3 +50,17 @@ def test_a_policy_that_stays_too_slow_is_refused(start, monkeypatch) -> None:
 def test_latency_on_purpose_is_not_waited_for(start) -> None:
     with pytest.raises(FitError, match='the delay is 400 ms'):
         start(QUICK_S, latency_s=0.4)
+
+
+def test_in_a_simulation_it_counts_for_nothing_how_long_answers_take(start) -> None:
+    start(SLOW_S, measure=False).check('naive', 0.0, SLOW_S)
+    with pytest.raises(FitError, match='the delay is 400 ms'):
+        start(SLOW_S, latency_s=0.4, measure=False)
+
+
+def test_a_chunk_is_too_short_if_it_ends_before_the_next_begins(start) -> None:
+    ready = start(QUICK_S)
+    assert ready.too_slow(delay=8, execution_horizon=8) == ''
+    assert ready.too_slow(delay=9, execution_horizon=8) == (
+        'the horizon of 16 rows is too short: delay 9 + execution_horizon 8 = 17 rows'
+    )

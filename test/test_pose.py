@@ -49,6 +49,7 @@ def test_a_pose_that_stays_is_believed_after_the_stated_time() -> None:
         (1, np.inf, 'finger is measured at inf'),
         (0, 1e6, 'waist is measured at 1e+06, its limits are -3 to 3'),
         (0, 5.9, 'waist is measured at 5.9, its limits are -3 to 3'),
+        (0, 3.4, 'waist is measured at 3.4, its limits are -3 to 3'),
         (1, 0.0, 'finger is measured at 0, its limits are 0.021 to 0.057'),
         (2, 1e18, 'wheel is measured at 1e+18, its limits are -1e+09 to 1e+09'),
         (2, -1.7e308, 'wheel is measured at -1.7e+308, its limits are -1e+09 to 1e+09'),
@@ -168,3 +169,40 @@ def test_joints_that_leave_a_pose_are_named_the_third_time() -> None:
     assert left.add(away) == 'waist by +0.5'
     assert [left.add(pose) for pose in (HOME, nan, nan)] == [''] * 3
     assert left.add(nan) == 'no number'
+
+
+def test_a_clock_that_was_set_back_counts_as_a_move() -> None:
+    poses = watch()
+    tell(poses, HOME, 1.0)
+    tell(poses, HOME, 0.25, 0.8)
+    assert poses.pose is None
+    tell(poses, HOME, 0.1, 1.05)
+    np.testing.assert_array_equal(poses.pose, HOME)
+
+
+def test_one_measurement_that_is_a_little_off_is_no_pose() -> None:
+    poses = watch()
+    end = tell(poses, HOME, 1.0)
+    poses.add(HOME + np.array([0.1, 0.0, 0.0]), end)
+    np.testing.assert_array_equal(poses.pose, HOME)
+
+
+@pytest.mark.parametrize(('way', 'rests'), [(0.29, True), (0.31, False)])
+def test_measurements_may_lie_apart_by_a_share_of_the_range(way: float, rests: bool) -> None:
+    poses = watch()
+    for k in range(100):
+        poses.add(HOME + np.array([way * (k % 2), 0.0, 0.0]), 0.01 * k)
+    assert (poses.pose is not None) == rests
+    assert (lagging(HOME + way, HOME, np.full(3, 0.3), NAMES, ENDLESS) == '') == rests
+
+
+def test_a_joint_in_motion_is_not_displaced() -> None:
+    gate = Gate(LIMITS, 0.02)
+    gate.start(HOME)
+    gate.follow(HOME + 0.01, np.full(3, 0.001))
+    assert gate.velocity[0] != 0.0
+    for displaced in ('follow', 'teleport'):
+        elsewhere = HOME - np.array([0.5, 0.0, 0.0])
+        home, anew = go_on(gate, elsewhere, span(LIMITS) / 20, displaced, ENDLESS)
+        assert home is None
+        assert not anew

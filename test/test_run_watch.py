@@ -16,11 +16,13 @@ from async_chunking.safety import Limits
 BEGIN, ELSEWHERE = np.array([0.1, 0.1]), np.array([0.1, 0.6])
 
 
+LIMITS = Limits(np.full(2, -1.0), np.full(2, 1.0), np.full(2, 2.0), np.full(2, 10.0))
+CONFIG = ExecutorConfig(LIMITS, ('a', 'b'), 16, 8)
+
+
 @pytest.fixture
 def watch() -> RunWatch:
-    limits = Limits(np.full(2, -1.0), np.full(2, 1.0), np.full(2, 2.0), np.full(2, 10.0))
-    config = ExecutorConfig(limits, ('a', 'b'), 16, 8)
-    watch = RunWatch(config, ExecutorParameters())
+    watch = RunWatch(CONFIG, ExecutorParameters())
     watch.activate(np.empty(0))
     watch.wait(BEGIN)
     return watch
@@ -48,3 +50,21 @@ def test_a_reset_begins_to_watch_anew(watch: RunWatch) -> None:
     watch.begin(ELSEWHERE)
     assert not any(measured(watch, ELSEWHERE, Phase.WAITING_FIRST))
     assert any(measured(watch, BEGIN, Phase.WAITING_FIRST))
+
+
+def test_once_a_run_began_the_last_command_of_before_is_of_no_account(watch: RunWatch) -> None:
+    watch.activate(BEGIN)
+    for k in range(500):
+        watch.poses.add(ELSEWHERE, 0.01 * k)
+    assert watch.poses.pose is None
+    assert watch.poses.reason.startswith('not where they were last told to be: b by +0.5')
+    measured(watch, ELSEWHERE, Phase.EXECUTING, times=1)
+    assert watch.poses.pose.tolist() == ELSEWHERE.tolist()
+
+
+def test_joints_that_are_followed_may_be_elsewhere() -> None:
+    watch = RunWatch(CONFIG, ExecutorParameters(if_displaced='follow'))
+    watch.activate(np.empty(0))
+    watch.wait(BEGIN)
+    assert not any(measured(watch, ELSEWHERE, Phase.WAITING_FIRST))
+    assert watch.left == ''

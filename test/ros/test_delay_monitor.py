@@ -94,3 +94,13 @@ def test_a_peer_that_says_impossible_rates_changes_none(monitor, rate: float) ->
 def test_a_peer_that_says_a_negative_delay_stops_nothing(monitor) -> None:
     monitor.chunk(1, 5, delay=-7)
     assert monitor.estimates[-1].last_delay == 0
+
+
+def test_who_is_inactive_measures_and_says_nothing(monitor) -> None:
+    monitor.node.trigger_deactivate()
+    monitor.chunk(1, 5)
+    monitor.chunk(2, 5)
+    assert monitor.estimates == []
+    monitor.node.trigger_activate()
+    monitor.chunk(3, 5)
+    assert [told.samples for told in monitor.estimates] == [2]

@@ -21,7 +21,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 from async_chunking.bringup.parameters import DelayMonitorParameters  # noqa: E402
 from async_chunking.errors import AsyncChunkingError  # noqa: E402
 from async_chunking.executor import Phase  # noqa: E402
-from async_chunking.msg import ActionChunk, DelayEstimate  # noqa: E402
+from async_chunking.msg import ActionChunk  # noqa: E402
 from async_chunking.nodes import diagnostics  # noqa: E402
 from async_chunking.nodes.descriptors import descriptor  # noqa: E402
 from async_chunking.nodes.executor_node import ExecutorNode  # noqa: E402
@@ -328,21 +328,6 @@ def test_an_answer_between_two_refusals_lets_a_strategy_stay(
     monkeypatch.undo()
 
 
-def test_a_stream_that_went_silent_corrects_nothing(node: ExecutorNode, monkeypatch) -> None:
-    """The corrector of a robot is given what its streams say, while they say it."""
-    intake, now = node._intake, {'ns': 0}
-    sample = Sample(0, np.zeros(7))
-    monkeypatch.setattr(intake.observations, 'latest', lambda name: sample)
-    monkeypatch.setattr(intake, '_now_ns', lambda: now['ns'])
-    intake._on_sample('observation.state', sample.values)
-    now['ns'] = round(node.parameters.stale_s * 1e9)
-    intake._forget_stale()
-    assert intake._observation  # As old as allowed.
-    now['ns'] += 1_000_000
-    intake._forget_stale()
-    assert not intake._observation
-
-
 def test_poses_from_before_a_silence_do_not_count_with_those_after(node: ExecutorNode) -> None:
     intake, now = node._intake, 100.0
     for k in range(50):
@@ -367,8 +352,3 @@ def test_a_reset_waits_for_a_driver_that_is_up(node: ExecutorNode, monkeypatch) 
     assert not node._runs.on_reset(Trigger.Request(), Trigger.Response()).success
     age['s'] = node.parameters.stale_s
     assert node._runs.on_reset(Trigger.Request(), Trigger.Response()).success
-
-
-def test_a_delay_beyond_the_horizon_is_cut_to_it(node: ExecutorNode) -> None:
-    node._intake._take_delay(DelayEstimate(delay=2**31))
-    assert node._intake.delay == node.parameters.horizon

@@ -468,3 +468,13 @@ def test_a_clock_that_was_set_back_makes_nothing_of_before_the_newest() -> None:
     measured.add(Sample(soon, np.array([2.0])))
     assert measured.newest(soon + 1).values == [2.0]
     assert measured.newest(later).values == [2.0]
+
+
+def test_samples_of_before_a_clock_was_set_back_are_forgotten() -> None:
+    from async_chunking.nodes.observations.streams import History
+
+    measured = History(Stream(kind='measured', size=1))
+    for second in (49, 112, 50):
+        measured.add(Sample(second * 1_000_000_000, np.array([float(second)])))
+    assert measured.newest(50_000_000_000).values == [50.0]
+    assert measured.newest(49_000_000_000) is None

@@ -256,6 +256,16 @@ def test_what_comes_of_an_older_goal_is_of_no_account(gripper):
     assert (sink.trouble, len(client.goals)) == ('', 3)
 
 
+def test_the_end_of_an_older_goal_is_not_that_of_the_newest(gripper):
+    client, sink = gripper
+    sink.send(np.array([0.0, 0.0, 0.04]), 0)
+    ended, shut = client.accept(), np.array([0.0, 0.0, 0.0])
+    sink.send(shut, SECOND)
+    ended.set_result(SimpleNamespace(status=4))
+    sink.send(shut, 3 * SECOND)
+    assert sink.trouble == 't: the goal 0 had no end within 2 s; it is sent again'
+
+
 def test_a_point_of_a_trajectory_is_two_periods_ahead():
     """At 15 Hz 40 ms would mean to stop 27 ms at each."""
     from async_chunking.nodes.sinks import sink_class

@@ -30,6 +30,7 @@ class Sides:
     def __init__(self, node: Node) -> None:
         self.node, self.used, self.chores = node, [], []
         self.slow: list[str] = []
+        self.rehearsed: list[str] = []
         node.declare_parameter('strategy', 'naive')
         node.add_post_set_parameters_callback(self._changed)
         sender = SimpleNamespace(status=SimpleNamespace(run_id=0, served='naive'))
@@ -42,11 +43,11 @@ class Sides:
         worker = SimpleNamespace(later=self.chores.append)
         Preparation(self.node, worker, 'naive', self._rehearse, self._check)
 
-    @staticmethod
-    def _rehearse(name: str) -> Iterator[float]:
+    def _rehearse(self, name: str) -> Iterator[float]:
         resolve(name)
-        yield 0.5
-        yield 0.25
+        for seconds in (0.5, 0.25):
+            self.rehearsed.append(name)
+            yield seconds
 
     def _check(self, name: str, seconds: float) -> None:
         assert seconds == 0.25
@@ -104,6 +105,7 @@ def test_the_last_of_two_wishes_counts(sides: Sides, spin_until: Callable) -> No
         sides.chores.pop(0)()
     spin_until(lambda: sides.used, 'it is used')
     assert sides.names() == ['bspline']
+    assert sides.rehearsed == ['bspline'] * 2  # Nothing for what nobody wants any more.
 
 
 def test_a_policy_that_starts_later_hears_what_is_wanted(node: Node, spin_until: Callable) -> None:

@@ -106,3 +106,15 @@ def test_sleep_ends_when_the_time_has_come_or_the_clock_was_set(
     coming = iter(times)
     busy.worker.sleep(lambda: next(coming) * 1_000_000, 0, 0.1, 0.0001)
     assert next(coming, None) is None
+
+
+def test_what_waited_when_it_was_stopped_is_never_served(busy: Busy) -> None:
+    busy.worker.start()
+    busy.worker.offer('a')
+    assert busy.next() == 'a'
+    busy.worker.offer('waits')
+    busy.worker.stop(0.0)
+    busy.worker.start()
+    assert not busy.worker.offer('b')  # Instead of nothing.
+    busy.let.release()
+    assert busy.next() == 'b'
