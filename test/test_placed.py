@@ -13,12 +13,14 @@ from torch import Tensor
 
 from async_chunking.bringup.describe import describe
 from async_chunking.chunk import Boundary, ChunkRequest
+from async_chunking.errors import AsyncChunkingError
 from async_chunking.policies.base import ChunkPolicy, FlowPolicy
 from async_chunking.policies.checkpoint.directory import PolicyDirectory
 from async_chunking.policies.checkpoint.shipped import policy_directory
 from async_chunking.policies.placed import Placement, PlacementError, place
 from async_chunking.policies.responder import Responder
 from async_chunking.policies.source import PolicySource
+from async_chunking.samplers.base import PolicyError
 from async_chunking.strategies import Strategy
 
 HALF = Placement(precision='bfloat16')
@@ -165,6 +167,25 @@ def test_a_rehearsal_between_two_requests_leaves_the_samplers_state_alone(monkey
         assert next(rehearsal) < math.inf
     assert next(rehearsal, None) is None
     assert given == [None, None, 1, 1, 2, 2]  # In turns.
+
+
+def test_a_rehearsal_that_fails_leaves_the_samplers_state_alone(monkeypatch) -> None:
+    given = []
+
+    def sample(policy, sampler, observation, boundary, generator, state):
+        if not boundary.previous.shape[1]:  # What is made up begins without a plan.
+            raise PolicyError('no')
+        given.append(state)
+        return torch.zeros(1, 4, 2), (state or 0) + 1
+
+    monkeypatch.setattr('async_chunking.policies.responder.sample_chunk', sample)
+    responder = Responder(CountedSource())
+    request = ChunkRequest(1, 1, 0, 'naive', Boundary(np.zeros((4, 2)), 1, 1))
+    responder.answer(request, {})
+    with pytest.raises(AsyncChunkingError, match='no'):
+        responder.warm_up('rtc', {})
+    responder.answer(request, {})
+    assert given == [None, 1]
 
 
 def test_spelling_a_constant_anew_loads_no_policy_again() -> None:
