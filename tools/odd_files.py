@@ -27,7 +27,7 @@ def odd_files(
     Ends with status 1 if an answer is wrong.
     """
     sys.path.insert(0, str(_TEST))  # Where the cases are, which no installation has.
-    from odd_files import cases
+    from odd_files import cases  # pyright: ignore[reportAttributeAccessIssue]
 
     rows = []
     with tempfile.TemporaryDirectory(prefix='odd_files_') as folder:

@@ -89,7 +89,8 @@ def smoke(
 def failures(processes: int, console: Console) -> list[str]:
     """Play, print each check with its numbers, and return the sentences that are not true."""
     grids = [{'tasks': [TASK], 'execution_horizons': [8], **grid} for grid in GRIDS]
-    cells, skipped = expand(Sweep(rollouts=ROLLOUTS, grids=grids), Bench())
+    sweep = Sweep.model_validate({'rollouts': ROLLOUTS, 'grids': grids})
+    cells, skipped = expand(sweep, Bench())
     if skipped:
         return [item.reason for item in skipped]
     with tempfile.TemporaryDirectory() as scratch:

@@ -100,9 +100,10 @@ class ActionExpert(FlowPolicy):
 class ExpertNetwork(nn.Module):
     """Tokens from actions and time, blocks, actions from tokens."""
 
+    frequencies: Tensor
+
     def __init__(self, shape: ExpertShape) -> None:
         super().__init__()
-        self.half = shape.width // 2
         self.embed = nn.Linear(shape.action_dim, shape.width)
         self.merge = nn.Sequential(
             nn.Linear(2 * shape.width, shape.width), nn.SiLU(), nn.Linear(shape.width, shape.width)
@@ -110,7 +111,7 @@ class ExpertNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width)
         self.head = nn.Linear(shape.width, shape.action_dim)
-        periods = torch.logspace(math.log10(4e-3), math.log10(4.0), self.half)
+        periods = torch.logspace(math.log10(4e-3), math.log10(4.0), shape.width // 2)
         self.register_buffer('frequencies', 2 * math.pi / periods)
 
     def forward(self, actions: Tensor, flow_time: Tensor, cache: Tensor) -> Tensor:

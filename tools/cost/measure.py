@@ -68,13 +68,13 @@ class Recorder(WithWeak):
     """A policy that is its own weak one, and notes the kind of every call."""
 
     def __init__(self, policy: WithWeak) -> None:
-        noting = _Noting(policy.policy)
-        super().__init__(noting, noting)
+        self._noting = _Noting(policy.policy)
+        super().__init__(self._noting, self._noting)
 
     @property
     def kinds(self) -> list[CallKind]:
         """The calls so far, by kind."""
-        return self.policy.kinds
+        return self._noting.kinds
 
 
 class _Noting(WrappedPolicy):

@@ -56,7 +56,7 @@ def keys() -> Iterator[str]:
     order = sorted(models, key=lambda cls: (cls is not embodiment.Embodiment, cls.__name__))
     for number, model in enumerate(order):
         yield f'{chr(10) if number else ""}### {model.__name__}\n'
-        yield f'{inspect.getdoc(model).splitlines()[0]}\n'
+        yield f'{(inspect.getdoc(model) or "").splitlines()[0]}\n'
         yield from _fields(model, model.model_fields)
 
 

@@ -13,7 +13,13 @@ from tools.faults.scene import FaultScene
 
 _PERIOD = 0.02
 # Of panda_joint6, in a robot's YAML of its maker.
-LIMITS = Limits([-2.8], [2.8], [2.0], [5.0], [300.0])
+LIMITS = Limits(*(np.array([value]) for value in (-2.8, 2.8, 2.0, 5.0, 300.0)))
+
+
+def _exceeded(stream: np.ndarray) -> int:
+    exceeded = limit_use(stream, _PERIOD, LIMITS).figures()['exceeded']
+    assert isinstance(exceeded, int)
+    return exceeded
 
 
 def bad_streams(scene: FaultScene, seconds: float) -> Done:
@@ -29,12 +35,9 @@ def bad_streams(scene: FaultScene, seconds: float) -> Done:
         'full speed at once': np.concatenate((still, way * 30.0)),
         'a jerk': np.concatenate((still, [0.0019], still)),
     }
-    accused = {
-        name: limit_use(stream[:, None], _PERIOD, LIMITS).figures()['exceeded'] > 0
-        for name, stream in streams.items()
-    }
+    accused = {name: _exceeded(stream[:, None]) > 0 for name, stream in streams.items()}
     good = np.sin(np.arange(200) * 0.02)[:, None] * 0.1
-    accused['and none that is good'] = limit_use(good, _PERIOD, LIMITS).figures()['exceeded'] == 0
+    accused['and none that is good'] = _exceeded(good) == 0
     return Done(len(streams), {f'counted: {name}': right for name, right in accused.items()})
 
 

@@ -27,7 +27,7 @@ from tools.kinetix.levels import LEVELS, level_path
 if TYPE_CHECKING:
     from tools.kinetix.env import Level
 
-ALL, STRATEGIES = list(LEVELS), ['naive', 'bid', 'rtc', 'paint']
+ALL, STRATEGIES = [*map(str, LEVELS)], ['naive', 'bid', 'rtc', 'paint']
 DEBUG_STEPS, DEBUG_TRANSITIONS, DEBUG_ROLLOUTS, DEBUG_POPULATION = 256, 400, 4, 4
 DELAYS, USUAL = [0, 1, 2, 3, 4], [0]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -50,8 +50,9 @@ def sampler_of(cell: Cell, policy: FlowPolicy) -> Sampler:
         StrategyError: The strategy is unknown, or the policy cannot serve it.
         ProtocolError: It changes more than the sampler.
     """
-    require_feasible(cell.delay.steps, cell.execution_horizon, policy.horizon)
     strategy = resolve(cell.strategy)
+    delay, largest = cell.delay.steps, policy.horizon
+    require_feasible(delay, cell.execution_horizon, largest, rests=strategy.rests)
     facts = Facts(type(policy).__name__, policy.horizon, policy.action_dim, policy.offers)
     check_strategy(strategy, facts)
     if (strategy.merger, strategy.corrector) != ('switch', 'none'):
@@ -210,9 +211,12 @@ def _select(tree: Any, kept: Tensor) -> Any:
 
 
 def _compiled(level: Level, rollouts: int) -> Any:
-    if not hasattr(level, 'evaluation_step'):
-        level.evaluation_step = jax.jit(partial(_noisy_step, level), static_argnames='rollouts')
-    return partial(level.evaluation_step, rollouts=rollouts)
+    return partial(_compiled_step(level), rollouts=rollouts)
+
+
+@cache
+def _compiled_step(level: Level) -> Any:
+    return jax.jit(partial(_noisy_step, level), static_argnames='rollouts')
 
 
 def _noisy_step(

@@ -93,7 +93,7 @@ class Training(NamedTuple):
     key: jax.Array
     seen: Moments
     earned: Moments
-    episodes: Episodes | None
+    episodes: Any  # `Episodes`; None as stored.
 
 
 class Batch(NamedTuple):
@@ -238,7 +238,7 @@ def collect(training: Training, level: Level, recipe: PpoSettings) -> tuple[Trai
     *under_way, planned = training.episodes
     carry = (*under_way, training.key)
     (*under_way, key), batch = jax.lax.scan(step, carry, None, recipe.steps)
-    return training._replace(episodes=Episodes(*under_way, planned), key=key), batch
+    return training._replace(episodes=Episodes(*under_way, planned=planned), key=key), batch
 
 
 def starting_states(level: Level, planned: Any, key: jax.Array, recipe: PpoSettings) -> Any:

@@ -18,6 +18,7 @@ import threading
 import time
 from array import array
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -101,10 +102,12 @@ def listen(seconds: float, own_node: bool) -> list[int]:
     """Return when the middleware of a subscriber had the commands, until SIGTERM."""
     command = load('viperx', sim=True).commands[0].topic if own_node else 'contender'
     node, times = rclpy.create_node('listener'), []
-    node.create_subscription(
-        Float64MultiArray, command,
-        lambda message, info: times.append(info['received_timestamp']), 100,
-    )  # fmt: skip
+
+    def heard(message: Float64MultiArray, info: Any = None) -> None:
+        del message  # When it came is all that counts.
+        times.append(info['received_timestamp'])
+
+    node.create_subscription(Float64MultiArray, command, heard, 100)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     end = time.monotonic() + seconds + _PATIENCE_S

@@ -97,12 +97,10 @@ def most_bytes(stream: Stream) -> int:
 def make_reader(stream: Stream, joint_names: tuple[str, ...]) -> Callable[[Any], Any]:
     """Return what turns the messages of a stream into the values of a sample."""
     if stream.is_image:
-        from async_chunking.nodes.observations import (
-            pictures,  # Only who has cameras needs Pillow.
-        )
+        from async_chunking.cameras import reading  # Only who has cameras needs Pillow.
 
         compressed = stream.kind == 'compressed_image'
-        return (pictures.compressed_reader if compressed else pictures.image_reader)(stream)
+        return (reading.compressed_reader if compressed else reading.image_reader)(stream)
     if stream.kind == 'joint_state':
         return JointReader(stream.joints or joint_names, stream.topic)
     return read_text if stream.kind == 'text' else read_array

@@ -63,7 +63,7 @@ class Sink(ABC):
 
     def _open(self, node: Node, command: Command) -> None:
         """Create what sends."""
-        self.publisher = node.create_publisher(self.message_type, command.topic, self.qos)
+        self.publisher: Any = node.create_publisher(self.message_type, command.topic, self.qos)
 
     def _values(self, command: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return this sink's part of a command [D] in the driver's order and units."""

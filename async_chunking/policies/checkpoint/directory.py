@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from async_chunking.correctors.a2c2 import A2C2
     from async_chunking.policies.base import ChunkPolicy, FlowPolicy
+    from async_chunking.policies.networks.network import NetworkPolicy
 
 FLOW_ARCHITECTURES = frozenset({'mixer', 'transformer'})
 BASES = ('flow', 'act')  # What a strategy runs that asks for no recipe; the first one there.
@@ -158,7 +159,7 @@ class PolicyDirectory(PolicySource):
         """Load the weaker policy that BID compares with; imports torch."""
         return self.load('weak', device)
 
-    def load(self, recipe: str, device: torch.device | str = 'cpu') -> FlowPolicy:
+    def load(self, recipe: str, device: torch.device | str = 'cpu') -> NetworkPolicy:
         """Load a policy by recipe; imports torch."""
         from async_chunking.policies.checkpoint.weights import load_policy
 
