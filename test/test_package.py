@@ -195,7 +195,7 @@ def test_wheel_holds_code_and_data(tmp_path: Path) -> None:
     pytest.importorskip('setuptools')
     source = tmp_path / 'source'
     ignore = shutil.ignore_patterns('__pycache__')
-    for name in ('async_chunking', 'config'):
+    for name in ('async_chunking', 'config', 'tools', 'test'):
         shutil.copytree(ROOT / name, source / name, ignore=ignore)
     for name in (
         'setup.py', 'setup.cfg', 'package.xml', 'pyproject.toml', 'README.md', 'LICENSE',
@@ -206,6 +206,7 @@ def test_wheel_holds_code_and_data(tmp_path: Path) -> None:
     subprocess.run([*command, '-w', tmp_path, source], check=True, capture_output=True)
     (wheel,) = tmp_path.glob('*.whl')
     names = set(zipfile.ZipFile(wheel).namelist())
+    assert not {name for name in names if name.startswith(('tools/', 'test/'))}
     endings = {'.py', '.yaml', '.xml', '.json', '.safetensors'}
     for path in (source / 'async_chunking').rglob('*'):
         if path.suffix in endings:
