@@ -151,6 +151,26 @@ def does_not_jump_where_it_says_so(merger: Merger) -> None:
             assert np.abs(np.diff(merger.actions(active, fine), axis=0)).max() < 0.05
 
 
+def counts_from_the_takeover(merger: Merger) -> None:
+    """What a plan had for ticks before it took over does not matter, nor when it was asked for."""
+    if merger.waits:
+        return  # It begins a chunk where the robot rests, whatever row that is.
+    for plans in cases():
+        new = plans[-1]
+        earlier = replace(
+            new,
+            origin=new.origin - 2 * new.stride,
+            rows=np.concatenate([np.full((2, 2), 7.0), new.rows]),
+        )
+        ticks = after(new)
+        np.testing.assert_allclose(
+            merger.actions(joined(merger, [*plans[:-1], earlier]), ticks),
+            merger.actions(joined(merger, plans), ticks),
+            atol=1e-9,
+            equal_nan=True,
+        )
+
+
 def forgets_what_has_ended(merger: Merger) -> None:
     """No plan is kept that has no row left, nor more than 16 unless all are averaged."""
     plans = chain(1.0, 3, count=200)
@@ -193,6 +213,7 @@ CONTRACT: tuple[Callable[[Merger], None], ...] = (
     knows_only_differences_of_ticks,
     says_the_same_one_by_one,
     does_not_jump_where_it_says_so,
+    counts_from_the_takeover,
     forgets_what_has_ended,
     is_a_value,
     prepares_rows_of_the_same_shape,
@@ -241,6 +262,12 @@ class FromItsFirstRow(CrossFade):
 
     def weight(self, active: tuple[Plan, ...], index: int, ticks: np.ndarray) -> np.ndarray:
         return np.clip((ticks - active[index].origin) / self.ticks, 0.0, 1.0)
+
+
+class FromItsFirstRowAndNoClaim(FromItsFirstRow):
+    """The same, and promises no continuity by which it would be found out."""
+
+    continuous: ClassVar[bool] = False
 
 
 class TheWrongWayRound(CrossFade):
@@ -306,7 +333,11 @@ def test_a_right_cross_fade_keeps_the_contract() -> None:
     assert broken(CrossFade()) == []
 
 
-@pytest.mark.parametrize('wrong', CrossFade.__subclasses__(), ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    'wrong',
+    [*CrossFade.__subclasses__(), FromItsFirstRowAndNoClaim],
+    ids=lambda one: one.__name__,
+)
 def test_a_wrong_cross_fade_breaks_it(wrong: type[CrossFade]) -> None:
     assert broken(wrong())
 
