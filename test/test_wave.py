@@ -57,6 +57,19 @@ def test_a_wave_goes_on_as_it_was_seen_to_move() -> None:
     rows = torch.sin(rate * period * torch.arange(policy.horizon))[:, None]
     mean = policy.denormalize(policy.encode({NAME: state}), {NAME: state})[0]
     torch.testing.assert_close(mean, centre + swing * rows, atol=2e-3, rtol=0.0)
+    before = centre - swing * torch.sin(rate * period * torch.arange(5, -1, -1.0))[:, None]
+    longer = policy.encode({NAME: before[None]})  # The same motion, seen for longer.
+    torch.testing.assert_close(longer[0] * swing + centre, mean, atol=2e-3, rtol=0.0)
+
+
+def test_a_chunk_goes_on_as_the_one_before_would_have() -> None:
+    """Seen ten rows later on its own plan, from wherever it began, the policy plans the same."""
+    policy = opened(load('viperx', sim=True))
+    centre, swing = (torch.from_numpy(v).float() for v in circles(load('viperx', sim=True)))
+    states = centre + swing * torch.tensor([0.30, 0.31])[:, None]
+    plan = policy.encode({NAME: states[None]})[0]
+    later = policy.encode({NAME: (centre + swing * plan[9:11])[None]})[0]
+    torch.testing.assert_close(later[: len(plan) - 10], plan[10:], atol=0.03, rtol=0.0)
 
 
 def test_chunks_begin_where_the_joints_are_and_differ_later() -> None:

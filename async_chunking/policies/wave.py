@@ -3,9 +3,9 @@
 `policy:=wave`: for a robot that has no policy yet, joints that wave slowly about their middle.
 
 A flow policy in closed form, so every strategy without training runs on it. Each joint goes round
-a circle of position and velocity: where it is on it is read from two observations, and a chunk
-goes on from there. How far it will swing is random and drawn with each chunk, so chunks disagree
-the more, the further they look ahead; this is what strategies are there for.
+a circle of position and velocity: where it is on it is read from the last observations, and a
+chunk goes on from there. How far it will swing is random and drawn with each chunk, so chunks
+disagree the more, the further they look ahead; this is what strategies are there for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from async_chunking.robot.follower import home
 from async_chunking.strategies import Strategy
 
 _PERIOD_S = 4.0  # [s].
-_SETTLE_S = 0.5  # In which a joint comes from anywhere onto its circle [s].
+_SEEN_S = 0.1  # Of the past, so that a velocity is no noise of the time between messages [s].
+_SETTLE_S = 2.0  # In which a joint comes from anywhere onto its circle [s].
+_TRIES = 8  # Until angle and radius are found.
 _SHARE = 0.1  # Of a range, half of the swing; of a joint without limits, of 2 π.
 _OF_LIMITS = 0.4  # A swing uses no more of velocity and acceleration.
 _SPREAD, _LEAST = 0.4, 0.02  # How chunks differ in their swing, and otherwise; shares of a swing.
@@ -55,13 +57,20 @@ class WavePolicy(FlowPolicy):
         self._direction = shape / self._length
 
     def encode(self, observation: Observation) -> Encoding:
-        """Return the mean wave [B, H, D], in swings, that goes on from two observations."""
+        """Return the mean wave [B, H, D], in swings, that goes on from states [B, n, D]."""
         states = _moments(observation[self._name])
-        before, now = ((states - self._centre) / self._swing).unbind(1)
-        velocity = (now - before) / self._period_s
-        phase = torch.atan2(-velocity / self._rate, now)
-        wave = torch.cos(phase[:, None] + self._angle)
-        return wave + (now - torch.cos(phase))[:, None] * self._decay
+        swings = (states - self._centre) / self._swing
+        before, now = swings[:, 0], swings[:, -1]
+        velocity = (now - before) / ((states.shape[1] - 1) * self._period_s)
+        # Angle and radius have laws of their own: a chunk goes on as the one before would have.
+        turning = velocity / self._rate
+        for _ in range(_TRIES):  # Less what the radius adds, which is not known at once.
+            radius = torch.hypot(now, turning).clamp(min=1e-6)
+            growing = (1.0 - radius) / _SETTLE_S * now / radius
+            turning = (velocity - growing) / self._rate
+        phase, radius = torch.atan2(-turning, now), torch.hypot(now, turning)
+        widths = 1.0 + (radius - 1.0)[:, None] * self._decay
+        return widths * torch.cos(phase[:, None] + self._angle)
 
     def velocity(self, actions: Tensor, flow_time: Tensor, encoding: Encoding) -> Tensor:
         """
@@ -98,7 +107,6 @@ class WaveSource(PolicySource):
     """
 
     title = 'policy:=wave'
-    observation_steps = 2
     offers = FlowPolicy.offers
 
     def __init__(self, spec: PolicySpec) -> None:
@@ -120,6 +128,7 @@ class WaveSource(PolicySource):
         self.expects = {names[0]: (self.action_dim,)}
         self.joint_names = robot.joint_names
         self.policy_rate_hz = robot.policy.policy_rate_hz
+        self.observation_steps = 1 + max(1, round(_SEEN_S * self.policy_rate_hz))
 
     def policy_for(self, strategy: Strategy, device: torch.device | str = 'cpu') -> FlowPolicy:
         """Return the policy, on the processor: there is little to compute."""
@@ -144,12 +153,12 @@ def circles(robot: Embodiment) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moments(states: Tensor) -> Tensor:
-    """Return states [B, 2, D]; one moment alone, as in made-up requests, is one of rest."""
+    """Return states [B, n, D]; one moment alone, as in made-up requests, is one of rest."""
     return states if states.ndim == 3 else states[:, None].expand(-1, 2, -1)
 
 
 def _each(modes: ActionModes, name: str, actions: Tensor, states: Tensor) -> Tensor:
-    """Return actions [B, R, D] converted for the newest of their states [B, 2, D]."""
+    """Return actions [B, R, D] converted for the newest of their states [B, n, D]."""
     if modes.trivial:
         return actions
     pairs = zip(actions.detach().numpy(), _moments(states)[:, -1].numpy(), strict=True)
