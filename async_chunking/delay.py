@@ -20,6 +20,16 @@ def to_steps(seconds: float, policy_rate_hz: float) -> int:
     return math.ceil(seconds * policy_rate_hz - 1e-6)
 
 
+def lasts(delay: int, execution_horizon: int, horizon: int) -> bool:
+    """Return whether a chunk has rows until the next one takes over: s + d <= H [steps]."""
+    return execution_horizon + delay <= horizon
+
+
+def feasible(delay: int, execution_horizon: int, horizon: int) -> bool:
+    """Return whether one chunk at a time is on its way, and lasts: d <= s <= H - d [steps]."""
+    return delay <= execution_horizon and lasts(delay, execution_horizon, horizon)
+
+
 class DelayEstimator(ABC):
     """
     Estimates the delay of the next chunk from those of the last ones.

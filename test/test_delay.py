@@ -6,7 +6,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from async_chunking.delay import ESTIMATORS, Ewma, WindowMaximum, WindowQuantile, to_steps
+from async_chunking.delay import (
+    ESTIMATORS,
+    Ewma,
+    WindowMaximum,
+    WindowQuantile,
+    feasible,
+    lasts,
+    to_steps,
+)
 
 
 def test_maximum_forgets_what_leaves_the_window() -> None:
@@ -68,3 +76,13 @@ def test_a_started_step_counts_whole() -> None:
     assert to_steps(0.021, 50.0) == 2
     assert to_steps(0.12, 50.0) == 6
     assert to_steps(0.12, 15.0) == 2
+
+
+@pytest.mark.parametrize(
+    ('delay', 'execution_horizon', 'horizon', 'long_enough', 'one_at_a_time'),
+    [(4, 8, 16, True, True), (8, 8, 16, True, True), (9, 8, 17, True, False), (8, 9, 16, False, False),
+     (0, 16, 16, True, True), (4, 13, 16, False, False), (5, 4, 16, True, False)],
+)  # fmt: skip
+def test_what_is_feasible(delay, execution_horizon, horizon, long_enough, one_at_a_time) -> None:
+    assert lasts(delay, execution_horizon, horizon) is long_enough
+    assert feasible(delay, execution_horizon, horizon) is one_at_a_time

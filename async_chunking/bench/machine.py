@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from async_chunking import ros_environment
-from async_chunking.delay import to_steps
+from async_chunking.delay import feasible, to_steps
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.storage import write_json
 from async_chunking.strategies import STRATEGIES
@@ -92,7 +92,7 @@ def chunk_costs(bringup: Bringup) -> Iterator[ChunkCost]:
     source = open_policy(PolicySpec(robot, options))
     responder = Responder(source, options.seed, placement, robot.action_modes)
     rate = robot.policy.policy_rate_hz
-    interval = options.execution_horizon or robot.policy.execution_horizon
+    execution_horizon = options.execution_horizon or robot.policy.execution_horizon
     for name, strategy in STRATEGIES.items():
         if not strategy.needs <= source.offers:
             continue
@@ -105,8 +105,8 @@ def chunk_costs(bringup: Bringup) -> Iterator[ChunkCost]:
             continue
         worst = max(times)
         delay = to_steps(worst, rate)
-        feasible = strategy.rests or delay <= interval <= source.horizon - delay
-        yield ChunkCost(name, 1e3 * float(np.median(times)), 1e3 * worst, delay, feasible)
+        keeps_up = strategy.rests or feasible(delay, execution_horizon, source.horizon)
+        yield ChunkCost(name, 1e3 * float(np.median(times)), 1e3 * worst, delay, keeps_up)
 
 
 def cost_table(bringup: Bringup, costs: list[ChunkCost]) -> Table:
@@ -122,13 +122,13 @@ def cost_table(bringup: Bringup, costs: list[ChunkCost]) -> Table:
         for cost in sorted(costs, key=lambda cost: cost.median_ms)
     )
     robot, options = bringup.robot, bringup.arguments
-    interval = options.execution_horizon or robot.policy.execution_horizon
+    execution_horizon = options.execution_horizon or robot.policy.execution_horizon
     return Table(
         f'A chunk of {bringup.policy.title} here, on {options.device}',
         ('strategy', 'median [ms]', 'worst [ms]', 'd [steps]', 'feasible'),
         rows,
         note=f'd at {robot.policy.policy_rate_hz:g} Hz; feasible: d <= execution horizon '
-        f'{interval} <= horizon {bringup.policy.horizon} - d. Transport comes on top.',
+        f'{execution_horizon} <= horizon {bringup.policy.horizon} - d. Transport comes on top.',
     )
 
 

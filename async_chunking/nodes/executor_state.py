@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from async_chunking.delay import feasible
 from async_chunking.executor import ExecutorConfig, Outcome, Phase
 from async_chunking.nodes import diagnostics
 from async_chunking.nodes.intake import MEASURED, Intake
@@ -143,7 +144,7 @@ class ExecutorState:
             )
         delay, execution_horizon = intake.delay, self._config.execution_horizon
         rests = bool(status.strategy) and resolve(status.strategy).rests
-        if not (rests or delay <= execution_horizon <= self._config.horizon - delay):
+        if not (rests or feasible(delay, execution_horizon, self._config.horizon)):
             most = self._config.horizon - delay
             remedy = (
                 f'set execution_horizon between {delay} and {most}'

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from async_chunking.bringup.parameters import PolicyParameters
+from async_chunking.delay import lasts
 from async_chunking.policies.fit import (
     Facts,
     check_fit,
@@ -72,7 +73,7 @@ class ReadyPolicy:
     def too_slow(self, delay: int, execution_horizon: int) -> str:
         """Return why a chunk is too short for a delay as measured; empty if it is not [steps]."""
         needed, horizon = delay + execution_horizon, self.facts.horizon
-        if needed <= horizon:
+        if lasts(delay, execution_horizon, horizon):
             return ''
         return (
             f'the horizon of {horizon} rows is too short: delay {delay} + execution_horizon '

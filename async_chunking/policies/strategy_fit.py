@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from async_chunking.delay import to_steps
+from async_chunking.delay import lasts, to_steps
 from async_chunking.errors import AsyncChunkingError, StrategyError
 from async_chunking.policies.fit import Facts, FitError
 from async_chunking.robot.action_modes import ActionModes
@@ -135,7 +135,7 @@ def _check_horizon(strategy: Strategy, policy: Facts, timing: Timing) -> None:
         msg = f'execution_horizon must be 1 to the horizon {policy.horizon}'
         msg += f', got {execution_horizon}'
         raise FitError(msg)
-    if strategy.rests or execution_horizon + delay <= policy.horizon:
+    if strategy.rests or lasts(delay, execution_horizon, policy.horizon):
         return
     left = policy.horizon - delay
     remedy = (
