@@ -80,9 +80,16 @@ def test_a_started_step_counts_whole() -> None:
 
 @pytest.mark.parametrize(
     ('delay', 'execution_horizon', 'horizon', 'long_enough', 'one_at_a_time'),
-    [(4, 8, 16, True, True), (8, 8, 16, True, True), (9, 8, 17, True, False), (8, 9, 16, False, False),
-     (0, 16, 16, True, True), (4, 13, 16, False, False), (5, 4, 16, True, False)],
-)  # fmt: skip
+    [
+        (4, 8, 16, True, True),
+        (8, 8, 16, True, True),
+        (9, 8, 17, True, False),
+        (8, 9, 16, False, False),
+        (0, 16, 16, True, True),
+        (4, 13, 16, False, False),
+        (5, 4, 16, True, False),
+    ],
+)
 def test_what_is_feasible(delay, execution_horizon, horizon, long_enough, one_at_a_time) -> None:
     assert lasts(delay, execution_horizon, horizon) is long_enough
     assert feasible(delay, execution_horizon, horizon) is one_at_a_time
