@@ -178,7 +178,8 @@ def test_a_vector_environment_of_one_is_that_one(tmp_path: Path) -> None:
     """Success is in `final_info`, where the step that ends an episode begins the next."""
     played = []
     for entry in ('slide', 'slides'):
-        name = described_in(tmp_path, entry=f'toy_environments:{entry}')
+        (tmp_path / entry).mkdir()  # Environments are kept by their paths.
+        name = described_in(tmp_path / entry, entry=f'toy_environments:{entry}')
         bench = Bench(policy=f'{HERE}:push')
         played.append(bench(Unit(Cell(name, '', 'naive', DelayModel(1), 4, 8), 0)))
     assert all(row['success'] for row in played[0])

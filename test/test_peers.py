@@ -263,6 +263,15 @@ def test_the_client_works_on_the_newest_observation_once_it_is_free() -> None:
     np.testing.assert_array_equal(sent[:11], rows(1, 0, 6) + rows(2, 4, 7))
 
 
+def test_the_server_filters_what_looks_alike_until_the_client_has_nothing_left(
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.setattr(Standing, '_seen', lambda self: {'observation.state': np.zeros(2)})
+    sent, _, _ = played(peer('lerobot:latest_only'), 2)
+    # The observation of tick 7, when the last action is sent, must go; its row 0 is that action.
+    np.testing.assert_array_equal(sent[:12], [*rows(1, 0, 7), NOTHING, *rows(2, 1, 3)])
+
+
 def test_the_command_names_who_does_not_exist() -> None:
     done = invoke('peers', '--players', 'naive,openpi:nobody', '--rollouts', '16')
     assert done.exit_code != 0
