@@ -46,6 +46,25 @@ def test_a_step_of_any_size_is_undone(seconds: float, times):
     np.testing.assert_array_equal(found.corrected(places, stamps), true)
 
 
+@pytest.mark.parametrize('seconds', [-3600.0, -1.0, -0.3, 0.3, 1.0, 3600.0])
+@pytest.mark.parametrize('after', [False, True])
+def test_what_lies_beside_a_step_is_of_the_side_that_fits(seconds: float, after: bool):
+    """A picture comes between the last number before a step and the first one after it."""
+    step = round(seconds * 1e9)
+
+    def clock(t):
+        return t + step * (t >= 20 * MS * 100 - 7 * MS)
+
+    ticks, places, stamps = _ticks(clock)
+    put_right = clock_of(ticks, places, stamps)
+    place = 2 * 99 + 1  # Command 99 is the last message before the step.
+    true = 20 * MS * 99 + 10 * MS
+    told = put_right.between(place, int(stamps[place]), true + step * after)
+    assert abs(told - true) < MS
+    usual = put_right.between(20, int(stamps[20]), int(stamps[20]) + 3 * MS)
+    assert usual == stamps[20] + 3 * MS
+
+
 def test_messages_that_come_late_are_no_step():
     rng = np.random.default_rng(0)
     late = rng.exponential(2 * MS, COUNT).astype(np.int64)

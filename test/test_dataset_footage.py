@@ -47,15 +47,16 @@ TYPES = STORE.types
 HEADER = TYPES['std_msgs/msg/Header'](TYPES['builtin_interfaces/msg/Time'](0, 0), '')
 
 
-def pixels(number: int, blue: int) -> np.ndarray:
+def pixels(number: int, blue: int, height: int = 48, width: int = 64) -> np.ndarray:
     """Return a picture whose red tells its number."""
     colour = np.array([8 * number, 120, blue], dtype=np.uint8)
-    return np.broadcast_to(colour, (48, 64, 3))
+    return np.broadcast_to(colour, (height, width, 3))
 
 
-def raw(number: int):
-    kind, bgr = TYPES['sensor_msgs/msg/Image'], pixels(number, 30)[..., ::-1]
-    return kind(HEADER, 48, 64, 'bgr8', 0, 192, np.ascontiguousarray(bgr).ravel())
+def raw(number: int, height: int = 48, width: int = 64):
+    kind, bgr = TYPES['sensor_msgs/msg/Image'], pixels(number, 30, height, width)[..., ::-1]
+    data = np.ascontiguousarray(bgr).ravel()
+    return kind(HEADER, height, width, 'bgr8', 0, 3 * width, data)
 
 
 def compressed(number: int, torn: bool = False):
@@ -67,7 +68,14 @@ def compressed(number: int, torn: bool = False):
 
 
 def record(
-    path: Path, ticks: int = 20, torn: int = -1, silent: range = range(0), begin: int = 10**9
+    path: Path,
+    ticks: int = 20,
+    torn: int = -1,
+    silent: range = range(0),
+    begin: int = 10**9,
+    height: int = 48,
+    width: int = 64,
+    task: str = 'put it down',
 ) -> Path:
     """
     Write a recording: at tick k the top camera shows k, the wrist's, half as fast, k or k - 1.
@@ -85,11 +93,11 @@ def record(
         )
         messages.append((seen, '/joint_states', state))
         if k not in silent:
-            messages.append((seen, '/top/image_raw', raw(k)))
+            messages.append((seen, '/top/image_raw', raw(k, height, width)))
         if k % 2 == 0:
             messages.append((seen, '/wrist/compressed', compressed(k, k == torn)))
         if k == 12:
-            messages.append((seen, '/task', text('put it down')))
+            messages.append((seen, '/task', text(task)))
         messages.append((stamp, '/go', array(layout, np.array([k + 1.0]))))
     with BagWriter(path) as writer:
         for topic, message in {topic: m for _, topic, m in messages}.items():
@@ -160,6 +168,52 @@ def test_a_torn_picture_costs_itself_and_is_named(tmp_path: Path):
     np.testing.assert_allclose(shown, expected, atol=0.4)
 
 
+def robot_with(**top) -> Embodiment:
+    """Return the robot with another description of the camera at the top."""
+    observations = json.loads(json.dumps(ROBOT['observations']))
+    observations['observation.images.top'] |= top
+    return Embodiment.model_validate(ROBOT | {'observations': observations})
+
+
+@pytest.mark.parametrize('silent', [range(6, 11), range(4)], ids=['in between', 'at the start'])
+def test_a_camera_that_is_silent_for_a_moment_is_named(tmp_path: Path, silent: range):
+    bag = record(tmp_path / 'bag', silent=silent)
+    _, problems = convert([bag], Embodiment.model_validate(ROBOT), tmp_path / 'data', '')
+    (problem,) = problems
+    assert '/top/image_raw' in problem
+    later = 'begins 0.15 s after the first command'
+    assert ('said nothing for 0.24 s after 0.2 s' if silent.start else later) in problem
+
+
+@pytest.mark.parametrize(('height', 'width'), [(47, 64), (48, 63), (47, 63)])
+def test_pictures_of_odd_sizes_are_kept_as_they_are(tmp_path: Path, height: int, width: int):
+    bag = record(tmp_path / 'bag', height=height, width=width)
+    convert([bag], robot_with(height=height, width=width), tmp_path / 'data', '')
+    name = 'observation.images.top'
+    with av.open(str(tmp_path / f'data/videos/{name}/chunk-000/file-000.mp4')) as file:
+        shown = [frame.to_ndarray(format='rgb24') for frame in file.decode(video=0)]
+    assert [frame.shape for frame in shown] == [(height, width, 3)] * 20
+    np.testing.assert_allclose([f[..., 0].mean() / 8 for f in shown], range(20), atol=0.4)
+
+
+def test_a_blank_text_tells_nothing(tmp_path: Path):
+    bag = record(tmp_path / 'bag', task='  ')
+    robot = Embodiment.model_validate(ROBOT)
+    _, problems = convert([bag], robot, tmp_path / 'data', 'pick it up')
+    assert 'topic /task: 1 of 1 messages: an empty text' in problems[0]
+    tasks = pq.read_table(tmp_path / 'data/meta/tasks.parquet').to_pydict()
+    assert tasks['task'] == ['pick it up']
+
+
+def test_a_robot_without_a_state_is_refused_before_anything_is_read(tmp_path: Path):
+    observations = dict(ROBOT['observations'])
+    observations['observation.joints'] = observations.pop('observation.state')
+    robot = Embodiment.model_validate(ROBOT | {'observations': observations})
+    with pytest.raises(DatasetError, match=r'observation\.joints.*needs observation\.state'):
+        convert([record(tmp_path / 'bag')], robot, tmp_path / 'data', '')
+    assert not (tmp_path / 'data').exists()
+
+
 @pytest.mark.parametrize(
     ('robot', 'recording', 'message'),
     [
@@ -171,10 +225,7 @@ def test_a_torn_picture_costs_itself_and_is_named(tmp_path: Path):
 )
 def test_a_camera_that_shows_nothing_of_use_is_named(tmp_path: Path, robot, recording, message):
     bag = record(tmp_path / 'bag', **recording)
-    observations = json.loads(json.dumps(ROBOT['observations']))
-    observations['observation.images.top'] |= robot
-    toy = Embodiment.model_validate(ROBOT | {'observations': observations})
     with pytest.raises(DatasetError, match='no demonstration') as refused:
-        convert([bag], toy, tmp_path / 'data', '')
+        convert([bag], robot_with(**robot), tmp_path / 'data', '')
     assert message in str(refused.value)
     assert not (tmp_path / 'data').exists()

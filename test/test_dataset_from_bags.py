@@ -144,6 +144,20 @@ def test_a_recording_that_shows_nothing_is_refused(tmp_path: Path, recording, me
     assert not (tmp_path / 'data').exists()
 
 
+def test_joints_of_a_stream_are_held_to_their_range_as_measured_ones(tmp_path: Path):
+    record(tmp_path / 'bag', scale=1000.0)
+    with pytest.raises(DatasetError, match=r'observation\.state of (left|right) is') as refused:
+        convert([tmp_path / 'bag'], ROBOT, tmp_path / 'data', '')
+    assert 'frames are beyond' in str(refused.value)
+
+
+def test_what_was_thrown_away_is_no_recording(tmp_path: Path):
+    record(tmp_path / 'bags' / 'one')
+    record(tmp_path / 'bags' / '.Trash-1000' / 'two', begin=10**12, scale=2.0)
+    count, _ = convert([tmp_path / 'bags'], ROBOT, tmp_path / 'data', '')
+    assert count == 1
+
+
 def test_nothing_is_overwritten(tmp_path: Path):
     record(tmp_path / 'bag')
     with pytest.raises(DatasetError, match='is not empty; name a new folder'):

@@ -74,6 +74,24 @@ class Clock:
         """Return when messages were recorded by the clock as it was at first [n] [ns]."""
         return stamps - self.offsets[np.searchsorted(self.begins, places, side='right')]
 
+    def between(self, place: int, before: int, stamp: int) -> int:
+        """
+        Return when a message was recorded that is none of those which the clock counts [ns].
+
+        Where the clock was set between its neighbours, it belongs to the side on which it follows
+        the message before it most closely.
+
+        Args:
+            place: Place of the message before it; -1 for none.
+            before: Stamp of that one [ns].
+            stamp: Stamp of the message [ns].
+        """
+        stretch = int(np.searchsorted(self.begins, place, side='right'))
+        last = before - self.offsets[stretch]
+        borders = stretch < len(self.begins) and self.begins[stretch] == place + 1
+        times = stamp - self.offsets[stretch : stretch + 1 + borders]
+        return int(times[np.abs(times - last).argmin()])
+
 
 class SentTicks(NamedTuple):
     """

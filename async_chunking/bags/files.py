@@ -146,7 +146,7 @@ def _inside(folder: Path) -> Iterator[Bag]:
     """Yield the recordings in a folder and below; each with all of its splits."""
     yield from _here(folder)
     for child in sorted(folder.iterdir(), key=_natural):
-        if child.is_dir():
+        if child.is_dir() and not child.name.startswith('.'):  # As .Trash-1000 does.
             yield from _inside(child)
 
 

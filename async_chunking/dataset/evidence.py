@@ -18,7 +18,8 @@ from async_chunking.bags.wire_messages import Wanted
 from async_chunking.dataset.recorded import Key, Topics
 from async_chunking.dataset.writing import DatasetError, Demonstration
 from async_chunking.executor.turns import TURN
-from async_chunking.robot.embodiment import Embodiment
+from async_chunking.robot.embodiment import Embodiment, Stream
+from async_chunking.robot.wiring import WITH_JOINTS
 
 _IN_A_ROW = 8  # Commands; what was seen at so many is never the same by chance.
 _PLAYED = 10  # Different ones of such, at least, are in what was played again.
@@ -185,12 +186,18 @@ def _complete(bag: Bag, what: Wanted, series: Series) -> Series:
     return Series(*(column[kept] for column in series))
 
 
+def _in_our_units(stream: Stream, robot: Embodiment) -> bool:
+    """Return whether a stream holds positions of joints [rad, m], and not a driver's numbers."""
+    scaled = {source.topic for source in robot.sources if source.scales}
+    return stream.kind in WITH_JOINTS and stream.topic not in scaled
+
+
 def jumps(features: Mapping[str, np.ndarray], robot: Embodiment, path: Path) -> list[str]:
     """Return where joints go farther in a frame than they can, a sentence for each feature."""
     said, period = [], 1.0 / robot.policy.policy_rate_hz
     for name, values in features.items():
         stream = robot.observations.get(name)
-        if stream is not None and stream.kind != 'measured':
+        if stream is not None and not _in_our_units(stream, robot):
             continue
         names = (stream.joints if stream else ()) or robot.joint_names
         at = [robot.joint_names.index(joint) for joint in names]
@@ -231,7 +238,7 @@ def check_range(
         stream = robot.observations.get(name)
         low, high = np.full(values.shape[1], -_HUGE), np.full(values.shape[1], _HUGE)
         names: Sequence[str] = [f'number {i}' for i in range(values.shape[1])]
-        if stream is None or stream.kind == 'measured':
+        if stream is None or _in_our_units(stream, robot):
             names = (stream.joints if stream else ()) or robot.joint_names
             at = [robot.joint_names.index(joint) for joint in names]
             lower, upper = robot.limits.lower[at], robot.limits.upper[at]

@@ -24,7 +24,7 @@ from async_chunking.bags.files import Bag
 from async_chunking.bags.mcap import Message
 from async_chunking.bags.namespaces import full
 from async_chunking.cameras.reading import compressed_reader, image_reader
-from async_chunking.errors import AsyncChunkingError
+from async_chunking.errors import AsyncChunkingError, StreamError
 from async_chunking.robot.embodiment import Embodiment, Stream
 from async_chunking.robot.topics import TYPES
 
@@ -162,13 +162,16 @@ def moments_of(
     counted = {full(namespace, topic) for topic in numeric}
     came: dict[str, list[tuple[int, float, int, str]]] = defaultdict(list)
     wrong: dict[str, list[str]] = defaultdict(list)
-    numbers, place = Counter[str](), -1
+    numbers, place, before = Counter[str](), -1, 0
     for message in bag.messages(lambda topic: topic.name in {*counted, *names.values()}):
-        place += message.topic.name in counted
+        if message.topic.name in counted:
+            place, before = place + 1, message.stamp
+            continue
+        time = clock.between(place, before, message.stamp)
         for name in (name for name, topic in names.items() if topic == message.topic.name):
             try:
                 text = _content(RecordedCamera(bag, names[name], streams[name]), message)
-                came[name].append((message.stamp, place + 0.5, numbers[name], text))
+                came[name].append((time, place + 0.5, numbers[name], text))
             except AsyncChunkingError as error:
                 wrong[name].append(str(error))
             numbers[name] += 1
@@ -188,7 +191,6 @@ def _in_order(
 ) -> TopicTimes:
     stamps = np.array([one[0] for one in came], dtype=np.int64)
     places = np.array([one[1] for one in came])
-    stamps = clock.corrected(places, stamps)
     kept = np.arange(len(came))[steady(places, stamps, clock)]
     kept = kept[np.argsort(stamps[kept], kind='stable')]
     numbers = np.array([one[2] for one in came], dtype=np.int64)
@@ -201,7 +203,11 @@ def _content(camera: RecordedCamera, message: Message) -> str:
     if camera.stream.is_image:
         camera.pixels(message)
         return ''
-    return str(_fields(message, TYPES[camera.stream.kind]).data)
+    text = str(_fields(message, TYPES[camera.stream.kind]).data).strip()
+    if not text:
+        msg = 'an empty text tells no policy anything'
+        raise StreamError(msg)
+    return text
 
 
 def _fields(message: Message, kind: str) -> Any:

@@ -18,13 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from async_chunking.bags.copies import Part
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.files import Bag, find
 from async_chunking.bags.namespaces import robot_namespace
-from async_chunking.bags.wire import WireKey, key_of
+from async_chunking.bags.wire import key_of
 from async_chunking.dataset.evidence import (
     Made,
     Marks,
@@ -33,13 +31,12 @@ from async_chunking.dataset.evidence import (
     jumps,
     repeated,
 )
-from async_chunking.dataset.footage import STALE_S, TopicTimes, beside_numbers, moments_of
+from async_chunking.dataset.footage import TopicTimes, beside_numbers, moments_of
+from async_chunking.dataset.gaps import cameras_of, check_gaps, late_start, title_of
 from async_chunking.dataset.grid import footage_at, frame_times, numbers_at, tasks_at
 from async_chunking.dataset.recorded import (
     Ends,
-    Key,
     Topics,
-    column,
     commands_of,
     episodes_of,
     recorded,
@@ -57,7 +54,6 @@ from async_chunking.robot.embodiment import Embodiment
 from async_chunking.robot.wiring import Wire
 
 _MOST = 0.5  # Share of an episode that must be recorded.
-_GAP_S = 0.1  # Of silence on all topics; longer is told [s].
 
 
 def convert(
@@ -113,6 +109,10 @@ def check_streams(robot: Embodiment) -> None:
     Raises:
         DatasetError: There are cameras and no library for videos, or several texts at once.
     """
+    if 'observation.state' not in robot.observations:
+        known = ', '.join(robot.observations) or 'nothing'
+        msg = f'{robot.name}: observations has {known}; a data set needs observation.state'
+        raise DatasetError(msg)
     streams = beside_numbers(robot)
     if any(stream.is_image for stream in streams.values()):
         require_encoder()
@@ -178,11 +178,12 @@ def demonstrations(
     made: list[Made] = []
     failed = sum(not episode.success for _, episode in ends)
     problems = [f'{bag.path}: {failed} episodes failed'] * bool(failed)
-    problems += [f'{bag.path}: {words}' for words in (*told_of(clock), *short)]
+    late = late_start(topics, moments, bag.path)
+    problems += [f'{bag.path}: {words}' for words in (*told_of(clock), *short)] + late
     marks = Marks.of(topics, topics['command', key_of(commands[0])], clock)
     for start, stop in spans:
         try:
-            gaps = _check_gaps(topics, start, stop, bag.path)
+            gaps = check_gaps(topics, moments, start, stop, bag.path)
             sent = topics['command', key_of(commands[0])].stamps
             times = frame_times(sent, robot, start, stop, bag.path)
             demonstration = replace(
@@ -207,18 +208,14 @@ def _needed(
     """Return the numbers observed, and the commands that are read; all must be there."""
     chosen = {('command', key_of(command)) for command in commands}
     needed = {key: s for key, s in topics.items() if key[0] != 'command' or key in chosen}
-    silent = [_shown(key) for key, series in needed.items() if not len(series.stamps)]
-    silent += [shown.topic for shown in _cameras(moments) if not len(shown.stamps)]
+    silent = [title_of(key) for key, series in needed.items() if not len(series.stamps)]
+    silent += [shown.topic for shown in cameras_of(moments) if not len(shown.stamps)]
     if silent:
         msg = (
             f'{path}: nothing was recorded of {", ".join(silent)} in namespace {namespace or "/"}'
         )
         raise DatasetError(msg)
     return needed
-
-
-def _cameras(moments: Mapping[str, TopicTimes]) -> list[TopicTimes]:
-    return [shown for shown in moments.values() if shown.of_camera]
 
 
 def _spans(
@@ -230,7 +227,7 @@ def _spans(
     Each begins after the one before it; one is left out of which less than a half was recorded, as
     where it ended before that began and its message was latched.
     """
-    begin = max(int(seen.stamps[0]) for seen in (*topics.values(), *_cameras(moments)))
+    begin = max(int(seen.stamps[0]) for seen in (*topics.values(), *cameras_of(moments)))
     if not ends:
         wires = [topics['command', key_of(command)] for command in commands]
         return [(begin, max(int(series.stamps[-1]) for series in wires))], []
@@ -247,44 +244,3 @@ def _spans(
             spans.append((max(begin, stop - round(episode.duration * 1e9)), stop))
         begin = max(begin, stop + 1)
     return spans, problems
-
-
-def _shown(key: Key) -> str:
-    """Return the topic, with its joints as it may hold others too, or the name of a stream."""
-    name = key[1]
-    return f'{name.topic} ({", ".join(name.joints)})' if isinstance(name, WireKey) else str(name)
-
-
-def _check_gaps(topics: Topics, start: int, stop: int, path: Path) -> list[str]:
-    """
-    Return where nothing was recorded for some frames, of all topics or of one.
-
-    Raises:
-        DatasetError: It was for so long that every stream would be blamed for it.
-    """
-    everything = np.sort(np.concatenate(column(topics, 0)))
-    if words := _gap(everything, start, stop):
-        words = f'{path}: nothing at all was recorded for {words}: it was paused, or the clock was'
-        if _longest(everything, start, stop)[0] > STALE_S:
-            raise DatasetError(f'{words} set; record it again')
-        return [f'{words} set; what came before is held as long']
-    said = {_shown(key): _gap(series.stamps, start, stop) for key, series in topics.items()}
-    return [
-        f'{path}: {name} said nothing for {words}; what came before is held as long'
-        for name, words in said.items()
-        if words
-    ]
-
-
-def _longest(stamps: np.ndarray, start: int, stop: int) -> tuple[float, float]:
-    """Return the longest time between two stamps [ns], and when it begins, from `start` on [s]."""
-    stamps = stamps[(stamps >= start) & (stamps <= stop)]
-    gaps = np.diff(stamps) * 1e-9
-    if not len(gaps) or gaps.max() <= max(_GAP_S, 5.0 * float(np.median(gaps))):
-        return 0.0, 0.0
-    return float(gaps.max()), float(stamps[gaps.argmax()] - start) * 1e-9
-
-
-def _gap(stamps: np.ndarray, start: int, stop: int) -> str:
-    seconds, at = _longest(stamps, start, stop)
-    return f'{seconds:.2f} s after {at:.1f} s' if seconds else ''

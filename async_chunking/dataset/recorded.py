@@ -198,7 +198,7 @@ def episodes_of(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str, clock: C
     Raises:
         DatasetError: Episodes ended, and of none is it known how.
     """
-    ends, texts, place = [], Texts(), -1
+    ends, texts, place, before = [], Texts(), -1, 0
     elsewhere, others, known = Counter[str](), Texts(), set[str]()
     topic = full(namespace, EPISODE_TOPIC)
     names = {full(namespace, what.topic) for what in wanted.values()}
@@ -210,12 +210,11 @@ def episodes_of(bag: Bag, wanted: Mapping[Key, Wanted], namespace: str, clock: C
 
     for message in bag.messages(read_):
         if message.topic.name in names:
-            place += 1
+            place, before = place + 1, message.stamp
         elif message.topic.name != topic:
             elsewhere[message.topic.name] += others.episode(message) is not None
         elif (episode := texts.episode(message, clock.run_at(place))) is not None:
-            (stamp,) = clock.corrected(np.array([place + 0.5]), np.array([message.stamp]))
-            ends.append((int(stamp), episode))
+            ends.append((clock.between(place, before, message.stamp), episode))
     said = _of_nobody(elsewhere, known, {what.topic for what in wanted.values()}, namespace)
     if said and not ends:
         msg = f'{bag.path}: {said}; so it is not known how any of its episodes ended'

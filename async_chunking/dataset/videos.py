@@ -22,7 +22,6 @@ VIDEO = 'videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4'
 # Names, as LeRobot spells them, and shares of the values that lie below.
 QUANTILES = {'q01': 0.01, 'q10': 0.1, 'q50': 0.5, 'q90': 0.9, 'q99': 0.99}
 _CODEC = 'h264'
-_PIXELS = 'yuv420p'
 _OPTIONS = {'g': '2', 'crf': '18', 'preset': 'veryfast'}
 _MOST = 65_536  # Denominator of a rate, at most.
 
@@ -46,6 +45,11 @@ def video_path(name: str) -> str:
     return VIDEO.format(video_key=name, chunk_index=0, file_index=0)
 
 
+def pixel_format(height: int, width: int) -> str:
+    """Return how pixels are stored; those that share a colour come in squares of four."""
+    return 'yuv444p' if height % 2 or width % 2 else 'yuv420p'
+
+
 def video_feature(height: int, width: int, fps: float) -> dict[str, Any]:
     """Return what `info.json` says of a camera."""
     return {
@@ -56,7 +60,7 @@ def video_feature(height: int, width: int, fps: float) -> dict[str, Any]:
             'video.height': height,
             'video.width': width,
             'video.codec': _CODEC,
-            'video.pix_fmt': _PIXELS,
+            'video.pix_fmt': pixel_format(height, width),
             'video.is_depth_map': False,
             'video.fps': fps,
             'video.channels': 3,
@@ -98,9 +102,9 @@ def write_video(path: Path, footage: Sequence[Footage], fps: float) -> dict[str,
     counts, frames = np.zeros((3, 256), dtype=np.int64), 0
     with av.open(str(path), 'w') as file:
         stream = file.add_stream(_CODEC, Fraction(fps).limit_denominator(_MOST), _OPTIONS)
-        stream.pix_fmt = _PIXELS
         for pixels in _pictures(footage):
             stream.height, stream.width = pixels.shape[:2]
+            stream.pix_fmt = pixel_format(*pixels.shape[:2])
             file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, 'rgb24')))
             counts += [np.bincount(pixels[..., k].ravel(), minlength=256) for k in range(3)]
             frames += 1
