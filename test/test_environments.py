@@ -348,10 +348,9 @@ def test_a_policy_is_trained_where_actions_are_not_of_the_state(tmp_path: Path) 
     result = CliRunner().invoke(train_app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert Bench(policy=str(tmp_path / 'runs')).horizon(name) == 16
+    again = [*words, '--overwrite', '--set', 'actions=relative']
     with pytest.raises(TrainingError, match=r'state has 3 numbers, action 2; set act'):
-        CliRunner().invoke(
-            train_app, [*words, '--set', 'actions=relative'], catch_exceptions=False
-        )
+        CliRunner().invoke(train_app, again, catch_exceptions=False)
     with pytest.raises(TrainingError, match='vlash takes future actions for states'):
         CliRunner().invoke(train_app, ['vlash', *words[1:]], catch_exceptions=False)
 
