@@ -195,8 +195,8 @@ def table(figures: dict[str, Steadiness], title: str) -> Table:
             name, f'{f.p50_ms:.2f} ms', f'{f.p99_ms:.2f} ms',
             '{:.2f}–{:.2f}'.format(*f.spread_ms), f'{f.max_ms:.1f} ms',
             f'{f.p99_ms / plain[name.endswith(FIFO)]:.2f}', str(f.missed),
-            f'{f.drift_ms:.1f} ms/min', f'{f.way_ms:.1f} ms', f'{100.0 * f.cpu:.0f} %',
-            str(f.commands),
+            f'{f.drift_ms:.1f} ms/min', '–' if math.isnan(f.way_ms) else f'{f.way_ms:.1f} ms',
+            f'{100.0 * f.cpu:.0f} %', str(f.commands),
         )
         for name, f in figures.items()
     )  # fmt: skip
