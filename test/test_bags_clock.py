@@ -194,6 +194,14 @@ def test_the_rate_of_a_clock_is_that_of_most_commands(rate: float):
     assert pace(np.arange(COUNT), times, clock) == 1.0  # No run is long enough.
 
 
+@pytest.mark.parametrize('count', [24, 40, 60, 75, 200])
+@pytest.mark.parametrize('step', [-3600.0, -1.0, 0.3, 3600.0])
+def test_a_step_of_the_clock_is_no_other_rate(count: int, step: float):
+    sent = np.arange(count) * 20 * MS
+    stamps = sent + round(step * 1e9) * (np.arange(count) >= count // 2)
+    assert pace(np.ones(count, int), sent, stamps) == pytest.approx(1.0)
+
+
 def test_a_clock_that_gains_is_told():
     def slewed(t):
         return t + (0.1 * np.clip(t - 1000 * MS, 0, 2000 * MS)).astype(np.int64)

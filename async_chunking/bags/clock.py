@@ -22,7 +22,7 @@ _OUT = 1_000_000  # Those of one topic never by more [ns].
 _LEAST = 5_000_000  # A step below this, or below half a period, makes no difference [ns].
 _WINDOW = 15  # Commands before and after a step whose level it must have changed.
 _BATCH = 1_000_000_000  # Nor those of a recorder that writes topic by topic [ns].
-_PACE = 25  # Commands that show a rate.
+_PACE = 25  # Commands that show a rate; fewer of a short recording.
 _PAUSE = 1_000_000_000  # Is put where a time passed that nothing tells of [ns].
 
 
@@ -205,9 +205,10 @@ def pace(runs: np.ndarray, times: np.ndarray, clock: np.ndarray) -> float:
         times: [n] of the commands, by that clock [ns].
         clock: [n] of the commands, by this one [ns].
     """
-    later = np.arange(_PACE, len(times))
-    later = later[(runs[later] == runs[later - _PACE]) & (clock[later] > clock[later - _PACE])]
-    passed, counted = (t[later] - t[later - _PACE] for t in (times, clock))
+    apart = max(min(_PACE, len(times) // 8), 1)  # So that a step is in few of them.
+    later = np.arange(apart, len(times))
+    later = later[(runs[later] == runs[later - apart]) & (clock[later] > clock[later - apart])]
+    passed, counted = (t[later] - t[later - apart] for t in (times, clock))
     return float(np.median(passed / counted)) if len(later) else 1.0
 
 

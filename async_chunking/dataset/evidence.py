@@ -133,15 +133,15 @@ def repeated(made: Sequence[Made], recordings: Sequence[Part]) -> dict[int, str]
         for place, (how, other) in continued(sent, recordings).items()
     }
     alike = {
-        place: shared
+        place: ('what it saw', shared)
         for place, shared in copies([one.seen for one in made], _PLAYED).items()
         if not (sent[place].run and sent[shared.owner].run)  # Two runs, which a simulation made.
     }
-    copied = alike | copies(sent)
+    alike |= {place: ('its commands', shared) for place, shared in copies(sent).items()}
     return pieces | {
-        place: f'{sent[place].source}: a demonstration has {shared.share:.0%} of its commands in '
+        place: f'{sent[place].source}: a demonstration has {shared.share:.0%} of {what} in '
         f'common with one of {sent[shared.owner].source}, and is left out'
-        for place, shared in copied.items()
+        for place, (what, shared) in alike.items()
     }
 
 

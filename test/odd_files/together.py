@@ -268,11 +268,11 @@ CASES = [
     Case('played and recorded again, no executor',
          two(moves(100, own=False), later(moves(100, own=False), 60.0, rate=0.8)),
          made('one', 'two'),
-         '1 demonstrations: two: a demonstration has 100% of its commands in common with one of '
+         '1 demonstrations: two: a demonstration has 100% of what it saw in common with one of '
          'one, and is left out'),
     Case('one run, recorded with the executor and without', two(
          [*moves(100), *drives(moves(100))], [*drives(moves(100))]), made('one', 'two'),
-         '1 demonstrations: two: a demonstration has 100% of its commands in common with one of '
+         '1 demonstrations: two: a demonstration has 100% of what it saw in common with one of '
          'one, and is left out'),
     Case('played in a loop', bag([*moves(100), *later(moves(100), 2.0)]), path_of,
          '100 frames from 0 to 0.99'),
