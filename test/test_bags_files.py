@@ -322,3 +322,16 @@ def test_a_chunk_that_unpacks_to_more_than_it_may_is_left_out(name: str, told: i
     reason = 'at most 268435456 are read' if told > 1000 else 'its checksum does not fit'
     assert reason in problems[0]
     assert most < 4 * len(data) + (1 << 20)
+
+
+def test_fewer_messages_than_the_recorder_counted_are_told(tmp_path: Path):
+    whole, less = write(tmp_path / 'whole'), write(tmp_path / 'less', range(10))
+    (bag,) = find([whole])
+    assert (len(numbers(bag)), bag.problems) == (COUNT, [])
+    shutil.copy(whole / 'metadata.yaml', less)  # As of a file that was cut, or lost its journal.
+    shutil.move(less / 'less.mcap', less / 'whole.mcap')
+    (bag,) = find([less])
+    for _ in range(2):  # Told once.
+        assert len(numbers(bag)) == 10
+        (problem,) = bag.problems
+        assert 'counted 400 messages of /wanted, 10 are there' in problem

@@ -7,26 +7,21 @@ import math
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
-
-import yaml
 
 from async_chunking.bags import mcap, sqlite
 from async_chunking.bags.compression import zstd
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.mcap import Message, Report, Scan, Topic
-from async_chunking.settings import parse_yaml
-from async_chunking.storage import read_file
+from async_chunking.bags.metadata import counts_in, listed_in, twins
 
 _STORAGES = ('.mcap', '.db3')
 _ROS1 = '; .bag is of ROS 1: convert it with rosbags-convert'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-_NEWEST = 9  # Version of metadata.yaml.
 _PIECE = 1 << 20
 _PAUSE = 1_000_000_000  # Between two files; more are two recordings [ns].
 
@@ -40,20 +35,35 @@ class Bag:
         path: The folder or the file.
         files: Splits of the recording, in order.
         problems: What was found wrong so far, a sentence each, with the file's name.
+        counts: Topic -> how many messages its recorder counted; empty where it did not.
     """
 
     path: Path
     files: Sequence[Path]
     problems: list[str] = field(default_factory=list)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def messages(self, wanted: Callable[[Topic], bool]) -> Iterator[Message]:
         """Yield the wanted messages; what cannot be read is added to `problems`."""
+        seen, before = Counter[str](), len(self.problems)
         for path in self.files:
             try:
                 report = self._reporter(path)
-                yield from _unpacked(_SCANS[_storage(path)](path, wanted, report), report)
+                for message in _unpacked(_SCANS[_storage(path)](path, wanted, report), report):
+                    seen[message.topic.name] += 1
+                    yield message
             except (BagError, OSError, EOFError, sqlite3.Error, zstd.ZstdError) as error:
                 self.problems.append(f'{path}: {error}')
+        if len(self.problems) == before:  # Else it is known why some are missing.
+            lost = {
+                name: count for name, count in seen.items() if count < self.counts.get(name, 0)
+            }
+            said = [
+                f'{self.path}: its recorder counted {self.counts[name]} messages of {name}, '
+                f'{count} are there'
+                for name, count in lost.items()
+            ]
+            self.problems += [sentence for sentence in said if sentence not in self.problems]
 
     def topics(self, wanted: Callable[[Topic], bool]) -> set[Topic]:
         """Return the wanted topics of which a message was recorded; reads the whole recording."""
@@ -154,12 +164,13 @@ def _here(folder: Path) -> Iterator[Bag]:
     """Yield the recordings of which the files are in a folder itself."""
     meant = folder / 'metadata.yaml'
     problems: list[str] = []
-    listed = _listed(meant, problems) if meant.exists() else []
+    listed = listed_in(meant, problems) if meant.exists() else []
     splits = _once(folder, listed, problems)
     if meant.exists():
-        order = {twin: place for place, name in enumerate(listed) for twin in _twins(name)}
+        order = {twin: place for place, name in enumerate(listed) for twin in twins(name)}
         own = sorted((p for p in splits if p.name in order), key=lambda p: order[p.name])
-        yield Bag(folder, own or splits, problems)
+        counts = counts_in(meant) if own and len(own) == len(listed) else {}
+        yield Bag(folder, own or splits, problems, counts)
         splits = [path for path in splits if own and path not in own]  # Of others, then.
     # A recorder writes metadata.yaml when it ends; files that differ in a number are splits.
     names: dict[str, list[Path]] = {}
@@ -185,42 +196,10 @@ def _contiguous(paths: Sequence[Path]) -> Iterator[list[Path]]:
         yield group
 
 
-def _listed(path: Path, problems: list[str]) -> list[str]:
-    """Return the names of the files of a recording in order; what is wrong with them is added."""
-    try:
-        content: Any = parse_yaml(read_file(path).decode())
-        information = content['rosbag2_bagfile_information']
-        version = int(information['version'])
-        names = information['relative_file_paths']
-        if not isinstance(names, list):
-            msg = f'relative_file_paths is {names!r}, not a list'
-            raise TypeError(msg)
-        listed = [PureWindowsPath(name).name for name in names]  # Either kind of slash.
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        problems.append(f'{path}: not metadata of a recording, files read without it ({error!r})')
-        return []
-    if version > _NEWEST:
-        problems.append(
-            f'{path}: version {version} is newer than the newest known, {_NEWEST}; read as that'
-        )
-    problems += [
-        f'{path}: the file {name} is missing'
-        for name in sorted(listed)
-        if not any((path.parent / twin).exists() for twin in _twins(name))
-    ]
-    return listed
-
-
-def _twins(name: str) -> tuple[str, str]:
-    """Return the names of a file as it is and compressed."""
-    plain = name.removesuffix('.zstd')
-    return plain, f'{plain}.zstd'
-
-
 def _once(folder: Path, listed: Collection[str], problems: list[str]) -> list[Path]:
     """Return the storage files of a folder, those that are there twice as one of the two."""
     paths = {path.name: path for path in folder.iterdir() if _storage(path) in _STORAGES}
-    for plain, packed in [_twins(name) for name in paths]:
+    for plain, packed in [twins(name) for name in paths]:
         if plain in paths and packed in paths:
             kept, left = (packed, plain) if packed in listed else (plain, packed)
             problems.append(f'{folder}: {left} is {kept} once more, and is left out')
