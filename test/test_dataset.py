@@ -391,3 +391,18 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path):
     pq.write_table(table.append_column('action', table.column('action')), file)
     with pytest.raises(DataError, match=r'file-000.parquet: the column action is there twice'):
         read_demonstrations(path)
+
+
+@pytest.mark.parametrize('begin', [0, 1_700_000_000, 1_700_000_000_000_000_000])
+def test_times_that_would_all_be_the_same_are_refused(tmp_path: Path, begin: int):
+    path = demonstrations.write(tmp_path)
+    file = path / 'data/chunk-000/file-000.parquet'
+    table = pq.read_table(file)
+    times = pa.array(begin + np.arange(table.num_rows))
+    pq.write_table(table.append_column('observation.time', times), file)
+    if begin:
+        with pytest.raises(DataError, match=r'observation\.time goes from 1.*7.*32 bits do not'):
+            read_demonstrations(path)
+    else:
+        seen = read_demonstrations(path).observations['observation.time']
+        assert sorted(set(np.diff(np.sort(seen[:, 0])))) == [1.0]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from async_chunking.dataset.info import DataError
 
+_WHOLE = 2.0**24  # Beyond, 32 bits have not every whole number.
 _REQUIRED = ('episode_index', 'frame_index', 'action', 'observation.state')
 
 
@@ -154,11 +155,11 @@ def matrix(table: pa.Table, name: str, path: Path) -> tuple[np.ndarray, tuple[in
     What is empty is NaN; a row that is empty altogether has another shape.
 
     Raises:
-        DataError: Rows differ in shape; names the frame.
+        DataError: Rows differ in shape, which names the frame; or 32 bits are too few for them.
     """
     column = table.column(name)
     if not pa.types.is_nested(column.type):
-        return column.to_numpy().astype(np.float32)[:, None], (1,)
+        return _narrow(column.to_numpy(), f'{path}: {name}')[:, None], (1,)
     deep = pa.types.is_nested(column.type.value_type)
     rows = column.to_pylist() if deep else column.to_numpy(zero_copy_only=False)
     arrays = [_array(row) for row in rows]
@@ -176,6 +177,18 @@ def matrix(table: pa.Table, name: str, path: Path) -> tuple[np.ndarray, tuple[in
         raise DataError(msg)
     there = [array for array in arrays if array is not None]  # All of them: none is wrong.
     return np.stack(there).reshape(len(there), -1), shapes[0]
+
+
+def _narrow(values: np.ndarray, what: str) -> np.ndarray:
+    """Return numbers in 32 bits, in which times since 1970 would all be the same."""
+    there = values[np.isfinite(values)]
+    if np.abs(there).max(initial=0) > _WHOLE and np.ptp(there):
+        msg = (
+            f'{what} goes from {there.min():.12g} to {there.max():.12g}, which 32 bits do not '
+            'tell apart; leave it out, or count from the begin of each episode'
+        )
+        raise DataError(msg)
+    return values.astype(np.float32)
 
 
 def _array(row: Any) -> np.ndarray | None:
