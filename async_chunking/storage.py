@@ -113,6 +113,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def require_new(path: Path) -> None:
+    """
+    Refuse to write over a file.
+
+    Raises:
+        AsyncChunkingError: Something is there.
+    """
+    if path.exists():
+        msg = f'{path} exists already; choose another file'
+        raise AsyncChunkingError(msg)
+
+
 def write_json(content: Any, path: Path) -> None:
     """
     Write strict JSON; numbers that are unknown become null.

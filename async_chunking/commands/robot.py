@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from async_chunking.robot.model.description import chosen, description, read_model
-from async_chunking.robot.model.joints import ModelError
+from async_chunking.storage import require_new
 
 
 def robot(
@@ -23,9 +23,8 @@ def robot(
     degrees: Annotated[bool, typer.Option(help='Angles of this URDF are degrees.')] = False,
 ) -> None:
     """Write a first robot YAML from a URDF or an MJCF: joints, limits, and what to check."""
-    if out is not None and out.exists():
-        msg = f'{out} exists already; choose another file'
-        raise ModelError(msg)
+    if out is not None:
+        require_new(out)
     read = read_model(model, degrees)
     names = [name.strip() for name in joints.split(',') if name.strip()]
     picked = chosen(read, names)

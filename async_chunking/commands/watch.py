@@ -15,6 +15,7 @@ from async_chunking.bringup.up import Interrupts
 from async_chunking.errors import AsyncChunkingError
 from async_chunking.live.trace import LiveSeam, LiveStep, Trace
 from async_chunking.live.words import Words
+from async_chunking.storage import require_new
 
 _PATIENCE_S = 20.0  # For the first tick, where there is an end [s].
 
@@ -33,9 +34,8 @@ def watch(
     namespace: Annotated[str, typer.Option(help='Namespace of the robot.')] = '',
 ) -> None:
     """Plot old plan, new chunk and executed stream of a running robot, real or simulated."""
-    if save is not None and save.exists():
-        msg = f'{save} exists already; choose another file'
-        raise AsyncChunkingError(msg)
+    if save is not None:
+        require_new(save)
     views: list[Any] = [_Lines(typer.echo)] if text or save else []
     if not text or save or connect:
         from async_chunking.live.rerun import RerunPlot

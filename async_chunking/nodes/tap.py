@@ -7,20 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from rclpy.signals import SignalHandlerOptions
 
 from async_chunking.live.trace import LiveChunk, LiveRequest, LiveStep
 from async_chunking.msg import ActionChunk, ChunkRequest, ControlStep
 from async_chunking.nodes.bounded import listen
+from async_chunking.nodes.silent import SilentNode
 
 _FEW = QoSProfile(depth=10)
 
 
-class Tap:
-    """A silent node beside a robot's own; use it as a context.
+class Tap(SilentNode):
+    """Passes on each message; use it as a context.
 
     Args:
         namespace: Namespace of the robot.
@@ -36,32 +34,19 @@ class Tap:
         on_request: Callable[[LiveRequest], None],
         on_chunk: Callable[[LiveChunk], None],
     ) -> None:
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node(
-            'plot', namespace=namespace or None, context=self._context,
-            start_parameter_services=False, enable_rosout=False,
-        )  # fmt: skip
+        super().__init__('plot', namespace)
         for kind, topic, convert, callback, profile in (
             (ControlStep, 'control_step', step_of, on_step, qos_profile_sensor_data),
             (ChunkRequest, 'chunk_request', request_of, on_request, _FEW),
             (ActionChunk, 'action_chunk', chunk_of, on_chunk, _FEW),
         ):
             listen(self._node, kind, topic, _passed(convert, callback), profile)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
 
     def __enter__(self) -> Tap:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.shutdown()
-
-    def listen(self, seconds: float) -> None:
-        """Wait up to `seconds` for a message, and pass it on."""
-        self._executor.spin_once(timeout_sec=seconds)
+        self.close()
 
 
 def _passed(

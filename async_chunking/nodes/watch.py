@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
 from async_chunking.executor import Phase
 from async_chunking.msg import ControlStep
 from async_chunking.nodes.bounded import listen
+from async_chunking.nodes.silent import SilentNode
 
 
 @dataclass
@@ -44,8 +42,8 @@ class Sight:
     troubles: dict[str, str] = field(default_factory=dict)
 
 
-class Watch:
-    """A silent node beside a robot's own.
+class Watch(SilentNode):
+    """Sees what becomes of a run.
 
     Args:
         namespace: Namespace of the robot.
@@ -53,27 +51,17 @@ class Watch:
     """
 
     def __init__(self, namespace: str, arguments: Sequence[str] = ()) -> None:
+        super().__init__('watch', namespace, arguments)
         self.sight = Sight()
-        self._context = rclpy.Context()
-        rclpy.init(
-            args=list(arguments), context=self._context,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )  # fmt: skip
-        self._node = rclpy.create_node(
-            'watch', namespace=namespace or None, context=self._context,
-            start_parameter_services=False, enable_rosout=False,
-        )  # fmt: skip
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node, few = self._node, QoSProfile(depth=10)
         listen(node, ControlStep, 'control_step', self._on_step, qos_profile_sensor_data)
         listen(node, String, 'episode', self._on_episode, latched)
         listen(node, DiagnosticArray, '/diagnostics', self._on_diagnostics, few)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
 
     def look(self, seconds: float) -> Sight:
         """Wait up to `seconds` for something to happen and return what was seen so far."""
-        self._executor.spin_once(timeout_sec=seconds)
+        self.listen(seconds)
         return self.sight
 
     def client(self, kind: Any, name: str) -> Any:
@@ -88,12 +76,6 @@ class Watch:
     def tell(self, sentence: str) -> None:
         """Log something."""
         self._node.get_logger().info(sentence)
-
-    def close(self) -> None:
-        """Leave the graph."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.shutdown()
 
     def _on_step(self, step: ControlStep) -> None:
         self.sight.ticks += 1
