@@ -111,13 +111,12 @@ class Question:
         return boundary.rows, boundary.delay, boundary.execution_horizon, stateless
 
 
-class ClosedLoopRun:
-    """One environment with its executor, and the record of what they did.
+class EpisodeRun:
+    """One environment, and the record of what was done in it; who decides, a subclass says.
 
     Args:
         environment: Is reset here.
-        config: Settings of the executor.
-        behaviour: Merger and corrector.
+        config: Limits, rates and horizons.
         delays: (true, told) delay of each chunk [steps]; see `DelayModel.draws`.
         seed: Source of everything random.
         rest: What is sent while nothing is planned [D], NaN for the last command; None where
@@ -132,10 +131,9 @@ class ClosedLoopRun:
         self,
         environment: Environment,
         config: ExecutorConfig,
-        behaviour: Behaviour,
         delays: Iterator[tuple[int, int]],
         seed: Seed,
-        rest: np.ndarray | None = None,
+        rest: np.ndarray | None,
     ) -> None:
         self.seed = seed
         self.done = False
@@ -146,23 +144,76 @@ class ClosedLoopRun:
         self._next_delay = next(delays)
         self._observation = environment.reset(seed.rng(0))
         self._rest = rest
-        start = self._measured if rest is None else np.nan_to_num(rest)
-        self._executor = Executor(config, behaviour, seed.rollout + 1, start)
-        self._arrivals: list[tuple[int, ActionChunk]] = []  # (tick, chunk) still on their way.
-        self._sampler_state: Any = None
+        self._start = self._measured if rest is None else np.nan_to_num(rest)
         self._success = False
         self._steps: list[Step] = []
         self._positions: list[np.ndarray] = []
         self._exchanges: dict[int, Exchange] = {}
 
     @property
+    def _measured(self) -> np.ndarray:
+        return self._observation.get('observation.state', np.empty(0))
+
+    def _send(self, command: np.ndarray) -> None:
+        """Give the environment a command [D]."""
+        self._observation, self.done, self._success = self._environment.step(command)
+
+    def _record(self, strategy: str, counters: Mapping[str, int]) -> Run:
+        """Return what was done so far."""
+        steps, period = self._steps, self._config.control_period
+        unknown = np.full(len(steps), np.nan)
+        return Run(
+            strategy=strategy,
+            control_period=period,
+            stride=self._config.stride,
+            tick=np.array([s.tick for s in steps]),
+            phase=np.array([s.phase for s in steps]),
+            command=np.array([s.command for s in steps]),
+            planned=np.array([s.planned for s in steps]),
+            measured=np.array(self._positions),
+            request_id=np.array([s.request_id for s in steps]),
+            took_over=np.array([s.took_over for s in steps]),
+            delay=np.array([s.delay for s in steps]),
+            missed=np.array([s.missed for s in steps]),
+            emitted=unknown,
+            deadline=unknown,
+            exchanges=self._exchanges,
+            counters=dict(counters),
+            success=self._success,
+            completion_time=len(steps) * period if self._success else np.nan,
+        )
+
+
+class ClosedLoopRun(EpisodeRun):
+    """One environment with its executor.
+
+    Args:
+        environment: See `EpisodeRun`.
+        config: Settings of the executor.
+        behaviour: Merger and corrector.
+        delays: See `EpisodeRun`.
+        seed: See `EpisodeRun`.
+        rest: See `EpisodeRun`.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        config: ExecutorConfig,
+        behaviour: Behaviour,
+        delays: Iterator[tuple[int, int]],
+        seed: Seed,
+        rest: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(environment, config, delays, seed, rest)
+        self._executor = Executor(config, behaviour, seed.rollout + 1, self._start)
+        self._arrivals: list[tuple[int, ActionChunk]] = []  # (tick, chunk) still on their way.
+        self._sampler_state: Any = None
+
+    @property
     def observation(self) -> Observation:
         """What is observed at this tick."""
         return self._observation
-
-    @property
-    def _measured(self) -> np.ndarray:
-        return self._observation.get('observation.state', np.empty(0))
 
     def ask(self) -> Question | None:
         """Take over what has arrived; return the question for the policy at this tick, if any."""
@@ -202,7 +253,7 @@ class ClosedLoopRun:
         if self._rest is not None and not np.isfinite(step.planned).all():
             kept = np.where(np.isnan(self._rest), step.command, self._rest)
             step = step._replace(command=kept)
-        self._observation, self.done, self._success = self._environment.step(step.command)
+        self._send(step.command)
         self._steps.append(step)
 
     @property
@@ -215,29 +266,7 @@ class ClosedLoopRun:
 
     def run(self) -> Run:
         """Return the record."""
-        steps = self._steps
-        period = self._config.control_period
-        unknown = np.full(len(steps), np.nan)
-        return Run(
-            strategy=self._executor.behaviour.name,
-            control_period=period,
-            stride=self._config.stride,
-            tick=np.array([s.tick for s in steps]),
-            phase=np.array([s.phase for s in steps]),
-            command=np.array([s.command for s in steps]),
-            planned=np.array([s.planned for s in steps]),
-            measured=np.array(self._positions),
-            request_id=np.array([s.request_id for s in steps]),
-            took_over=np.array([s.took_over for s in steps]),
-            delay=np.array([s.delay for s in steps]),
-            missed=np.array([s.missed for s in steps]),
-            emitted=unknown,
-            deadline=unknown,
-            exchanges=self._exchanges,
-            counters=dict(self._executor.counters),
-            success=self._success,
-            completion_time=len(steps) * period if self._success else np.nan,
-        )
+        return self._record(self._executor.behaviour.name, self._executor.counters)
 
 
 class Server(Protocol):

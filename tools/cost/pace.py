@@ -147,7 +147,7 @@ def pace(
 def table(env: str, paces: Sequence[UnitPace]) -> Table:
     """Return what was measured, and the sum of all."""
     total = UnitPace(*(sum(column) for column in zip(*paces, strict=True)))
-    named = [*((str(n), one) for n, one in enumerate(paces, 1)), ('all', UnitPace(*total))]
+    named = [*((str(n), one) for n, one in enumerate(paces, 1)), ('all', total)]
     rows = tuple(
         (
             name,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from async_chunking.bench.rollout import Environment, Observation, Question, Seed
+from async_chunking.bench.rollout import Environment, EpisodeRun, Observation, Question, Seed
 from async_chunking.chunk import Boundary, ChunkRequest
 from async_chunking.executor import ExecutorConfig, Phase, Step
 from async_chunking.gate import Gate
@@ -49,7 +49,7 @@ class Peer(Protocol):
         """Return what it sends at this tick [D], None for nothing."""
 
 
-class PeerRun:
+class PeerRun(EpisodeRun):
     """
     One environment with a peer; is a `Loop` of the bench.
 
@@ -76,16 +76,9 @@ class PeerRun:
         rest: np.ndarray | None = None,
         gated: bool = False,
     ) -> None:
-        self.seed = seed
-        self.done = False
-        self.calls = 0
-        self._environment, self._config, self._peer = environment, config, peer
-        self._delays = delays
-        self._next_delay = next(delays)
-        self._observation = environment.reset(seed.rng(0))
-        self._rest = rest
-        self._last = self._measured if rest is None else np.nan_to_num(rest)
-        self._before = self._last
+        super().__init__(environment, config, delays, seed, rest)
+        self._peer = peer
+        self._last = self._before = self._start
         self._gate = Gate(config.limits, config.control_period) if gated else None
         if self._gate:
             self._gate.start(self._last)
@@ -93,19 +86,11 @@ class PeerRun:
         self._arrival: tuple[int, int, np.ndarray] | None = None  # Due tick, delay, rows.
         self._joined = 0  # Request whose chunk came, until its first command.
         self._requests = 0
-        self._success = False
-        self._steps: list[Step] = []
-        self._positions: list[np.ndarray] = []
-        self._exchanges: dict[int, Exchange] = {}
 
     @property
     def observation(self) -> Observation:
         """What the policy is asked about."""
         return self._observation if self._asked is None else self._asked.observation
-
-    @property
-    def _measured(self) -> np.ndarray:
-        return self._observation.get('observation.state', np.empty(0))
 
     def ask(self) -> Question | None:
         """Give the peer what has arrived, let it look, and return what it asks."""
@@ -152,7 +137,7 @@ class PeerRun:
         command = self._standing() if wanted is None else self._passed(wanted)
         self._steps.append(self._step(wanted, command))
         self._last = command
-        self._observation, self.done, self._success = self._environment.step(command)
+        self._send(command)
 
     def _standing(self) -> np.ndarray:
         """Return what is in force while the peer sends nothing."""
@@ -192,25 +177,4 @@ class PeerRun:
 
     def run(self) -> Run:
         """Return the record."""
-        steps, period = self._steps, self._config.control_period
-        unknown = np.full(len(steps), np.nan)
-        return Run(
-            strategy='peer',
-            control_period=period,
-            stride=1.0,
-            tick=np.arange(len(steps)),
-            phase=np.array([s.phase for s in steps]),
-            command=np.array([s.command for s in steps]),
-            planned=np.array([s.planned for s in steps]),
-            measured=np.array(self._positions),
-            request_id=np.array([s.request_id for s in steps]),
-            took_over=np.array([s.took_over for s in steps]),
-            delay=np.array([s.delay for s in steps]),
-            missed=np.zeros(len(steps), dtype=bool),
-            emitted=unknown,
-            deadline=unknown,
-            exchanges=self._exchanges,
-            counters={'limited_ticks': sum(s.limited for s in steps)},
-            success=self._success,
-            completion_time=len(steps) * period if self._success else np.nan,
-        )
+        return self._record('peer', {'limited_ticks': sum(s.limited for s in self._steps)})
