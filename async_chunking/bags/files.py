@@ -17,7 +17,7 @@ from async_chunking.bags import mcap, sqlite
 from async_chunking.bags.compression import zstd
 from async_chunking.bags.definitions import BagError
 from async_chunking.bags.mcap import Message, Report, Scan, Topic
-from async_chunking.bags.metadata import counts_in, listed_in, twins
+from async_chunking.bags.metadata import Metadata, read_metadata, twins
 
 _STORAGES = ('.mcap', '.db3')
 _ROS1 = '; .bag is of ROS 1: convert it with rosbags-convert'
@@ -50,7 +50,8 @@ class Bag:
             try:
                 report = self._reporter(path)
                 for message in _unpacked(_SCANS[_storage(path)](path, wanted, report), report):
-                    seen[message.topic.name] += 1
+                    if self.counts:
+                        seen[message.topic.name] += 1
                     yield message
             except (BagError, OSError, EOFError, sqlite3.Error, zstd.ZstdError) as error:
                 self.problems.append(f'{path}: {error}')
@@ -164,13 +165,13 @@ def _here(folder: Path) -> Iterator[Bag]:
     """Yield the recordings of which the files are in a folder itself."""
     meant = folder / 'metadata.yaml'
     problems: list[str] = []
-    listed = listed_in(meant, problems) if meant.exists() else []
+    listed, counts = read_metadata(meant, problems) if meant.exists() else Metadata([], {})
     splits = _once(folder, listed, problems)
     if meant.exists():
         order = {twin: place for place, name in enumerate(listed) for twin in twins(name)}
         own = sorted((p for p in splits if p.name in order), key=lambda p: order[p.name])
-        counts = counts_in(meant) if own and len(own) == len(listed) else {}
-        yield Bag(folder, own or splits, problems, counts)
+        complete = bool(own) and len(own) == len(listed)
+        yield Bag(folder, own or splits, problems, counts if complete else {})
         splits = [path for path in splits if own and path not in own]  # Of others, then.
     # A recorder writes metadata.yaml when it ends; files that differ in a number are splits.
     names: dict[str, list[Path]] = {}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -14,8 +14,21 @@ from async_chunking.storage import read_file
 _NEWEST = 9  # Version of metadata.yaml.
 
 
-def listed_in(path: Path, problems: list[str]) -> list[str]:
-    """Return the names of the files of a recording in order; what is wrong with them is added."""
+class Metadata(NamedTuple):
+    """
+    What a metadata.yaml says.
+
+    Attributes:
+        files: Names of the files in order; none where they are not told.
+        counts: Topic -> how many messages were recorded; none where that is odd.
+    """
+
+    files: list[str]
+    counts: dict[str, int]
+
+
+def read_metadata(path: Path, problems: list[str]) -> Metadata:
+    """Read a recorder's metadata; what is wrong with them is added to the problems."""
     try:
         content: Any = parse_yaml(read_file(path).decode())
         information = content['rosbag2_bagfile_information']
@@ -27,7 +40,7 @@ def listed_in(path: Path, problems: list[str]) -> list[str]:
         listed = [PureWindowsPath(name).name for name in names]  # Either kind of slash.
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         problems.append(f'{path}: not metadata of a recording, files read without it ({error!r})')
-        return []
+        return Metadata([], {})
     if version > _NEWEST:
         problems.append(
             f'{path}: version {version} is newer than the newest known, {_NEWEST}; read as that'
@@ -37,16 +50,14 @@ def listed_in(path: Path, problems: list[str]) -> list[str]:
         for name in sorted(listed)
         if not any((path.parent / twin).exists() for twin in twins(name))
     ]
-    return listed
+    return Metadata(listed, _counts(information))
 
 
-def counts_in(path: Path) -> dict[str, int]:
-    """Return how many messages of each topic metadata tell of; nothing where they are odd."""
+def _counts(information: Any) -> dict[str, int]:
     try:
-        content: Any = parse_yaml(read_file(path).decode())
-        topics = content['rosbag2_bagfile_information']['topics_with_message_count']
+        topics = information['topics_with_message_count']
         return {t['topic_metadata']['name']: int(t['message_count']) for t in topics}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return {}
 
 

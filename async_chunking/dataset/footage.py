@@ -120,20 +120,35 @@ class TopicTimes:
         Raises:
             BagError: There is none, or it is old.
         """
-        index = np.searchsorted(self.stamps, times, side='right') - 1
-        ages = np.where(index < 0, np.inf, (times - self.stamps[index]) / 1e9)
-        late = np.flatnonzero(ages > STALE_S)
-        if late.size:
-            seconds = (times[late[0]] - times[0]) / 1e9
-            msg = f'{where}: {self.topic} showed nothing for {STALE_S} s until {seconds:.1f} s'
-            raise BagError(f'{msg}; record it again')
-        return self.numbers[index]
+        return self.numbers[newest(self.stamps, times, f'{where}: {self.topic} showed')]
 
     def told(self, times: np.ndarray, before: str) -> tuple[str, ...]:
         """Return the text in force at some times [n] [ns], `before` until there is one."""
         index = np.searchsorted(self.stamps, times, side='right') - 1
         texts = self.texts or ()
         return tuple(texts[i] if i >= 0 else before for i in index.tolist())
+
+
+def newest(stamps: np.ndarray, times: np.ndarray, what: str) -> np.ndarray:
+    """
+    Return which message was the newest at some times [n].
+
+    Args:
+        stamps: [m] of the messages, in order [ns].
+        times: [n] [ns].
+        what: Begins what is said of a time without one: who said or showed nothing.
+
+    Raises:
+        BagError: There is none, or it is old.
+    """
+    index = np.searchsorted(stamps, times, side='right') - 1
+    ages = np.where(index < 0, np.inf, (times - stamps[index]) / 1e9)
+    late = np.flatnonzero(ages > STALE_S)
+    if late.size:
+        seconds = (times[late[0]] - times[0]) / 1e9
+        msg = f'{what} nothing for {STALE_S} s until {seconds:.1f} s; record it again'
+        raise BagError(msg)
+    return index
 
 
 def beside_numbers(robot: Embodiment) -> dict[str, Stream]:
@@ -158,6 +173,8 @@ def moments_of(
         Name of the stream -> its moments.
     """
     streams = beside_numbers(robot)
+    if not streams:
+        return {}  # And the recording is not read for it.
     names = {name: full(namespace, stream.topic) for name, stream in streams.items()}
     counted = {full(namespace, topic) for topic in numeric}
     came: dict[str, list[tuple[int, float, int, str]]] = defaultdict(list)

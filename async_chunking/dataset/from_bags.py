@@ -50,8 +50,9 @@ from async_chunking.dataset.writing import (
     require_empty,
     write,
 )
+from async_chunking.executor.turns import STATE
 from async_chunking.robot.embodiment import Embodiment
-from async_chunking.robot.wiring import Wire
+from async_chunking.robot.wiring import WITH_JOINTS, Wire
 
 _MOST = 0.5  # Share of an episode that must be recorded.
 
@@ -109,9 +110,9 @@ def check_streams(robot: Embodiment) -> None:
     Raises:
         DatasetError: There are cameras and no library for videos, or several texts at once.
     """
-    if 'observation.state' not in robot.observations:
+    if STATE not in robot.observations:
         known = ', '.join(robot.observations) or 'nothing'
-        msg = f'{robot.name}: observations has {known}; a data set needs observation.state'
+        msg = f'{robot.name}: observations has {known}; a data set needs {STATE}'
         raise DatasetError(msg)
     streams = beside_numbers(robot)
     if any(stream.is_image for stream in streams.values()):
@@ -126,7 +127,7 @@ def describe(robot: Embodiment, instruction: str) -> Description:
     """Return what all demonstrations of a robot have in common."""
     names = {
         name: stream.joints or robot.joint_names
-        if stream.kind in ('joint_state', 'measured')
+        if stream.kind in WITH_JOINTS
         else tuple(f'{stream.topic}_{i}' for i in range(stream.size or 0))
         for name, stream in robot.observations.items()
         if stream.is_numeric

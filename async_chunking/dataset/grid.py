@@ -17,7 +17,7 @@ import numpy as np
 from async_chunking.bags.files import Bag
 from async_chunking.bags.wire import Series, joint_values, key_of
 from async_chunking.dataset.evidence import check_range
-from async_chunking.dataset.footage import STALE_S, Footage, RecordedCamera, TopicTimes
+from async_chunking.dataset.footage import Footage, RecordedCamera, TopicTimes, newest
 from async_chunking.dataset.recorded import Topics
 from async_chunking.dataset.writing import DatasetError, Demonstration
 from async_chunking.executor.turns import TURN
@@ -119,11 +119,4 @@ def _joined(
 
 def _newest(series: Series, times: np.ndarray, what: str) -> np.ndarray:
     """Return the newest values [n, k] up to some times [n] [ns]."""
-    index = np.searchsorted(series.stamps, times, side='right') - 1
-    ages = np.where(index < 0, np.inf, (times - series.stamps[index]) / 1e9)
-    late = np.flatnonzero(ages > STALE_S)
-    if late.size:
-        seconds = (times[late[0]] - times[0]) / 1e9
-        msg = f'{what} said nothing for {STALE_S} s until {seconds:.1f} s; record it again'
-        raise DatasetError(msg)
-    return series.values[index]
+    return series.values[newest(series.stamps, times, f'{what} said')]

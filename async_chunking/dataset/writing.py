@@ -106,13 +106,14 @@ def write(out: Path, description: Description, episodes: Sequence[Demonstration]
     }
     frame = np.concatenate([np.arange(n) for n in lengths])
     told = [e.tasks or (description.instruction,) * len(e.features['action']) for e in episodes]
-    tasks = [*dict.fromkeys(text for texts in told for text in texts)]
+    every = dict.fromkeys(text for texts in told for text in texts)
+    tasks = {text: number for number, text in enumerate(every)}
     counters = {
         'timestamp': (frame / description.fps).astype(np.float32),
         'frame_index': frame,
         'episode_index': np.repeat(np.arange(len(episodes)), lengths),
         'index': np.arange(lengths.sum()),
-        'task_index': np.array([tasks.index(text) for texts in told for text in texts]),
+        'task_index': np.array([tasks[text] for texts in told for text in texts]),
     }
     vectors = {name: _vectors(values) for name, values in columns.items()}
     _write_table(out / DATA, {**vectors, **counters})
@@ -124,7 +125,7 @@ def write(out: Path, description: Description, episodes: Sequence[Demonstration]
     listed = _episode_columns(episodes, lengths, [[*dict.fromkeys(texts)] for texts in told])
     spans = (lengths.cumsum() - lengths) / description.fps, lengths.cumsum() / description.fps
     _write_table(out / EPISODES, listed | video_columns(description.cameras, *spans))
-    _write_tasks(out / 'meta/tasks.parquet', tasks)
+    _write_tasks(out / 'meta/tasks.parquet', [*tasks])
     stats = {name: _statistics(values) for name, values in (columns | counters).items()}
     write_json(stats | seen, out / 'meta/stats.json')
     # Last: what reads the data looks for it first.
