@@ -221,9 +221,7 @@ def _nodes(
     }  # fmt: skip
     if not (arguments.sim if arguments.autostart is None else arguments.autostart):
         executor['activate'] = False
-    if (
-        arguments.sim is True
-    ):  # Which moves its robot between two episodes, as little as that may be.
+    if arguments.sim is True:  # It moves its robot between two episodes, however little.
         executor |= {'displaced': 0.001, 'if_displaced': 'teleport'}
     drawing = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
     drawing |= {'policy_path': folder, 'execution_horizon': execution_horizon}

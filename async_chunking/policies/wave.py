@@ -22,6 +22,7 @@ from async_chunking.policies.source import PolicySource, PolicySpec
 from async_chunking.robot.action_modes import ActionModes
 from async_chunking.robot.embodiment import Embodiment
 from async_chunking.robot.follower import home
+from async_chunking.robot.wiring import WITH_JOINTS
 from async_chunking.strategies import Strategy
 
 _PERIOD_S = 4.0  # [s].
@@ -114,8 +115,7 @@ class WaveSource(PolicySource):
         names = [
             name
             for name, stream in robot.observations.items()
-            if stream.kind in ('measured', 'joint_state')
-            and stream.joints in (None, robot.joint_names)
+            if stream.kind in WITH_JOINTS and stream.joints in (None, robot.joint_names)
         ]
         if not names:
             msg = (
